@@ -1,5 +1,5 @@
-# make demo       installs into .venv, benchmarks two models on this machine, prints the table
-# make test       the same .venv, lint, types, all tests but those of a release
+# make demo       installs what it uses into .venv, benchmarks two models on this machine, prints the table
+# make test       installs everything into the same .venv; lint, types, all tests but those of a release
 # make test-release  the tests of a release: every way of installing, the release check, the site, the executable pages
 # make coverage   the tests of make test, and which lines of the code ran
 # make unit       the tests that start no benchmarks and need no services, in a minute
@@ -21,20 +21,27 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-
 # would compile all tests again (13 s of CPU time instead of 6).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: venv demo test test-release coverage unit services check format docs release-check benchmarks gpu gpu-wheels clean
+.PHONY: venv demo test test-release coverage unit services check format docs release-check figures benchmarks gpu gpu-wheels clean
 
 venv: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
-	@echo "Installing into $(VENV), about a minute."
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,export,jax,reports,serve,serving,postgres,parquet,mlflow,tensorboard,docs,notebook,dev]'
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(VENV)/.measuring: pyproject.toml
+	@echo "Installing what measures into $(VENV), half a minute."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH)
+	$(PIP) --editable '.[torch]'
 	touch $@
 
-demo: venv
+$(VENV)/.installed: $(VENV)/.measuring
+	@echo "Installing what tests need into $(VENV), about a minute."
+	$(PIP) --editable '.[torch,export,jax,reports,serve,serving,postgres,parquet,mlflow,tensorboard,docs,notebook,dev]'
+	touch $@
+
+demo: $(VENV)/.measuring
 	@echo "Six experiments, about a minute on two CPU cores."
-	$(BIN)/dlbs run --config examples/first/plan.yaml -Pexp.docker=false -Pexp.log_dir=demo/logs -Pexp.rerun=always
+	$(BIN)/dlbs run --plan examples/first/plan.yaml -Pexp.docker=false -Pexp.log_dir=demo/logs -Pexp.rerun=always
 	$(BIN)/dlbs parse demo/logs --output_file demo/results.json
 	@echo
 	@$(BIN)/dlbs report demo/results.json
@@ -69,12 +76,15 @@ format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Tables in the manual and the map of modules in CONTRIBUTING, from the code itself; then the site and the man pages.
+# Tables in the manual, from the code itself; then the site and the man pages.
 docs: venv
-	PYTHONPATH=python $(BIN)/python -m pytorch_benchmarks.options.manual docs/pytorch-benchmarks.md docs/serving.md docs/training.md
-	$(BIN)/python scripts/module_map.py
-	$(BIN)/python -m scripts.key_table
+	PYTHONPATH=python $(BIN)/python -m scripts.options_manual docs/pytorch-benchmarks.md docs/serving.md docs/training.md
+	$(BIN)/python -m scripts.yaml_tables
 	PYTHONPATH=.:python $(BIN)/python -m scripts.site
+
+# The shape of the program: files, lines, imports, chains, start of a run, words.
+figures: venv
+	$(BIN)/python -m scripts.figures --chains
 
 benchmarks: venv
 	$(BIN)/python benchmarks/expansion.py

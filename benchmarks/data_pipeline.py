@@ -33,13 +33,12 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
-from pytorch_benchmarks.data.crops import Crop
-from pytorch_benchmarks.data.image_folder import ImageFolder
+from pytorch_benchmarks.data.caffe import CaffeLmdb
+from pytorch_benchmarks.data.dataset import Crop, Order
+from pytorch_benchmarks.data.images import ImageFolder
 from pytorch_benchmarks.data.loader import processes, threads
 from pytorch_benchmarks.data.make_dataset import make_folder, make_lmdb, picture
-from pytorch_benchmarks.data.order import Order
-from pytorch_benchmarks.data.prefetch import DEVIATION, MEAN, Normalise
+from pytorch_benchmarks.data.transforms import DEVIATION, MEAN, Normalise
 
 # The allocator settings that dlbs sets for every benchmark; they must be set before a process starts.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "8589934592"}

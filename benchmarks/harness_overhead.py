@@ -23,10 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 import torch
 from torch import nn
 
-from pytorch_benchmarks.measure.progress import Progress
-from pytorch_benchmarks.measure.timing import Schedule, time_batches
+from benchmark_core.timing import Progress, Schedule, time_batches
 from pytorch_benchmarks.model_factory import get_model
-from pytorch_benchmarks.phases.inference import inference_step
+from pytorch_benchmarks.phases import inference_step
 
 
 class Tiny(nn.Module):

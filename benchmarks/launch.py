@@ -104,7 +104,7 @@ def environment() -> dict[str, str]:
 def write_plan(directory: Path, count: int) -> str:
     name = f"plan{count}.json"
     flags = ["-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=", f"-Vexp.seed={list(range(count))}"]
-    command = [*dlbs(), "build", "--plan", name, *flags]
+    command = [*dlbs(), "build", "-o", name, *flags]
     subprocess.run(command, cwd=directory, env=environment(), check=True, capture_output=True)
     return name
 

@@ -23,11 +23,11 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dlbs.jsonio import load_json
+from dlbs.files import load_json
 from dlbs.logs import parse_line
-from dlbs.packs.definition import Pack, find_packs
-from dlbs.packs.extend import constant_argv
-from dlbs.results.statistics.signed_ranks import is_enough, signed_rank_interval
+from dlbs.packs.definition import find_packs
+from dlbs.packs.pack import Pack, constant_argv
+from dlbs.results.statistics.intervals import is_enough, signed_rank_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTION = ROOT / "benchmarks" / "milabench" / "base.yaml"

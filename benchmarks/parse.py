@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dlbs.logs import parameter_line
-from dlbs.results.read.findings import Reading
-from dlbs.results.read.logfiles import read_logs
+from benchmark_core.log import key_line
+from dlbs.results.read.logs import read_logs
+from dlbs.results.read.onelog import Reading
 
 ROUNDS = 5
 WORDS = [
@@ -56,9 +56,9 @@ def write_logs(directory: Path, count: int) -> int:
         ]
         times = [source.gauss(10, 0.3) for _ in range(20)]
         results = [("results.time_data", times), *((f"results.r{n}", source.random()) for n in range(19))]
-        lines = [parameter_line(key, value) for key, value in (*fixed, *own)]
+        lines = [key_line(key, value) for key, value in (*fixed, *own)]
         lines += [f"[{n:4}] " + " ".join(source.choices(WORDS, k=9)) for n in range(119)]
-        lines += [parameter_line(key, value) for key, value in (*results, ("exp.status", "ok"))]
+        lines += [key_line(key, value) for key, value in (*results, ("exp.status", "ok"))]
         text = "\n".join(lines) + "\n"
         total += len(text)
         (directory / f"{number:06}.log").write_text(text)

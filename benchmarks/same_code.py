@@ -3,7 +3,7 @@
     python benchmarks/same_code.py measure DIRECTORY [--minutes 20] [--load] [--share 1]
     python benchmarks/same_code.py condense "at rest=DIRECTORY" "under load=DIRECTORY" --output_file FILE.json.gz
 
-`condense` writes a results file with the keys that comparisons need, such as tests/results/statistics/real_runs.json.gz; docs/statistics.md has the results.
+`condense` writes a results file with the keys that comparisons need, such as tests/results/statistics/real_runs.json.gz; error_rates.md beside it has the results.
 """
 
 from __future__ import annotations

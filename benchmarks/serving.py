@@ -20,12 +20,20 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "python")]
 
-from pytorch_benchmarks.measure.quantiles import quantile  # noqa: E402
-from pytorch_benchmarks.serving.backend import Progress  # noqa: E402
-from pytorch_benchmarks.serving.interpreter import undisturbed  # noqa: E402
-from pytorch_benchmarks.serving.loadgen import LoadGenAnswers, Outcome, Settings, run_loadgen  # noqa: E402
-from pytorch_benchmarks.serving.queue import Queue  # noqa: E402
-from pytorch_benchmarks.serving.system import Pace, System  # noqa: E402
+from benchmark_core.intervals import latency_quantile  # noqa: E402
+from pytorch_benchmarks.serving.loadgen import (  # noqa: E402
+    LoadGenAnswers,
+    Outcome,
+    Settings,
+    run_loadgen,
+    undisturbed,
+)
+from pytorch_benchmarks.serving.system import (  # noqa: E402
+    Pace,
+    Progress,
+    Queue,
+    System,
+)
 
 GOAL = 50.0  # microseconds per query in single-stream: the error for a model of 1 ms is then below 5 %
 
@@ -102,7 +110,7 @@ def main() -> None:
             wanted = replace(settings, scenario="server", target_qps=rate, target_latency=1.0, percentile=99.0)
             outcome = measured(System, wanted, directory)
             ordered = sorted(outcome.latencies)
-            p50, p90, p99 = (1e6 * quantile(ordered, share) for share in (0.5, 0.9, 0.99))
+            p50, p90, p99 = (1e6 * latency_quantile(ordered, share) for share in (0.5, 0.9, 0.99))
             late = 1e6 * statistics.fmean(outcome.delays)
             print(f"{rate:>9,.0f} {p50:>9.0f} {p90:>9.0f} {p99:>9.0f} {late:>12.0f}")
 

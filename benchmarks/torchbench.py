@@ -22,13 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 
 import torch
 
-from dlbs.results.statistics.signed_ranks import is_enough, signed_rank_interval
-from pytorch_benchmarks.devices import set_backends
-from pytorch_benchmarks.measure.timing import Schedule, time_batches
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-from pytorch_benchmarks.precision import choose_precision
-from pytorch_benchmarks.torchbench.loader import load_class, make
-from pytorch_benchmarks.torchbench.workload import pack_workload
+from benchmark_core.timing import Schedule, time_batches
+from dlbs.results.statistics.intervals import is_enough, signed_rank_interval
+from dlbs.suites.torchbench.measured import workload as suite
+from pytorch_benchmarks.devices import choose_precision, set_backends
+from pytorch_benchmarks.options import parse_benchmark_options
 
 WARMUP = 3  # batches, as in run.py
 CONFIDENCE = 0.95
@@ -40,7 +38,7 @@ Side = Callable[[int], list[float]]  # number of batches → ms of each
 def as_the_suite(directory: Path, phase: str, batch_size: int) -> Side:
     """The loop of run.py, around the model's `invoke`."""
     test = TESTS[phase]
-    made = make(load_class(directory), test, "cpu", batch_size)
+    made = suite.make(suite.load_class(directory), test, "cpu", batch_size)
 
     def measure(count: int) -> list[float]:
         times = []
@@ -56,12 +54,12 @@ def as_the_suite(directory: Path, phase: str, batch_size: int) -> Side:
 
 def as_ours(directory: Path, phase: str, batch_size: int) -> Side:
     """The loop that benchmarks.py times."""
-    given = ["--pack", str(directory), "--batch_size", str(batch_size)]
+    given = ["--pack", str(directory), "--pack_loader", suite.__file__, "--batch_size", str(batch_size)]
     options = parse_benchmark_options([*given, "--forward_only", str(phase == "inference").lower()])
     device = torch.device("cpu")
     precision = choose_precision(options, device)
     set_backends(options, tf32=precision.tf32)
-    workload, _ = pack_workload(options, device, precision)
+    workload, _ = suite.pack_workload(options, device, precision)
 
     def measure(count: int) -> list[float]:
         timing = time_batches(workload.step, workload.source.batches, Schedule(count), synchronize=lambda: None)

@@ -23,15 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 
 import torch
 
+from benchmark_core.log import Log
+from benchmark_core.timing import Schedule, time_batches
 from pytorch_benchmarks.data import make_dataset
-from pytorch_benchmarks.distributed import World
-from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.measure.timing import Schedule, time_batches
-from pytorch_benchmarks.options.training import TrainingOptions
-from pytorch_benchmarks.phases.training import training_step
-from pytorch_benchmarks.precision import Precision
-from pytorch_benchmarks.training.epochs import Trainer
+from pytorch_benchmarks.devices import Precision, World
+from pytorch_benchmarks.phases import training_step
+from pytorch_benchmarks.training.options import TrainingOptions
 from pytorch_benchmarks.training.setup import Setup, classifier, open_pictures, transforms_for
+from pytorch_benchmarks.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 

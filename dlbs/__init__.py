@@ -17,15 +17,17 @@ and communicates with this one through log lines.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from dlbs.version import __version__
 
 if TYPE_CHECKING:
+    from dlbs.adaptive.until_known import run_until_known
     from dlbs.api import build_plan, compare, load_config, plot, resolve, run_plan, validate
     from dlbs.errors import DlbsError
     from dlbs.results.read.frame import filter_results, load_results, set_values
-    from dlbs.until_known import run_until_known
 
 __all__ = [
     "DlbsError",
@@ -43,11 +45,16 @@ __all__ = [
     "validate",
 ]
 
+# A checkout that is not installed, or comes before an installed copy, has the programs, and the package in common with them, beside this one.
+_PROGRAMS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python")
+if _PROGRAMS not in sys.path and os.path.isdir(os.path.join(_PROGRAMS, "benchmark_core")):
+    sys.path.insert(0, _PROGRAMS)
+
 _FROM = {
     **dict.fromkeys(("build_plan", "compare", "load_config", "plot", "resolve", "run_plan", "validate"), "dlbs.api"),
     **dict.fromkeys(("filter_results", "load_results", "set_values"), "dlbs.results.read.frame"),
     "DlbsError": "dlbs.errors",
-    "run_until_known": "dlbs.until_known",
+    "run_until_known": "dlbs.adaptive.until_known",
 }
 
 

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, overload
 
-from dlbs.arguments import one_or_several, with_arguments
 from dlbs.config.config import Config
 from dlbs.config.load import load_config as _load_declarations
-from dlbs.errors import ConfigError, LaunchError, LogError, suggestion
-from dlbs.executors.registry import load_executor
+from dlbs.errors import ConfigError, one_or_several, suggestion, with_arguments
+from dlbs.executors.base import make_executor
 from dlbs.experiment import Experiment
 from dlbs.launch.script import Launcher
 from dlbs.packs.configure import configure
 from dlbs.plan.build import build
-from dlbs.plan.order import ORDERS, ordered
-from dlbs.plan.pipeline import planned_and_ordered, processor_for, resolved_plan, unlabelled_names
-from dlbs.results.keys import check_known
-from dlbs.results.plots.figure import draw, save
-from dlbs.results.plots.options import Options, kind_for
+from dlbs.plan.pipeline import ORDERS, ordered, planned_and_ordered, processor_for, resolved_plan, unlabelled_names
+from dlbs.results.plots.kinds import draw, save
+from dlbs.results.plots.plot import Options, kind_for
 from dlbs.results.read.frame import records_of
 from dlbs.results.read.records import load_records
 from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as _compare
-from dlbs.results.statistics.estimators import ESTIMATORS
-from dlbs.results.statistics.rules import Rules
-from dlbs.results.statistics.samples import none_ended_well, usual_metric
+from dlbs.results.statistics.verdicts import DEFAULT_RULES, Rules
 from dlbs.results.statistics.within import ComparisonBy, compare_by
-from dlbs.run.events import Callback, Event
+from dlbs.run import driver
+from dlbs.run.driver import Callback, Event, Summary, look_through
 from dlbs.run.policies import Policies
-from dlbs.run.summary import Summary
 from dlbs.run.validate import PlanProblem, Validator
-from dlbs.run.whole import look_through, run_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack  # for type checkers; in typing since Python 3.11
 
     Results: TypeAlias = str | Iterable[str] | pd.DataFrame | Sequence[dict[str, Any]]
+
 
 __all__ = ["build_plan", "compare", "load_config", "plot", "resolve", "run_plan", "validate"]
 
@@ -145,7 +138,7 @@ def resolve(config: Config, plan: Path_ | Iterable[Experiment] | None = None) ->
     Args:
         config: Makes the plan, or declares the parameters of the given one. Its own `parameters` apply to the experiments of a plan file,
             too, as with `dlbs run --plan`; experiments in memory are not changed.
-        plan: Experiments, or the path of a plan file (`dlbs build --plan FILE`); by default those of the configuration.
+        plan: Experiments, or the path of a plan file (`dlbs build -o FILE`); by default those of the configuration.
 
     Returns:
         An iterator of dictionaries, parameter → JSON value. Lists and dictionaries may be shared between experiments.
@@ -181,7 +174,7 @@ def validate(plan: Plan, *, executor: str = "local") -> list[PlanProblem]:
     Raises:
         DlbsError: A value cannot be resolved.
     """
-    validator = Validator(load_executor(executor)(Path.cwd()))
+    validator = Validator(make_executor(executor))
     validator.check_all(resolve(plan) if isinstance(plan, Config) else _resolved(plan))
     return validator.problems
 
@@ -237,20 +230,14 @@ def run_plan(
         ConfigError: The plan is empty or has problems; nothing was run.
         LaunchError: Another run writes to the same logs, the executor cannot run anything, or the caller is not in the main thread.
     """
-    if threading.current_thread() is not threading.main_thread():
-        raise LaunchError("a plan can run only in the main thread, because signals stop it", where="run_plan")
-    if jobs is not None and jobs < 1:
-        raise ConfigError(
-            f"cannot run {jobs} experiments in parallel", where="jobs", hint="must be at least 1, or None"
-        )
     if order not in ORDERS:
         raise ConfigError(f"unknown order {order!r}", where="order", hint=suggestion(order, ORDERS))
-    chosen = load_executor(executor)(Path.cwd(), jobs)
+    chosen = make_executor(executor, jobs)
     planned, experiments = _repeatable(plan, order, order_seed)
     unlabelled = unlabelled_names(plan if isinstance(plan, Config) else load_config(), None)
     manifest = look_through(planned(), chosen, validate=validation, unlabelled=unlabelled)
     deadline = None if time_limit is None else time.monotonic() + time_limit
-    return run_whole(
+    return driver.run_plan(
         experiments(),
         manifest,
         Callback(on_event),
@@ -277,8 +264,8 @@ def compare(
     by: str | None = None,
     baseline: Any = None,
     metric: str | None = None,
-    threshold: float = 0.03,
-    confidence: float = 0.95,
+    threshold: float = DEFAULT_RULES.threshold,
+    confidence: float = DEFAULT_RULES.confidence,
     simultaneous: bool = False,
     estimator: str = "rank",
     trust_single_runs: bool = False,
@@ -322,26 +309,24 @@ def compare(
     """
     if (b is None) == (by is None) or (by is None and baseline is not None):
         raise TypeError("compare() takes two sets of results, or one with by=NAME and optionally baseline=VALUE")
-    _check_share("threshold", threshold, 0.0)
-    _check_share("confidence", confidence, 0.5)
-    if estimator not in ESTIMATORS:
-        raise LogError(f"unknown estimator {estimator!r}", where="estimator", hint=suggestion(estimator, ESTIMATORS))
-    sides = [_records(one) for one in (a, b) if one is not None]
-    known = {name for side in sides for record in side for name in record}
-    everything = [record for side in sides for record in side]
-    if metric is None and (failed := none_ended_well(everything)):
-        raise LogError(failed, hint="exp.status_msg of each contains the reason")
-    metric = usual_metric(everything) if metric is None else metric
-    match, ignore = tuple(one_or_several(match)), tuple(one_or_several(ignore))
-    if known:
-        for where, names in (("metric", (metric,)), ("match", match), ("ignore", ignore)):
-            check_known(names, known, where)
-    declarations = _load_declarations().declarations
     rules = Rules(
-        metric, threshold, confidence, simultaneous, estimator, trust_single_runs, trust_doubtful, match, ignore
+        by=by,
+        baseline=baseline,
+        metric=metric,
+        threshold=threshold,
+        confidence=confidence,
+        simultaneous=simultaneous,
+        estimator=estimator,
+        trust_single_runs=trust_single_runs,
+        trust_doubtful=trust_doubtful,
+        match=tuple(one_or_several(match)),
+        ignore=tuple(one_or_several(ignore)),
     )
+    sides = [_records(one) for one in (a, b) if one is not None]
+    rules = rules.for_results([record for side in sides for record in side])
+    declarations = _load_declarations().declarations
     if by is not None:
-        return compare_by(sides[0], declarations, rules, by=by, baseline=baseline)
+        return compare_by(sides[0], declarations, rules)
     return _compare(sides[0], sides[1], declarations, rules)
 
 
@@ -430,11 +415,6 @@ def _resolved(plan: Iterable[Experiment]) -> Iterator[Experiment]:
         if "exp.log_file" not in experiment:
             raise ConfigError("an experiment has no exp.log_file", hint="pass experiments that dlbs.resolve returned")
         yield experiment
-
-
-def _check_share(name: str, value: Any, least: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1:
-        raise LogError(f"must be a number from {least} to below 1, not {value!r}", where=name, hint="3 % is 0.03")
 
 
 def _records(results: Any) -> list[dict[str, Any]]:

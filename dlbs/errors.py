@@ -1,22 +1,17 @@
-"""The errors that users see: place, problem, and fix."""
+"""Errors and messages that users see: errors with place, problem and fix, in the words of the command line or of Python callers, and messages.
+
+Also what fails with such an error: optional packages, and registries of functions that are imported on first use.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+import functools
+import importlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-
-__all__ = [
-    "ConfigError",
-    "DlbsError",
-    "ExpressionError",
-    "LaunchError",
-    "LogError",
-    "Problems",
-    "ResolveError",
-    "SeveralError",
-    "did_you_mean",
-    "suggestion",
-]
+from typing import Any, ParamSpec, TypeVar, cast
 
 
 class DlbsError(Exception):
@@ -96,6 +91,23 @@ class Problems:
             raise (several if len(several.errors) > 1 else self.found[0]) from None
 
 
+_setups: list[Callable[[], None]] = []
+
+
+def before_logging(setup: Callable[[], None]) -> None:
+    """Call a function before the first message is logged."""
+    _setups.append(setup)
+
+
+def log(level: str, message: str, *values: object) -> None:
+    """Log a message for users, as `log("warning", "%s is ignored", name)`; most commands have none, and do without the module `logging`."""
+    import logging
+
+    while _setups:
+        _setups.pop()()
+    getattr(logging.getLogger("dlbs"), level)(message, *values)
+
+
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Return `did you mean 'x' or 'y'?` for the closest known names, or an empty string."""
     import difflib  # imported here because it takes 4 ms
@@ -110,3 +122,101 @@ def suggestion(name: str, known: Iterable[str], what: str = "known are", *, cuto
     """Return `did you mean 'x'?` for the closest known names, or all of them: `known are x, y`."""
     known = list(known)
     return did_you_mean(name, known, cutoff=cutoff) or f"{what} {', '.join(known) or 'none'}"
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LETTERS = {"P": "parameters", "V": "variables", "E": "extensions"}
+_OTHERS = {"filter_query": "query"}  # flags whose argument has another name
+_LETTER = r"(?s)-([PVE])(.*)"
+_FLAG = r"(?s)--([a-z][\w-]*)(?: (.*))?"
+
+
+def argument_of(where: str) -> str:
+    """The place of an error as a Python argument: `parameters['exp.model']` for `-Pexp.model`; other places are unchanged."""
+    if found := re.fullmatch(_LETTER, where):
+        return f"{_LETTERS[found[1]]}[{found[2]!r}]" if found[2] else _LETTERS[found[1]]
+    if where.startswith("-- "):
+        return f"command {where.removeprefix('-- ')}"
+    if where == "--":
+        return "command"
+    if found := re.fullmatch(_FLAG, where):
+        name = found[1].replace("-", "_")
+        name = _OTHERS.get(name, name)
+        return f"{name}={found[2]!r}" if found[2] else name
+    return where
+
+
+def _translated(error: DlbsError) -> DlbsError:
+    if isinstance(error, SeveralError):
+        return SeveralError(map(_translated, error.errors))
+    made = copy.copy(error)
+    # Several variables may be named: "-Va, -Vb".
+    made.where = ", ".join(map(argument_of, error.where.split(", "))) if error.where.startswith("-") else error.where
+    return made
+
+
+def one_or_several(given: Any) -> Any:
+    """Items of an argument that is one item, a string or mapping, or several: `"exp.model"` is one name, not nine letters."""
+    return [given] if isinstance(given, (str, Mapping)) else given
+
+
+def with_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function, and the iterator that it returns, raise errors that name arguments."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            result = function(*args, **kwargs)
+        except DlbsError as error:
+            raise _translated(error).with_traceback(error.__traceback__) from error.__cause__
+        return cast("R", _each(result)) if isinstance(result, Iterator) else result
+
+    return wrapped
+
+
+def _each(items: Iterator[R]) -> Iterator[R]:
+    try:
+        yield from items
+    except DlbsError as error:
+        raise _translated(error).with_traceback(error.__traceback__) from error.__cause__
+
+
+def require(module: str, extra: str) -> Any:
+    """Import a package that belongs to an extra.
+
+    Raises:
+        LogError: It is not installed.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise LogError(
+            f"the Python package {error.name!r} is required", hint=f"pip install 'dlbs[{extra}]' installs it"
+        ) from None
+
+
+# The choices of a command: name → (`module:function`, one line of help). Functions are named instead of imported, so that
+# `dlbs plot --help` lists all kinds of plots without loading matplotlib.
+Registry = Mapping[str, tuple[str, str]]
+
+
+def registered(registry: Registry, name: str, what: str) -> Any:
+    """Import the function registered under a name.
+
+    Args:
+        registry: Name → (`module:function`, one line of help).
+        name: One of its names.
+        what: Noun for its entries in the message.
+
+    Raises:
+        LogError: The name is not registered.
+    """
+    if name not in registry:
+        hint = did_you_mean(name, registry) or f"choose from {', '.join(registry)}"
+        raise LogError(f"unknown {what} {name!r}", hint=hint)
+    module, function = registry[name][0].split(":")
+    return getattr(importlib.import_module(module), function)

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from benchmark_core.text import printable
 from dlbs.errors import ConfigError
-from dlbs.text import printable, text
-
-__all__ = [
-    "HIDDEN",
-    "TITLES",
-    "Experiment",
-    "as_written",
-    "check_name",
-    "check_plan_names",
-    "describe",
-    "hidden_prefix",
-    "log_path",
-    "told_names",
-    "usual_names",
-]
+from dlbs.text import text
 
 Experiment = dict[str, Any]
 
@@ -120,7 +106,7 @@ def describe(experiment: Experiment, names: Sequence[str] = (), *, whole: bool =
         line = text(experiment.get("command.line"))
         inside = {"command.argv", *(name for name in shown if f"{{{name}}}" in line)}
         shown = [name for name in shown if name not in inside]
-        words.append(textwrap.shorten(command, _LONGEST_VALUE, placeholder="…"))
+        words.append(_shortened(command, _LONGEST_VALUE))
     longest = None if whole else _LONGEST_VALUE
     words += [_words(name, text(experiment.get(name)), longest) for name in shown]
     return printable(", ".join(words).replace("\n", "?"))
@@ -143,6 +129,12 @@ def _has(experiment: Experiment, name: str) -> bool:
     return experiment.get(name) not in (None, "")
 
 
+def _shortened(words: str, longest: int) -> str:
+    from textwrap import shorten
+
+    return shorten(words, longest, placeholder="…")
+
+
 def _words(name: str, value: str, longest: int | None) -> str:
     if name in _SPOKEN and value:
         return _SPOKEN[name] + (
@@ -151,5 +143,43 @@ def _words(name: str, value: str, longest: int | None) -> str:
     if longest is not None:
         value = " ".join(value.split())
         if len(value) > longest:
-            value = textwrap.shorten(value, longest, placeholder="…")
+            value = _shortened(value, longest)
     return f"{name}={value or 'none'}"
+
+
+FRAMEWORK = "{framework}"
+
+
+class Problem(NamedTuple):
+    """The reason that an experiment would fail, and the fix."""
+
+    what: str
+    hint: str = ""
+
+
+class Site(NamedTuple):
+    """The place where a plan is checked.
+
+    Attributes:
+        directory: Where experiments run and relative paths begin.
+        may_run: Whether programs that the plan names may be started. True only if the plan is about to run: inspecting
+            an untrusted plan must not start anything.
+        nodes: Hosts that may be contacted even if the plan is only inspected, because the user typed them.
+    """
+
+    directory: Path
+    may_run: bool = False
+    nodes: Set[str] = frozenset()
+
+
+class Check(NamedTuple):
+    """A check that is made before a plan runs.
+
+    Attributes:
+        reads: Parameters that it depends on; it runs once for each combination of their values. `FRAMEWORK` in a name is the
+            experiment's framework.
+        find: Returns the problem, or None.
+    """
+
+    reads: tuple[str, ...]
+    find: Callable[[Experiment, Site], Problem | None]

@@ -1,37 +1,31 @@
-"""Files: the root directory, atomic writes, and safe opens that neither follow links nor block on pipes."""
+"""Files, and JSON that others wrote: the root directory, atomic writes, opens that neither follow links nor block on pipes, caches.
+
+`json.loads` raises four kinds of errors on hostile text (`JSONDecodeError`, `ValueError` for a number of 5,000 digits, `RecursionError`,
+`UnicodeDecodeError`), and accepts values that break later: half of a surrogate pair cannot be written to a file, and values nested 900
+levels deep cannot be traversed. `load_json` does neither.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from dlbs.errors import ConfigError, LogError
 
-__all__ = [
-    "create_file",
-    "dlbs_root",
-    "make_parent",
-    "open_regular",
-    "read_regular",
-    "read_small",
-    "read_source",
-    "user_cache",
-    "write_atomically",
-    "write_bytes",
-    "write_to_cache",
-]
-
 _LONGEST_SOURCE = 64 << 20  # bytes
-_TEMPORARY = re.compile(r"\..{1,50}\.[0-9a-f]{12}\.tmp", re.DOTALL)  # as named by `_writing`
+_TEMPORARY = r"(?s)\..{1,50}\.[0-9a-f]{12}\.tmp"  # as named by `_writing`
 _ABANDONED = 86400.0  # seconds without a change after which the process that wrote a temporary file was killed
+_CHECKSUM = 4  # bytes before the content of a cached file
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -133,6 +127,20 @@ def read_source(path: str | os.PathLike[str], errors: str = "replace") -> str:
     return content.decode("utf-8", errors).replace("\r\n", "\n")
 
 
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a text file that a user names.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        return read_source(path, "strict")
+    except FileNotFoundError:
+        raise ConfigError("no such file", where=str(path), hint="check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", where=str(path)) from None
+
+
 def make_parent(path: str | os.PathLike[str]) -> None:
     """Create the parent directory of a file.
 
@@ -181,19 +189,36 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, follow: bool = Fal
         stream.write(data)
 
 
-def write_to_cache(path: Path, data: bytes) -> None:
-    """Write a file in a cache directory, which is created if it is missing, and remove what killed processes left there.
+def read_from_cache(path: Path, limit: int) -> bytes | None:
+    """Read a file that `write_to_cache` wrote; None if it is missing, damaged, too large, or belongs to another user."""
+    try:
+        with open_regular(path) as stream:
+            if os.fstat(stream.fileno()).st_uid != os.geteuid():
+                return None
+            content = stream.read(limit + _CHECKSUM)
+    except (OSError, LogError):
+        return None
+    checksum, data = content[:_CHECKSUM], content[_CHECKSUM:]
+    return data if zlib.crc32(data).to_bytes(_CHECKSUM, "big") == checksum else None
 
-    Raises:
-        ConfigError, OSError: The file cannot be written.
+
+def write_to_cache(path: Path, data: bytes, *, most: int) -> None:
+    """Write a file with a checksum in a cache directory, which is created if it is missing; failures are ignored.
+
+    Args:
+        path: The file.
+        data: Its content.
+        most: The number of files of that suffix to keep: the least recently written one is removed first, and what killed processes left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_bytes(path, data)
-    with os.scandir(path.parent) as entries:
-        for entry in entries:
-            if _TEMPORARY.fullmatch(entry.name):
-                with contextlib.suppress(OSError):  # removed by another process
+    with contextlib.suppress(OSError, ConfigError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_bytes(path, zlib.crc32(data).to_bytes(_CHECKSUM, "big") + data)
+        with os.scandir(path.parent) as entries:
+            for entry in entries:
+                if re.fullmatch(_TEMPORARY, entry.name):
                     _remove_if_abandoned(entry)
+        for old in sorted(path.parent.glob(f"*{path.suffix}"), key=os.path.getmtime)[:-most]:
+            old.unlink(missing_ok=True)
 
 
 def _remove_if_abandoned(entry: os.DirEntry[str]) -> None:
@@ -260,3 +285,128 @@ def dlbs_root(environ: Mapping[str, str] | None = None) -> Path:
         return Path(environ["DLBS_ROOT"])
     package = Path(__file__).resolve().parent
     return package.parent if (package.parent / "config" / "base.yaml").is_file() else package / "shipped"
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write bytes to an open file, all of them, without a buffer."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+MAX_DEPTH = 100  # levels of lists and objects
+MAX_DIGITS = 4_000  # of an integer; Python rejects more than 4,300
+_SURROGATES = frozenset(range(0xD800, 0xE000))
+_OTHER_SURROGATES = _SURROGATES - set(range(0xDC80, 0xDD00))  # than those of bytes
+
+
+class JsonError(ValueError):
+    """A text is not JSON, or contains an unusable value.
+
+    Attributes:
+        what: The reason, in a few words.
+        line: The line of the text, from 1.
+    """
+
+    def __init__(self, what: str, line: int = 1) -> None:
+        super().__init__(what)
+        self.what = what
+        self.line = line
+
+
+# An escaped backslash, a pair of surrogates, or half of one.
+_ESCAPES = r"\\\\|\\ud[89ab]..\\ud[c-f]..|\\ud[89a-f].."
+
+
+def dump_json(document: Any) -> str:
+    """A document as indented JSON for programs, in ASCII.
+
+    Bytes of arguments and file names that are not UTF-8 become U+FFFD: Python represents them by halves of surrogate pairs, which strict
+    readers reject.
+    """
+    words = json.dumps(document, indent=1)
+    if "\\ud" in words:
+        words = re.sub(_ESCAPES, lambda found: "\\ufffd" if len(found[0]) == 6 else found[0], words)
+    return words
+
+
+def load_json(
+    document: str | bytes | bytearray,
+    *,
+    object_pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    keep_bytes: bool = False,
+) -> Any:
+    """Parse a JSON text.
+
+    Half of a surrogate pair (`"\\ud800"`) becomes U+FFFD, the replacement character. NaN and Infinity are accepted, because benchmarks write them.
+
+    Args:
+        document: The text, with or without a byte-order mark; bytes are UTF-8.
+        object_pairs: Makes an object from its pairs, for example to reject duplicate keys.
+        keep_bytes: Whether to keep U+DC80 to U+DCFF, which represent bytes of arguments and file names that are not UTF-8 (PEP 383).
+
+    Raises:
+        JsonError: It is not JSON, not UTF-8, nested more than `MAX_DEPTH` levels deep, or has a number of more than `MAX_DIGITS` digits.
+    """
+    source = (document if isinstance(document, str) else _decoded(document)).removeprefix("\ufeff")
+    if object_pairs is not None:
+        decoder = json.JSONDecoder(parse_int=_whole_number, object_pairs_hook=object_pairs)
+    else:
+        decoder = _DECODER_OF_SHORT_TEXTS if len(source) <= MAX_DIGITS else _DECODER
+    try:
+        value = decoder.decode(source)
+    except json.JSONDecodeError as error:
+        raise JsonError(error.msg, error.lineno) from None
+    except RecursionError:
+        raise JsonError("nested too deeply") from None
+    # Two fast searches exclude deep nesting and surrogates for most texts.
+    if source.count("[") + source.count("{") > MAX_DEPTH and _depth_exceeds(value, MAX_DEPTH):
+        raise JsonError(f"nested more than {MAX_DEPTH} levels deep")
+    if "\\u" in source or not source.isascii():
+        value = _without(_OTHER_SURROGATES if keep_bytes else _SURROGATES, value)
+    return value
+
+
+def _decoded(document: bytes | bytearray) -> str:
+    try:
+        return document.decode()
+    except UnicodeDecodeError as error:
+        raise JsonError("not UTF-8", 1 + document.count(b"\n", 0, error.start)) from None
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise JsonError(f"a number of {len(digits):,} digits")
+    return int(digits)
+
+
+# Making a decoder takes longer than parsing a line of a log, and a call for each whole number as long as all of the rest.
+_DECODER = json.JSONDecoder(parse_int=_whole_number)
+_DECODER_OF_SHORT_TEXTS = json.JSONDecoder()
+
+
+def _depth_exceeds(value: Any, limit: int) -> bool:
+    level = [value] if isinstance(value, (list, dict)) else []
+    depth = 0
+    while level and depth <= limit:
+        depth += 1
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, (list, dict))
+        ]
+    return depth > limit
+
+
+def _without(letters: frozenset[int], value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "".join("\N{REPLACEMENT CHARACTER}" if ord(letter) in letters else letter for letter in value)
+        return value
+    if isinstance(value, list):
+        return [_without(letters, item) for item in value]
+    if isinstance(value, dict):
+        return {_without(letters, key): _without(letters, item) for key, item in value.items()}
+    return value

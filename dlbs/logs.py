@@ -3,54 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
+from benchmark_core.log import KEY_LINE
 from dlbs.errors import LogError
-from dlbs.files import open_regular
-from dlbs.jsonio import JsonError, load_json
+from dlbs.files import JsonError, load_json, open_regular
+from dlbs.text import are_finite, finite
 
-__all__ = [
-    "KEY_LINE",
-    "LOG_VARIABLE",
-    "STATUSES",
-    "are_finite",
-    "are_positive",
-    "batch_time",
-    "finite",
-    "first_number",
-    "first_values",
-    "last_values",
-    "parameter_line",
-    "parse_line",
-    "start_time",
-]
-
-# In the environment of all processes of an experiment, so that a later run finds those that a killed run left.
-LOG_VARIABLE = "DLBS_LOG"
-STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
-KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
-_LARGEST = 1e150
 _HEAD = 4 << 20  # bytes at a log's beginning that contain its parameters
 _TAIL = 16_384  # bytes before a log's ending that contain the last results
 _LONGEST_ENDING = 4 << 20  # bytes; includes the samples of the monitor
 _START = re.compile(rb'^__exp\.start_time__= "([^"\n]{1,40})"', re.MULTILINE)
 _ENDING = b"\n__exp.end_time__"  # written by the launcher at the end of the benchmark
-
-
-_encode = json.JSONEncoder().encode  # json.dumps without its checks: it writes each parameter of each experiment
-
-
-def parameter_line(key: str, value: Any) -> str:
-    """One log line without its newline: `__exp.model__= "alexnet"`. ASCII only, valid in any encoding of a log."""
-    if value is True or value is False:
-        return f"__{key}__= {'true' if value else 'false'}"
-    # An encoder takes a microsecond to begin with anything but a text.
-    return f"__{key}__= {value if value.__class__ is int else _encode(value)}"
 
 
 def parse_line(line: str) -> tuple[str, Any] | None:
@@ -66,32 +34,6 @@ def parse_line(line: str) -> tuple[str, Any] | None:
         return found[1], load_json(found[2])
     except JsonError as error:
         raise LogError(f"the value of {found[1]!r} is not JSON ({error.what}): {found[2].strip()[:80]!r}") from None
-
-
-def finite(value: Any) -> float | None:
-    """A number small enough for statistics (the sum of a million squares is finite); None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if abs(value) <= _LARGEST else None  # a huge integer cannot be converted to float
-
-
-def are_finite(values: object) -> TypeGuard[list[float]]:
-    """Whether this is a list of numbers that are small enough for statistics (`finite`).
-
-    Without a call for each number: they are the batch times of all runs.
-    """
-    if not isinstance(values, list):
-        return False
-    unusual = set(map(type, values)) - {int, float}
-    if not all(issubclass(kind, (int, float)) and kind is not bool for kind in unusual):
-        return False
-    # The least and the largest of several values may hide one that is not a number; their sum cannot.
-    return not values or (min(values) >= -_LARGEST and max(values) <= _LARGEST and not math.isnan(sum(values)))
-
-
-def are_positive(values: object) -> TypeGuard[list[float]]:
-    """Whether this is a list of positive numbers that are small enough for statistics (`finite`)."""
-    return are_finite(values) and (not values or min(values) > 0)
 
 
 def batch_time(values: Mapping[str, Any]) -> float | None:

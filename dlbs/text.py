@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import math
 import re
-import textwrap
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
-__all__ = [
-    "counted",
-    "duration",
-    "first_few",
-    "formula_escaped",
-    "formula_unescaped",
-    "indented",
-    "is_utf8",
-    "plus_minus",
-    "printable",
-    "short_number",
-    "text",
-    "truth",
-]
+from dlbs.errors import ConfigError
+
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_LONGEST_DEADLINE = 3650 * 86400.0  # later dates exceed the range of the system's calendar
 
 
 def is_utf8(value: str) -> bool:
@@ -31,15 +23,6 @@ def is_utf8(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def short_number(value: float) -> str:
-    """`12.35`, `1,234`: a number with four digits, more than benchmarks reproduce."""
-    if value == 0 or not abs(value) < 1e15:
-        return str(value)
-    if abs(value) >= 999.95:
-        return f"{value:,.0f}"
-    return f"{value:#.4g}".rstrip(".")
 
 
 def plus_minus(deviation: float) -> str:
@@ -62,6 +45,15 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def rate_per(count: int, seconds: float | None, noun: str) -> str:
+    """The rate of events per hour or minute, `31 experiments/h`; empty before the second one."""
+    if count < 2 or not seconds:
+        return ""
+    hourly = 3600 * count / seconds
+    value, unit = (hourly / 60, "min") if hourly >= 600 else (hourly, "h")
+    return f"{value:,.0f} {noun}/{unit}" if value >= 10 else f"{value:.1f} {noun}/{unit}"
+
+
 def first_few(words: Sequence[str], between: str = ", ", most: int = 3) -> str:
     """The first words of a list that may be long: `a, b, c and 7 more`."""
     more = f" and {len(words) - most:,} more" if len(words) > most else ""
@@ -79,6 +71,8 @@ def indented(line: str, width: int, first: str = "  ", others: str = "    ") -> 
     """
     if len(first) + len(line) <= width:
         return first + line
+    import textwrap
+
     return textwrap.fill(
         line,
         max(width, 20),
@@ -89,37 +83,18 @@ def indented(line: str, width: int, first: str = "  ", others: str = "    ") -> 
     )
 
 
-def printable(text: str) -> str:
-    """Replace control characters except newlines, so that a hostile name cannot write control sequences to a terminal."""
-    if text.isprintable():  # nearly all are: a page has tens of thousands of them
-        return text
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
-
-
 # Spreadsheets take cells that begin so for formulas, also after whitespace and in the full-width letters of East Asian keyboards.
-_FORMULA = re.compile(r"'*(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+_FORMULA = r"'*(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])"
 
 
 def formula_escaped(value: str) -> str:
     """A text for a CSV file, with an apostrophe in front if spreadsheets would take it for a formula."""
-    return f"'{value}" if _FORMULA.match(value) else value
+    return f"'{value}" if re.match(_FORMULA, value) else value
 
 
 def formula_unescaped(value: str) -> str:
     """The inverse of `formula_escaped`."""
-    return value[1:] if value.startswith("'") and _FORMULA.match(value) else value
-
-
-_TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
-_FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
-
-
-def truth(value: Any) -> bool | None:
-    """A value as boolean, in any usual spelling (true t yes y on 1, false f no n off 0); None if it is not one."""
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower() if isinstance(value, (str, int)) else ""
-    return True if word in _TRUE else False if word in _FALSE else None
+    return value[1:] if value.startswith("'") and re.match(_FORMULA, value) else value
 
 
 def text(value: Any) -> str:
@@ -145,3 +120,85 @@ def text(value: Any) -> str:
     if isinstance(value, Mapping):
         return json.dumps(value)
     return str(value)
+
+
+def parse_duration(value: str, where: str) -> float:
+    """Seconds of `90s`, `90m`, `2h` or `1.5d`.
+
+    Raises:
+        ConfigError: The value has none of these forms, or is 0.
+    """
+    seconds = _seconds(value)
+    if not seconds:
+        raise ConfigError(f"{value!r} is not a duration", where=where, hint="write 90s, 90m, 2h or 1d")
+    return seconds
+
+
+def _seconds(value: str) -> float | None:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)", value.strip())
+    return float(found[1]) * _UNITS[found[2]] if found else None
+
+
+def parse_deadline(value: str) -> float:
+    """The time (`time.monotonic()`) of `90m`, `2h`, `18:30` or `2026-11-30T18:30`.
+
+    Raises:
+        ConfigError: The value has none of these forms, or is in the past.
+    """
+    seconds = _seconds(value)
+    if seconds is None:
+        seconds = _seconds_until(value)
+    if seconds > _LONGEST_DEADLINE:
+        raise ConfigError(
+            f"{value[:80]} is too far in the future", where="--deadline", hint="use at most 10 years, or remove it"
+        )
+    return time.monotonic() + seconds
+
+
+def _seconds_until(value: str) -> float:
+
+    now = dt.datetime.now().astimezone()
+    try:
+        if re.fullmatch(r"\d{1,2}:\d{2}", value.strip()):
+            moment = dt.datetime.combine(now.date(), dt.time.fromisoformat(value.strip().zfill(5))).astimezone()
+            moment += dt.timedelta(days=moment <= now)
+        else:
+            moment = dt.datetime.fromisoformat(value.strip()).astimezone()
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            f"{value!r} is neither a duration nor a time",
+            where="--deadline",
+            hint="write 90m, 2h, 18:30 or 2026-11-30T18:30",
+        ) from None
+    if moment <= now:
+        raise ConfigError(f"{value} is in the past", where="--deadline")
+    return (moment - now).total_seconds()
+
+
+_LARGEST = 1e150
+
+
+def finite(value: Any) -> float | None:
+    """A number small enough for statistics (the sum of a million squares is finite); None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) <= _LARGEST else None  # a huge integer cannot be converted to float
+
+
+def are_finite(values: object) -> TypeGuard[list[float]]:
+    """Whether this is a list of numbers that are small enough for statistics (`finite`).
+
+    Without a call for each number: they are the batch times of all runs.
+    """
+    if not isinstance(values, list):
+        return False
+    unusual = set(map(type, values)) - {int, float}
+    if not all(issubclass(kind, (int, float)) and kind is not bool for kind in unusual):
+        return False
+    # The least and the largest of several values may hide one that is not a number; their sum cannot.
+    return not values or (min(values) >= -_LARGEST and max(values) <= _LARGEST and not math.isnan(sum(values)))
+
+
+def are_positive(values: object) -> TypeGuard[list[float]]:
+    """Whether this is a list of positive numbers that are small enough for statistics (`finite`)."""
+    return are_finite(values) and (not values or min(values) > 0)

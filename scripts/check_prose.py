@@ -18,9 +18,8 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ["findings", "main"]
+from scripts import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 120  # characters of a line of Markdown that is not a table, a single link or code
 SCOPE = (
     "README.md",
@@ -36,7 +35,7 @@ SCOPE = (
 )
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _CODE = re.compile(r"`[^`]*`|\]\([^)]*\)|<[^>]*>|https?://\S+")
-_GENERATED = re.compile(r"<!-- (map of modules|options): ")
+_GENERATED = re.compile(r"<!-- (options|names|expressions): ")
 
 
 def main(arguments: list[str]) -> int:

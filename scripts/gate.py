@@ -2,7 +2,7 @@
 
 It reads the inputs of the action from GATE_* variables and needs only `dlbs` and `git`. To run it manually in your repository:
 
-    GATE_CONFIG=benchmark.yaml GATE_BASE=main python3 gate.py
+    GATE_PLAN=benchmark.yaml GATE_BASE=main python3 gate.py
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["Inputs", "main"]
-
 _REGRESSION = 3  # exit code of dlbs compare --fail-on-regression
 
 
@@ -28,7 +26,7 @@ class GateError(Exception):
 class Inputs:
     """The inputs of action.yml."""
 
-    config: Path
+    plan: Path
     arguments: list[str]
     base: str
     rounds: int
@@ -44,17 +42,17 @@ class Inputs:
         Raises:
             GateError: A variable is missing or invalid.
         """
-        config = environment.get("GATE_CONFIG", "")
-        if not config:
-            raise GateError("config: name the plan to run")
-        if not Path(config).is_file():
-            raise GateError(f"config: {config}: no such file in this checkout")
+        plan = environment.get("GATE_PLAN", "")
+        if not plan:
+            raise GateError("plan: name the plan to run")
+        if not Path(plan).is_file():
+            raise GateError(f"plan: {plan}: no such file in this checkout")
         rounds = environment.get("GATE_ROUNDS") or "5"
         if not rounds.isdecimal() or int(rounds) < 1:
             raise GateError(f"rounds: {rounds!r} is not a number of rounds")
         lines = environment.get("GATE_ARGUMENTS", "").splitlines()
         return cls(
-            config=Path(config).resolve(),
+            plan=Path(plan).resolve(),
             arguments=[line.strip() for line in lines if line.strip()],
             base=environment.get("GATE_BASE") or "HEAD^",
             rounds=int(rounds),
@@ -99,7 +97,7 @@ def _measure(inputs: Inputs, checkouts: Mapping[str, Path]) -> list[str]:
         for side in order:
             print(f"::group::round {number} of {inputs.rounds}: {side}", flush=True)
             logs = inputs.logs / side / f"round{number}"
-            command = ["dlbs", "run", "--config", str(inputs.config), f"-Pexp.log_dir={logs}", *inputs.arguments]
+            command = ["dlbs", "run", "--plan", str(inputs.plan), f"-Pexp.log_dir={logs}", *inputs.arguments]
             if subprocess.run(command, cwd=checkouts[side], check=False).returncode != 0:
                 failed.append(f"round {number} of {side}")
             print("::endgroup::", flush=True)

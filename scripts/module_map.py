@@ -1,53 +1,30 @@
-"""Write the module map in CONTRIBUTING.md from the first lines of docstrings: `python scripts/module_map.py`.
-
-The docstrings are the only source, so that the map cannot become outdated; a test compares them.
-"""
+"""The map of modules, a page of the site: every package and module with the first line of its docstring."""
 
 from __future__ import annotations
 
 import ast
-import textwrap
-from collections.abc import Iterator
+import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- map of modules: make docs -->", "<!-- end of the map -->"
-# In the order of the pipeline: a directory imports from those above it in this list, never from those below.
-ROOMS = [
-    "dlbs",
-    *(
-        f"dlbs/{name}"
-        for name in ("machine", "language", "config", "plan", "launch", "packs", "executors", "run", "results")
-    ),
-    *(
-        f"dlbs/results/{name}"
-        for name in ("read", "statistics", "tables", "plots", "export", "page", "store", "history")
-    ),
-    *(f"dlbs/packs/{name}" for name in ("milabench", "repro")),
-    "dlbs/cli",
-    "python/pytorch_benchmarks",
-    *(
-        f"python/pytorch_benchmarks/{name}"
-        for name in (
-            "options",
-            "data",
-            "models",
-            "phases",
-            "measure",
-            "serving",
-            "training",
-            "torchbench",
-            "torchbench/frameworks",
-            "checks",
-        )
-    ),
-    "python/pack_runner",
-    "python/pack_runner/provided/benchmate",
-    "python/command_runner",
-    "python/onnxruntime_benchmarks",
-    "python/jax_benchmarks",
-    "python/jax_benchmarks/models",
-]
+from scripts import ROOT
+
+
+def rooms() -> list[str]:
+    """The directories with modules: those of dlbs in the order of the pipeline (the layers in pyproject.toml), then those of the programs."""
+    (layers,) = re.findall(r"layers = \[\n(.*?)\n\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.DOTALL)
+    order = ["", *reversed(re.findall(r"[\w]+", layers))]
+
+    def position(room: str) -> tuple[bool, int, str]:
+        package = room.partition("/")[2].split("/")[0]
+        return not room.startswith("dlbs"), order.index(package) if package in order else len(order), room
+
+    found = {
+        path.parent.relative_to(ROOT).as_posix()
+        for top in ("dlbs", "python")
+        for path in (ROOT / top).rglob("*.py")
+        if not {"templates", "migrations"} & set(path.parts)
+    }
+    return sorted(found, key=position)
 
 
 def modules_of(room: str) -> list[Path]:
@@ -61,28 +38,24 @@ def first_line(path: Path) -> str:
     return " ".join(docstring.split("\n\n")[0].split())
 
 
-def lines() -> Iterator[str]:
-    """The map as Markdown."""
-    for room in ROOMS:
+def module_map() -> str:
+    """The page as Markdown."""
+    lines = [
+        "# Map of modules",
+        "",
+        "Each module with the first line of its docstring, in the order of the pipeline. [Contributing](../contributing.md)"
+        " says why the packages are as they are.",
+    ]
+    for room in rooms():
         package = ROOT / room / "__init__.py"
-        yield ""
-        yield f"### `{room}/`"
         about = first_line(package) if package.is_file() else ""
-        if about:
-            yield ""
-            yield from textwrap.wrap(about, 120)
-        yield ""
-        for path in modules_of(room):
-            yield from textwrap.wrap(f"- `{path.name}`: {first_line(path)}", 120, subsequent_indent="  ")
+        lines += ["", f"## {room}/", "", *([about, ""] if about else [])]
+        lines += [f"- `{path.name}`: {_text(first_line(path))}" for path in modules_of(room)]
+    return "\n".join(lines) + "\n"
 
 
-def contributing() -> str:
-    """CONTRIBUTING.md with the current map."""
-    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n" + "\n".join(lines()) + f"\n\n{END}{after}"
-
-
-if __name__ == "__main__":
-    (ROOT / "CONTRIBUTING.md").write_text(contributing(), encoding="utf-8")
+def _text(line: str) -> str:
+    """A line of a docstring, without what Markdown would read as a tag or a link."""
+    parts = line.split("`")
+    parts[::2] = [part.replace("<", "&lt;").replace("[", "\\[") for part in parts[::2]]  # the rest is code
+    return "`".join(parts)

@@ -8,6 +8,7 @@ Options after -- are passed to the demo's `dlbs run`.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,47 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.environments import ROOT, build_packages, clean_environment, install
+from scripts import ROOT
 
-__all__ = ["main"]
+
+def clean_environment(packages: Path | None = None, **more: str) -> dict[str, str]:
+    """The environment without variables that point Python to this checkout; pip, pipx and uv also search the directory `packages`."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DLBS_ROOT"}
+    }
+    links = [*environment.get("PIP_FIND_LINKS", "").split(), *([str(packages)] if packages else [])]
+    if links:
+        environment["PIP_FIND_LINKS"] = " ".join(links)
+        environment["UV_FIND_LINKS"] = ",".join(links)
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    return {**environment, **more}
+
+
+def build_packages(directory: Path) -> tuple[Path, Path]:
+    """Build the sdist and the wheel into an empty directory; returns both paths, the sdist first."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(directory), str(ROOT)]
+    subprocess.run(command, env=clean_environment(), check=True, stdout=subprocess.DEVNULL)
+    (sdist,), (wheel,) = directory.glob("*.tar.gz"), directory.glob("*.whl")
+    return sdist, wheel
+
+
+def install(directory: Path, *requirements: str, packages: Path | None = None, constraint: Path | None = None) -> Path:
+    """Make an environment and install into it; returns its directory of programs.
+
+    Raises:
+        subprocess.CalledProcessError: The installation fails.
+    """
+    more = {"UV_CONSTRAINT": str(constraint)} if constraint else {}
+    environment = clean_environment(packages, **more)
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(directory)], env=environment, check=True)
+    python = directory / "bin" / "python"
+    subprocess.run(
+        [*uv, "pip", "install", "--quiet", "--python", str(python), *requirements], env=environment, check=True
+    )
+    return python.parent
 
 
 def _run_demo(programs: Path, directory: Path, options: Sequence[str]) -> None:
@@ -25,7 +64,7 @@ def _run_demo(programs: Path, directory: Path, options: Sequence[str]) -> None:
     directory.mkdir()
     plan = shutil.copy(ROOT / "examples" / "first" / "plan.yaml", directory)
     for command in (
-        ["run", "--config", plan, "-Pexp.docker=false", "-Pexp.gpus=", *options],
+        ["run", "--plan", plan, "-Pexp.docker=false", "-Pexp.gpus=", *options],
         ["parse", "logs", "--output_file", "results.json"],
         ["report", "results.json"],
     ):

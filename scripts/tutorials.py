@@ -1,4 +1,4 @@
-"""Run tutorial pages: `python -m scripts.tutorials PAGE...` runs their commands and writes the output into the pages.
+"""Run tutorial pages and notebooks: `python -m scripts.tutorials FILE...` runs their commands or cells and writes the output into them.
 
 A page contains files, each a fenced block after a line with only the file's name, and commands: indented lines that begin with `$`, followed by the output.
 """
@@ -14,11 +14,10 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dlbs.doubts import KINDS
-from scripts.environments import ROOT
-
-__all__ = ["Command", "GivenFile", "masked", "parts", "run_page"]
+from benchmark_core.doubts import KINDS
+from scripts import ROOT
 
 _FILE = r"^`(?P<name>[\w./-]+)`:\n\n```\w*\n(?P<text>.*?)^```$"
 _COMMAND = r"^    \$ (?P<command>[^\n]*)\n(?P<output>(?:(?!    \$)(?:    [^\n]*)?\n)*)"
@@ -124,11 +123,30 @@ def _rewritten(page: str, environment: Mapping[str, str]) -> str:
     return _PART.sub(replace, page)
 
 
+def executed(path: Path, directory: Path) -> Any:
+    """Run a notebook in a directory, and return it with its outputs.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: A cell failed.
+    """
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(directory)}}).execute()
+    return notebook
+
+
 def main() -> None:
-    """Run the given pages."""
-    for name in sys.argv[1:]:
-        path = Path(name)
-        path.write_text(_rewritten(path.read_text(encoding="utf-8"), {}), encoding="utf-8")
+    """Run the given pages and notebooks."""
+    for path in map(Path, sys.argv[1:]):
+        if path.suffix == ".ipynb":
+            import nbformat
+
+            with tempfile.TemporaryDirectory() as directory:
+                nbformat.write(executed(path, Path(directory)), path)
+        else:
+            path.write_text(_rewritten(path.read_text(encoding="utf-8"), {}), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,23 +7,26 @@ import gc
 import logging
 import os
 import re
+import resource
+import shlex
 import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
+import psutil
 import pytest
 
 from tests import forked
 from tests.durations import keep_durations, seconds_of_files
 from tests.forked import ForkServer, Program
 from tests.services import ACCELERATORS, COMMAND, skip_reason
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, has_ended, wait_until
 
 if TYPE_CHECKING:
     from tests.slurm_cluster import Cluster
@@ -32,6 +35,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RunDlbs = Callable[..., "subprocess.CompletedProcess[str]"]
 BENCHMARKS = ROOT / "python" / "pytorch_benchmarks"
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]
+_OWNER = "PYTEST_PROCESS"  # inherited by what tests start
+_LARGEST_FILE = 1 << 30  # bytes
+_GRACE = 60.0  # s for processes that are about to end on a busy machine
 
 
 def _search_path() -> list[str]:
@@ -44,9 +50,16 @@ def pytest_configure() -> None:
     # Set before anything imports torch, and inherited by the processes that tests start.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and tables would be folded in its workers only
-    # A shell that starts a command in the background makes it ignore Ctrl-C, and whatever it starts would, too.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Whatever starts the tests (nohup, a shell in the background, a service) may ignore or block signals, and tests and their children would, too.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    os.environ[_OWNER] = str(os.getpid())
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o022)
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    if hard == resource.RLIM_INFINITY:  # no test, and no child of one, fills the disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, hard))
     hypothesis.settings.register_profile(
         "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
@@ -63,6 +76,38 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
         return (yield)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """No process that a test started outlives it: what does not end soon is killed, and the test fails."""
+    result = yield
+    if "integration" in item.keywords and (left := _left_by(item)):
+        with suppress(AssertionError):
+            wait_until(lambda: all(has_ended(one.pid) for one in left), seconds=_GRACE)
+        for one in (left := _left_by(item)):
+            with suppress(psutil.Error):
+                print(
+                    f"left running by {item.nodeid}: {shlex.join(one.cmdline())} (process {one.pid}, killed)",
+                    file=sys.stderr,
+                )
+                one.kill()
+        if left:
+            pytest.fail(f"{len(left)} processes of the test did not end; they are listed above")
+    return result
+
+
+def _left_by(item: pytest.Item) -> list[psutil.Process]:
+    """Processes that inherited pytest's variable of this test while it ran; fixtures may keep theirs."""
+    names = {os.fsencode(f"PYTEST_CURRENT_TEST={item.nodeid} (call)"), f"{_OWNER}={os.getpid()}".encode()}
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, psutil.Error):
+            if int(directory.name) != os.getpid() and names <= {*(directory / "environ").read_bytes().split(b"\0")}:
+                command = (directory / "cmdline").read_bytes()
+                if b"multiprocessing." not in command:  # a server of this process for all its tests
+                    found.append(psutil.Process(int(directory.name)))
+    return found
+
+
 @contextmanager
 def _no_process_but_forks(item: pytest.Item) -> Iterator[None]:
     """Let a test of `make unit` start no process, which costs more than most of these tests, but for the `dlbs` that is forked for it."""
@@ -73,7 +118,7 @@ def _no_process_but_forks(item: pytest.Item) -> Iterator[None]:
 
     def only_the_server(self: subprocess.Popen[Any], command: Any, *arguments: Any, **options: Any) -> None:
         if forked.__file__ not in command:
-            pytest.fail(f"starts {command!r}: mark it `integration`, or run the code here (docs/testing.md)")
+            pytest.fail(f"starts {command!r}: mark it `integration`, or run the code here (CONTRIBUTING.md)")
         start(self, command, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -166,7 +211,7 @@ def dlbs(forked_dlbs: ForkServer, tmp_path: Path) -> RunDlbs:
 @pytest.fixture
 def own_registry() -> Iterator[None]:
     """Let no other test find the models that a test registers in this process."""
-    from dlbs.packs.registry import Registrable
+    from dlbs.packs.container_model import Registrable
 
     before = {base: dict(classes) for base, classes in Registrable.registered.items()}
     yield

@@ -98,9 +98,9 @@ class ForkServer:
         self._connection, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, __file__, str(theirs.fileno()), str(path), *imports]
-            self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
-            )
+            # It serves the next tests, too: it is not a process that the test which needed it first left running.
+            own = {name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"}
+            self._process = subprocess.Popen(command, env=own, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
 
     def start(
         self, *command: str, directory: Path, environment: Mapping[str, str], output: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dlbs.logs import parameter_line
+from benchmark_core.log import key_line
 
 __all__ = ["make_logs", "make_record", "write_log"]
 
@@ -15,7 +15,7 @@ __all__ = ["make_logs", "make_record", "write_log"]
 def write_log(path: Path, record: dict[str, Any], output: str = "ordinary output") -> Path:
     """Write a log with these values."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [output, *(parameter_line(key, value) for key, value in record.items())]
+    lines = [output, *(key_line(key, value) for key, value in record.items())]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 

@@ -9,9 +9,7 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
-
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, has_ended, wait_until
 
 __all__ = ["HOST", "Cluster"]
 
@@ -90,6 +88,8 @@ class Cluster:
 
     def command(self, *words: str, check: bool = True) -> str:
         environment = {**os.environ, **self.environment}
+        # A daemon that a test restarts serves the next tests, too: it is not a process that this test left running.
+        environment.pop("PYTEST_CURRENT_TEST", None)
         return subprocess.run(
             words, env=environment, capture_output=True, text=True, check=check, timeout=PATIENCE
         ).stdout
@@ -97,7 +97,7 @@ class Cluster:
     def end(self, daemon: str) -> None:
         pid = int((self.directory / f"{daemon}.pid").read_text())
         os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+        wait_until(lambda: has_ended(pid))
 
     def stop(self) -> None:
         self.command("scancel", "--user", "root", check=False)

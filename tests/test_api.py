@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 import dlbs
-from dlbs import api, until_known
+from dlbs import api
 from dlbs.cli.compare import compare_command
 from dlbs.errors import ConfigError, LaunchError, LogError
-from dlbs.results.statistics.rules import Rules
-from dlbs.run.events import Event
+from dlbs.results.statistics.verdicts import Rules
+from dlbs.run.driver import Event
 from tests.conftest import ROOT, RunDlbs
 
 DUMMY = {"exp.framework": "dummy", "exp.docker": False, "exp.gpus": ""}
@@ -32,7 +32,7 @@ def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", [*api.__all__, *until_known.__all__])
+@pytest.mark.parametrize("name", [*api.__all__, "run_until_known"])
 def test_the_example_of_each_function_runs(name: str) -> None:
     (found,) = doctest.DocTestFinder(recurse=False).find(getattr(dlbs, name), name, module=False, globs={"dlbs": dlbs})
     assert found.examples
@@ -64,7 +64,7 @@ def test_the_plan_is_that_of_the_command_line(dlbs: RunDlbs, tmp_path: Path) -> 
     import dlbs as package
 
     (tmp_path / "own.yaml").write_text("parameters: {exp.seed: 7}\nvariables: {exp.model: [a, b]}\n")
-    printed = dlbs("build", "--resolve", "--config", "own.yaml", "-Pexp.framework=dummy", "-Vexp.seed=[1,2]").stdout
+    printed = dlbs("build", "--resolve", "--plan", "own.yaml", "-Pexp.framework=dummy", "-Vexp.seed=[1,2]").stdout
     config = package.load_config("own.yaml", parameters={"exp.framework": "dummy"}, variables=["exp.seed=[1,2]"])
     assert list(package.resolve(config)) == json.loads(printed)
 
@@ -72,7 +72,7 @@ def test_the_plan_is_that_of_the_command_line(dlbs: RunDlbs, tmp_path: Path) -> 
 def test_a_plan_file_is_resolved(dlbs: RunDlbs) -> None:
     import dlbs as package
 
-    dlbs("build", "--plan", "plan.jsonl", "-Pexp.framework=dummy", "-Vexp.replica_batch=[1,2]", check=True)
+    dlbs("build", "-o", "plan.jsonl", "-Pexp.framework=dummy", "-Vexp.replica_batch=[1,2]", check=True)
     config = package.load_config()
     assert [one["exp.effective_batch"] for one in package.resolve(config, "plan.jsonl")] == [1, 2]
     config = package.load_config(parameters={"exp.replica_batch": 8})
@@ -160,10 +160,9 @@ def test_frames_paths_and_records_are_compared_alike() -> None:
 def test_a_comparison_takes_all_rules_with_their_defaults_in_python_and_on_the_command_line() -> None:
     rules = {field.name: field.default for field in dataclasses.fields(Rules)}
     given = inspect.signature(dlbs.compare).parameters
-    assert set(given) - set(rules) == {"a", "b", "by", "baseline"}
-    # The quantity is chosen by what was logged.
-    assert {name: given[name].default for name in rules} == {**rules, "metric": None}
-    assert api.CompareOptions.__annotations__.keys() == rules.keys()
+    assert set(given) - set(rules) == {"a", "b"}
+    assert {name: given[name].default for name in rules} == rules
+    assert api.CompareOptions.__annotations__.keys() == rules.keys() - {"by", "baseline"}
     assert rules.keys() < {parameter.name for parameter in compare_command.params}
 
 

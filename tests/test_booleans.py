@@ -16,10 +16,11 @@ from dlbs.packs.definition import read_definitions
 from dlbs.plan.build import build
 from dlbs.plan.migrate import migrate
 from dlbs.plan.pipeline import processor_for
-from dlbs.results.plots.baseline import Baseline
+from dlbs.results.plots.axes import Baseline
 from dlbs.results.read.query import compile_query
+from dlbs.results.statistics.verdicts import Rules
 from dlbs.results.statistics.within import compare_by
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
+from pytorch_benchmarks.options import parse_benchmark_options
 from tests.made_logs import make_record
 
 WORDS: dict[Any, bool] = {
@@ -138,7 +139,7 @@ def of_baseline_of_plots(word: Any, directory: Path) -> Any:
 
 def of_baseline_of_comparisons(word: Any, directory: Path) -> Any:
     records = [{**make_record(), "exp.docker": meant} for meant in (True, False)]
-    return compare_by(records, load_config().declarations, by="exp.docker", baseline=word).baseline
+    return compare_by(records, load_config().declarations, Rules(by="exp.docker", baseline=word)).baseline
 
 
 def of_former_value(word: Any, directory: Path) -> Any:

@@ -11,8 +11,7 @@ import pytest
 from dlbs.cli.main import cli
 from dlbs.config.load import load_config
 from dlbs.language.functions import FUNCTIONS
-from dlbs.results.key_table import markdown_table
-from dlbs.results.keys import UNITS
+from dlbs.results.keys import markdown_table
 from tests.conftest import ROOT, RunDlbs
 
 DOCS = ROOT / "docs"
@@ -38,14 +37,6 @@ def test_every_function_is_in_the_expressions_page() -> None:
 def test_the_table_of_keys_is_that_of_the_program() -> None:
     page = (DOCS / "log-format.md").read_text()
     assert page.partition("-->\n\n")[2].partition("\n<!-- end of keys")[0] == markdown_table()
-
-
-def test_units_are_those_of_the_key_table() -> None:
-    rows = [row.split("|") for row in (DOCS / "log-format.md").read_text().splitlines() if row.startswith("| `")]
-    told = {key: row[2].strip() for row in rows if len(row) > 3 for key in re.findall(r"`([a-z][\w.]+)`", row[1])}
-    for key, unit in UNITS.items():
-        assert key in told, key
-        assert unit in told[key], key
 
 
 def examples() -> list[tuple[str, str]]:

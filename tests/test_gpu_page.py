@@ -40,7 +40,7 @@ def test_its_commands_name_existing_parameters(tmp_path: Path, words: list[str])
     def given(flag: str) -> list[str]:
         return [word.removeprefix(flag) for word in words if word.startswith(flag)]
 
-    files = [plan_file(tmp_path)] if "--config" in words else []
+    files = [plan_file(tmp_path)] if "--plan" in words else []
     config = load_config(files, parameters=given("-P"), variables=given("-V"))
     for one in processor_for(config).resolve_all(build(config)):
         assert one["exp.num_gpus"] >= 1
@@ -70,10 +70,10 @@ def test_messages_are_those_of_the_program() -> None:
     sources = "".join(
         (ROOT / path).read_text()
         for path in (
-            "dlbs/executors/local_checks.py",
+            "dlbs/executors/local.py",
             "python/pytorch_benchmarks/devices.py",
-            "python/pytorch_benchmarks/program.py",
-            "python/pytorch_benchmarks/precision.py",
+            "python/benchmark_core/program.py",
+            "python/pytorch_benchmarks/devices.py",
         )
     )
     table = PAGE.partition("| message | check |")[2]

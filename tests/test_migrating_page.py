@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import click
 import pytest
 
-from dlbs.cli.former_options import FORMER_OPTIONS, FORMER_VALUES
 from dlbs.cli.main import cli
 from dlbs.config.load import load_config
-from dlbs.config.migration import EXPRESSIONS, NAMES, Former
-from dlbs.text import text
+from dlbs.config.names import table
+from scripts.yaml_tables import with_tables
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "migrating.md").read_text()
@@ -20,49 +18,15 @@ PAGE = (ROOT / "docs" / "migrating.md").read_text()
 DECLARED = load_config().declarations
 
 
-def row_of(one: Former) -> str:
-    """A row of the page's table of names, as the program's table has it."""
-    new = f"`{one.new}`" if one.new else ""
-    changes = []
-    for value, settings in one.values.items():
-        if settings is None:
-            changes.append(f"`{value}` has no equivalent")
-        else:
-            becomes = " ".join(f"`{name}={text(setting)}`" for name, setting in settings.items())
-            changes.append(f"`{value}`: {becomes or 'leave it out'}")
-    changes += [f"`{old}`: {f'`{word}`' if word else 'nothing'}" for old, word in one.words.items()]
-    if not new and not changes:
-        new = "declare it, or rename it" if one.own else "leave it out" if one.omit else "none"
-    return f"| `{one.name}` | {', '.join(filter(None, (new, *changes)))} | {one.why} |".replace("|  |", "| |")
-
-
-@pytest.mark.parametrize("one", NAMES, ids=lambda one: one.name)
-def test_every_name_of_the_table_is_in_the_page(one: Former) -> None:
-    assert row_of(one) in PAGE
-
-
-@pytest.mark.parametrize("one", EXPRESSIONS, ids=lambda one: one.shown)
-def test_every_expression_is_in_the_page(one: Any) -> None:
-    assert f"| {one.shown} | {one.say} |".replace("\\", "") in PAGE
-
-
-def test_the_tables_have_nothing_else() -> None:
-    names = re.findall(r"^\| `([\w.*]+)` \|", PAGE.split("## Names and values")[1].split("\n## ")[0], re.MULTILINE)
-    assert names == [one.name for one in NAMES]
-
-
-def test_every_option_of_the_table_is_in_the_page() -> None:
-    rows = re.findall(r"^\| `([a-z]+)` \| `(--\w+)` \| (.*) \|$", PAGE, re.MULTILINE)
-    assert {(verb, option.replace("_", "-"), said) for verb, option, said in rows} == {
-        (verb, option, said) for verb, options in FORMER_OPTIONS.items() for option, said in options.items()
-    }
-
-
-def test_every_value_of_the_table_is_in_the_page() -> None:
-    for verb, options in FORMER_VALUES.items():
-        for option, values in options.items():
-            for value, said in values.items():
-                assert f"| `{verb}` | `{option} {value}` | {said} |" in PAGE
+def test_its_tables_are_those_of_the_program() -> None:
+    assert with_tables(PAGE) == PAGE, "make docs"
+    for one in table().names:
+        assert f"\n| `{one.name}` | " in PAGE
+    for expression in table().expressions:
+        assert f"| {expression.say} |" in PAGE
+    for options in table().options.values():
+        for said in options.values():
+            assert f"| {said} |" in PAGE
 
 
 def commands() -> list[tuple[str, list[str]]]:

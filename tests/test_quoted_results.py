@@ -17,16 +17,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from benchmark_core.doubts import warnings_of
+from dlbs.adaptive.pairs import Pairs, pair_line
 from dlbs.config.load import load_config
-from dlbs.doubts import Doubts, warnings_of
+from dlbs.doubts import Doubts
 from dlbs.executors.base import Outcome
 from dlbs.plan.pipeline import unlabelled_names
 from dlbs.results.read.records import load_records, write_records
-from dlbs.results.statistics.pairs import Pairs, Question
-from dlbs.results.tables.comparison_by import comparison_by_table
-from dlbs.results.tables.rounds import pair_line
+from dlbs.results.statistics.verdicts import Rules
+from dlbs.results.tables.comparison import comparison_by_table
 from dlbs.results.tables.terminal import print_table
-from dlbs.run.differences import Differences
+from dlbs.run.driver import Event, Summary
+from dlbs.run.manifest import Differences
 from dlbs.run.progress import Progress
 from tests.conftest import ROOT, RunDlbs
 from tests.made_logs import make_record
@@ -75,14 +77,14 @@ def progress_lines(records: list[dict[str, Any]], capsys: pytest.CaptureFixture[
     for record in records:
         differences.add({name: value for name, value in record.items() if not name.startswith("results.")})
     progress = Progress(names=differences.names)
-    progress.begin(len(records))
+    summary = Summary(len(records))
+    progress.begin(summary)
     capsys.readouterr()
     for record in records:
         found = {name: value for name, value in record.items() if name.startswith("results.")}
-        progress.ended(
-            {**record, "exp.log_file": ""},
-            Outcome(record["exp.status"], record.get("exp.status_msg", ""), record["exp.seconds"], found),
-        )
+        outcome = Outcome(record["exp.status"], record.get("exp.status_msg", ""), record["exp.seconds"], found)
+        summary.end(outcome)
+        progress.notify(Event("ended", {**record, "exp.log_file": ""}, summary.done, summary.total, outcome))
     return printed(capsys.readouterr().err)
 
 
@@ -109,12 +111,12 @@ def test_progress_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_rounds_until_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     runs = sorted(results("until_known.json"), key=lambda one: one["exp.start_time"])
-    text = (ROOT / "docs" / "until-known.md").read_text()
+    text = (ROOT / "docs" / "running.md").read_text()
     shown = text.partition("--by exp.replica_batch --trust-doubtful")[2].partition("\n")[2].partition("\n\n")[0]
     lines = textwrap.dedent(shown).splitlines()
     first = [one for one in runs if one["exp.repeat"] == 1]
     first.sort(key=lambda one: one["exp.replica_batch"])
-    pairs = Pairs(first, DECLARATIONS, Question("exp.replica_batch", trust_doubtful=True))
+    pairs = Pairs(first, DECLARATIONS, Rules(by="exp.replica_batch", trust_doubtful=True))
     expected = [f"1 pair, 2 experiments per round; no verdict before round {pairs.first_round}"]
     progress = progress_lines(runs, capsys)
     skipped = lines.index("...") - 1

@@ -1,4 +1,4 @@
-"""The rooms: the order in which they import each other, and the map that names every module."""
+"""The rooms: the order in which they import each other, and the map of all modules."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts import module_map
+from scripts.figures import Tree
 from tests.conftest import ROOT
 
 LINTER = str(Path(sys.executable).with_name("lint-imports"))
@@ -41,33 +42,52 @@ def test_an_import_of_a_room_above_is_found(tmp_path: Path) -> None:
     assert "dlbs.plan is not allowed to import dlbs.config" in done.stdout
 
 
-def test_the_map_names_every_module_and_no_other() -> None:
-    assert module_map.contributing() == (ROOT / "CONTRIBUTING.md").read_text(), "make docs brings the map up to date"
+def test_the_map_has_every_module() -> None:
+    page = module_map.module_map()
+    for path in (ROOT / "dlbs").rglob("*.py"):
+        if path.name != "__init__.py" and not {"templates", "migrations"} & set(path.parts):
+            section = page.partition(f"\n## {path.parent.relative_to(ROOT)}/\n")[2].partition("\n## ")[0]
+            assert f"\n- `{path.name}`: " in section, path
 
 
-def test_the_map_has_every_room() -> None:
-    packages = {
-        str(path.parent.relative_to(ROOT))
-        for top in ("dlbs", "python")
-        for path in (ROOT / top).rglob("*.py")
-        if "templates" not in path.parts and "migrations" not in path.parts
-    }
-    assert packages == set(module_map.ROOMS)
+def test_the_map_is_in_the_order_of_the_pipeline() -> None:
+    rooms = module_map.rooms()
+    assert rooms[0] == "dlbs"
+    assert rooms.index("dlbs/config") < rooms.index("dlbs/plan") < rooms.index("dlbs/run") < rooms.index("dlbs/cli")
+    assert rooms.index("dlbs/cli") < rooms.index("python/pytorch_benchmarks")
 
 
-@pytest.mark.parametrize("room", module_map.ROOMS)
+@pytest.mark.parametrize("room", module_map.rooms())
 def test_every_module_says_what_it_is_for(room: str) -> None:
     for path in module_map.modules_of(room):
         assert module_map.first_line(path), path
 
 
 def test_files_and_folders_that_the_guide_names_exist() -> None:
-    page = (ROOT / "CONTRIBUTING.md").read_text().partition("## The map")[0]
+    page = (ROOT / "CONTRIBUTING.md").read_text()
     for name in re.findall(r"`((?:dlbs|config|scripts|benchmarks|tests)/[\w/.]+)`", page):
         assert (ROOT / name).exists(), name
 
 
-def test_copies_for_containers_are_equal() -> None:
-    """Each of these packages is mounted alone, so that they can share no module."""
-    packages = ("command_runner", "pack_runner", "pytorch_benchmarks")
-    assert len({(ROOT / "python" / name / "unforeseen.py").read_text() for name in packages}) == 1
+@pytest.fixture(scope="module")
+def tree() -> Tree:
+    return Tree(ROOT)
+
+
+def test_the_program_does_not_grow_unnoticed(tree: Tree) -> None:
+    """Whoever needs more first looks at what can be joined or removed, and then raises a limit here."""
+    assert len(tree.files) <= 290
+    assert tree.lines.code <= 38_500
+    assert tree.lines.imports / tree.lines.code <= 0.11
+
+
+@pytest.mark.parametrize(("lazy", "longest"), [(False, 12), (True, 15)], ids=["at import", "with those in functions"])
+def test_chains_of_imports_are_short(tree: Tree, lazy: bool, longest: int) -> None:
+    assert len(tree.chain(lazy=lazy)) <= longest
+
+
+@pytest.mark.integration
+def test_the_start_of_a_run_loads_few_modules(tree: Tree) -> None:
+    every, ours = tree.start()
+    assert ours <= 66
+    assert every <= 175  # the standard library's own imports differ between versions of Python

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dlbs.text import duration, formula_escaped, formula_unescaped, plus_minus, printable, short_number
+from benchmark_core.text import printable, short_number
+from dlbs.text import duration, formula_escaped, formula_unescaped, plus_minus
 
 
 @pytest.mark.parametrize(

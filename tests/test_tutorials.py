@@ -13,7 +13,7 @@ a: 1
 
 Text.
 
-    $ dlbs run --config plan.yaml
+    $ dlbs run --plan plan.yaml
     [1/1] a: ok in 1.5 s
       logs: logs
     $ dlbs report logs
@@ -25,7 +25,7 @@ Text.
 def test_parts_of_a_page() -> None:
     assert list(parts(PAGE)) == [
         GivenFile("plan.yaml", "a: 1\n"),
-        Command("dlbs run --config plan.yaml", "[1/1] a: ok in 1.5 s\n  logs: logs"),
+        Command("dlbs run --plan plan.yaml", "[1/1] a: ok in 1.5 s\n  logs: logs"),
         Command("dlbs report logs", "not run"),
     ]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["LIMITS", "PATIENCE", "wait_until"]
+import psutil
 
 T = TypeVar("T")
 
@@ -17,19 +17,28 @@ PATIENCE = 1200.0
 LIMITS = (0.5, 5.0, 50.0, 500.0)
 
 
-def wait_until(condition: Callable[[], T], event: str = "what the test waits for") -> T:
+def wait_until(condition: Callable[[], T], event: str = "what the test waits for", seconds: float = PATIENCE) -> T:
     """Return the first true value of `condition`.
 
     Args:
         condition: Asked every 20 ms.
         event: What is waited for, for the message of the failure.
+        seconds: How long at most.
 
     Raises:
         AssertionError: It never came.
     """
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
             return found
         time.sleep(0.02)
-    raise AssertionError(f"after {PATIENCE:.0f} s: {event} did not happen")
+    raise AssertionError(f"after {seconds:.0f} s: {event} did not happen")
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended; its parent may not have asked how."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

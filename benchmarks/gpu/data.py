@@ -18,17 +18,11 @@ import torch
 
 from benchmarks.gpu.sides import Effort, Measurement, NotHereError, compare, ours, ratio
 from pytorch_benchmarks.data import make_dataset
-from pytorch_benchmarks.data.source import open_source
-from pytorch_benchmarks.data.synthetic import synthetic_batches
-from pytorch_benchmarks.devices import set_backends
-from pytorch_benchmarks.distributed import World
+from pytorch_benchmarks.data.source import open_source, synthetic_batches
+from pytorch_benchmarks.devices import Precision, World, set_backends
 from pytorch_benchmarks.model_factory import get_model
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-from pytorch_benchmarks.phases.ingestion import ingestion_step
-from pytorch_benchmarks.phases.training import training_step
-from pytorch_benchmarks.precision import Precision
-
-__all__ = ["measurements"]
+from pytorch_benchmarks.options import parse_benchmark_options
+from pytorch_benchmarks.phases import ingestion_step, training_step
 
 
 def measurements() -> Iterator[Measurement]:

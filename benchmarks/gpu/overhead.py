@@ -9,17 +9,13 @@ from typing import Any
 
 import torch
 
+from benchmark_core.timing import Schedule, time_batches
 from benchmarks.gpu.sides import Effort, Measurement, bare, compare, ours, ratio
-from pytorch_benchmarks.data.synthetic import synthetic_batches
+from pytorch_benchmarks.data.source import synthetic_batches
 from pytorch_benchmarks.devices import event_maker, set_backends, synchronizer
-from pytorch_benchmarks.measure.timing import Schedule, time_batches
 from pytorch_benchmarks.model_factory import get_model
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-from pytorch_benchmarks.phases.graphs import graphed
-from pytorch_benchmarks.phases.inference import inference_step
-from pytorch_benchmarks.phases.training import training_step
-
-__all__ = ["measurements"]
+from pytorch_benchmarks.options import parse_benchmark_options
+from pytorch_benchmarks.phases import graphed, inference_step, training_step
 
 
 def measurements() -> Iterator[Measurement]:

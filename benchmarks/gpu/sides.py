@@ -13,10 +13,8 @@ from typing import Any
 
 import torch
 
+from benchmark_core.timing import Schedule, time_batches
 from pytorch_benchmarks.devices import event_maker, synchronizer
-from pytorch_benchmarks.measure.timing import Schedule, time_batches
-
-__all__ = ["Effort", "Measurement", "NotHereError", "Side", "bare", "compare", "matrix_rate", "ours", "ratio"]
 
 
 class NotHereError(Exception):

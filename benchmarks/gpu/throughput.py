@@ -14,18 +14,13 @@ import torch
 from torch import nn
 
 from benchmarks.gpu.sides import Effort, Measurement, NotHereError, bare, compare, matrix_rate, ours, ratio
-from pytorch_benchmarks.data.synthetic import synthetic_batches
-from pytorch_benchmarks.devices import set_backends
-from pytorch_benchmarks.measure.passes import count_work
+from pytorch_benchmarks.data.source import synthetic_batches
+from pytorch_benchmarks.devices import Precision, set_backends
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-from pytorch_benchmarks.phases.graphs import graphed
-from pytorch_benchmarks.phases.inference import inference_step
-from pytorch_benchmarks.phases.training import LEARNING_RATE, training_step
-from pytorch_benchmarks.precision import Precision
-
-__all__ = ["compiled", "measurements"]
+from pytorch_benchmarks.options import parse_benchmark_options
+from pytorch_benchmarks.phases import LEARNING_RATE, graphed, inference_step, training_step
+from pytorch_benchmarks.results import count_work
 
 # Model → batch size; text models use their default sequence length.
 BATCHES = {"resnet50": 128, "vit_b_16": 128, "bert_base": 64, "gpt2_small": 8}

@@ -1,61 +1,44 @@
-"""The verb `compare`: significant differences between two sets of results, or between values of a parameter in one."""
+"""The verbs `compare` and `bisect`: differences in speed, and the change that caused one."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from dlbs.cli.options import CONTEXT, common_options, names_option
-from dlbs.cli.sources import read_source, source_options
-from dlbs.cli.tables import format_option, output_option, print_tables, write_text
+from benchmark_core.exits import OK, REGRESSION
+from dlbs.cli.options import json_option, print_json, rules_options, verb
+from dlbs.cli.streams import note
+from dlbs.cli.tables import (
+    declarations,
+    format_option,
+    output_option,
+    print_tables,
+    read_source,
+    source_options,
+    write_text,
+)
 from dlbs.errors import LogError
-from dlbs.exit_codes import OK, REGRESSION
-from dlbs.results.statistics.estimators import ESTIMATORS
-from dlbs.text import printable
+from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS
 
 if TYPE_CHECKING:
-    from dlbs.results.read.onelog import Record
+    from dlbs.results.runs import Record
     from dlbs.results.statistics.compare import Comparison
-    from dlbs.results.statistics.rules import Rules
+    from dlbs.results.statistics.verdicts import Rules
     from dlbs.results.statistics.within import ComparisonBy
     from dlbs.results.tables.table import Table
 
-__all__ = ["compare_command", "share"]
 
-
-def share(words: str, where: str) -> float:
-    """A share written as `3%` or `0.03`.
-
-    Raises:
-        LogError: It is neither, or not from 0 to below 1.
-    """
-    try:
-        value = float(words.removesuffix("%")) / (100 if words.endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise LogError(f"{words!r} is not a share", where=where, hint="write 3% or 0.03")
-    return value
-
-
-@click.command("compare", context_settings=CONTEXT)
+@verb("compare", requires={"baseline": "by", "title": "page"})
 @click.argument("paths", nargs=-1, metavar="A B | PATH... --by NAME")
-@click.option("--by", metavar="NAME", help="Compare the values of this parameter within one set of experiments.")
-@click.option(
-    "--baseline",
-    metavar="VALUE",
-    help="With --by: value to compare the others with; by default the first one in the plan.",
+@rules_options(
+    "by", "baseline", "metric", "threshold", "confidence", "trust_single_runs", "trust_doubtful", "match", "ignore"
 )
-@click.option(
-    "--metric",
-    metavar="KEY",
-    help="Quantity to compare: results.throughput, or results.time if no experiment has that.",
-)
-@click.option("--threshold", default="3%", show_default=True, help="Ignore differences up to this.")
-@click.option("--confidence", default="95%", show_default=True, help="Confidence level of each interval.")
 @click.option(
     "--simultaneous",
     is_flag=True,
@@ -68,10 +51,6 @@ def share(words: str, where: str) -> float:
     show_default=True,
     help="Estimator of the ratio: ranks, which are robust to outliers, or means.",
 )
-@click.option("--trust-single-runs", is_flag=True, help="Give verdicts on fewer than 3 runs per side.")
-@click.option("--trust-doubtful", is_flag=True, help="Give verdicts on doubtful runs, those with warnings.")
-@names_option("--match", "Match experiments by these parameters only.")
-@names_option("--ignore", "Parameters that do not distinguish experiments.")
 @click.option(
     "--fail-on-regression",
     is_flag=True,
@@ -82,14 +61,11 @@ def share(words: str, where: str) -> float:
 @format_option
 @output_option
 @source_options
-@common_options
 def compare_command(
     paths: tuple[str, ...],
-    by: str | None,
-    baseline: str | None,
-    metric: str | None,
-    threshold: str,
-    confidence: str,
+    rules: dict[str, Any],
+    simultaneous: bool,
+    estimator: str,
     fail_on_regression: bool,
     page: str | None,
     title: str | None,
@@ -97,7 +73,6 @@ def compare_command(
     output_file: str | None,
     db: str | None,
     filter_query: str | None,
-    **options: Any,
 ) -> int:
     """Compare experiments B with the baseline A, or values of a parameter, with verdicts: faster, slower, same, inconclusive.
 
@@ -117,43 +92,29 @@ def compare_command(
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved
       dlbs compare --db results.db '{"db.tags": "v1"}' '{"db.tags": "v2"}'
     """
-    from dlbs.results.keys import check_known
-    from dlbs.results.statistics.rules import Rules
-    from dlbs.results.statistics.samples import none_ended_well, usual_metric
+    from dlbs.results.statistics.verdicts import Rules
 
-    _check_usage(paths, by, baseline, fail_on_regression)
-    if title is not None and page is None:
-        raise LogError("requires --html FILE", where="--title", hint="add it, or remove --title")
-    sets = [
-        read_source(source, db, filter_query) for source in ([paths] if by is not None else [[side] for side in paths])
-    ]
-    sure = share(confidence, "--confidence")
-    if not 0.5 <= sure < 1:
-        raise LogError("is not a valid confidence level", where=f"--confidence {confidence}", hint="give 50% to 99.99%")
-    known = {name for records in sets for record in records for name in record}
-    everything = [record for records in sets for record in records]
-    if metric is None and (failed := none_ended_well(everything)):
-        raise LogError(failed, hint="dlbs report prints the reasons")
-    metric = metric or usual_metric(everything)
-    rules = Rules(metric, share(threshold, "--threshold"), sure, **options)
-    for flag, names in (("--metric", [metric]), ("--match", rules.match), ("--ignore", rules.ignore)):
-        check_known(names, known, flag)
-    shown = _compared(sets[0], sets[1], rules) if by is None else _compared_by(sets[0], by, baseline, rules)
+    chosen = Rules(simultaneous=simultaneous, estimator=estimator, **rules)
+    _check_usage(paths, chosen, fail_on_regression)
+    sources = [paths] if chosen.by is not None else [[side] for side in paths]
+    sets = [read_source(source, db, filter_query) for source in sources]
+    chosen = chosen.for_results([record for records in sets for record in records])
+    shown = _compared(sets[0], sets[1], chosen) if chosen.by is None else _compared_by(sets[0], chosen)
     if page is not None:
         from dlbs.results.page.comparison import write_comparison
 
         write_comparison(page, shown.made, shown.table, title=title)
-        click.echo(printable(f"{shown.table.title} → {page}"), err=True)
+        note(f"{shown.table.title} → {page}")
     elif form == "json":
         write_text(json.dumps(shown.document, indent=1) + "\n", output_file)
     else:
         print_tables([shown.table], form, output_file)
-    click.echo(printable(shown.summary), err=True)
+    note(shown.summary)
     return REGRESSION if fail_on_regression and shown.regressions else OK
 
 
-def _check_usage(paths: Sequence[str], by: str | None, baseline: str | None, fail_on_regression: bool) -> None:
-    if by is None:
+def _check_usage(paths: Sequence[str], rules: Rules, fail_on_regression: bool) -> None:
+    if rules.by is None:
         if len(paths) < 2:
             raise click.UsageError(
                 f"Missing argument '{'AB'[len(paths)]}': give two sets of results, or --by NAME to compare within one"
@@ -162,9 +123,7 @@ def _check_usage(paths: Sequence[str], by: str | None, baseline: str | None, fai
             raise click.UsageError(
                 "A and B must be one path or query each; --by NAME compares within any number of them"
             )
-        if baseline is not None:
-            raise click.UsageError("--baseline requires --by NAME")
-    elif fail_on_regression and baseline is None:
+    elif fail_on_regression and rules.baseline is None:
         raise click.UsageError("--fail-on-regression with --by requires --baseline VALUE")
 
 
@@ -179,18 +138,104 @@ class _Shown(NamedTuple):
 
 
 def _compared(a: list[Record], b: list[Record], rules: Rules) -> _Shown:
-    from dlbs.config.load import load_config
     from dlbs.results.statistics.compare import compare
     from dlbs.results.tables.comparison import as_document, comparison_table, summary
 
-    made = compare(a, b, load_config().declarations, rules)
+    made = compare(a, b, declarations(), rules)
     return _Shown(made, as_document(made), comparison_table(made), summary(made), len(made.regressions))
 
 
-def _compared_by(records: list[Record], by: str, baseline: str | None, rules: Rules) -> _Shown:
-    from dlbs.config.load import load_config
+def _compared_by(records: list[Record], rules: Rules) -> _Shown:
     from dlbs.results.statistics.within import compare_by
-    from dlbs.results.tables.comparison_by import comparison_by_table, document_by, summary_by
+    from dlbs.results.tables.comparison import comparison_by_table, document_by, summary_by
 
-    made = compare_by(records, load_config().declarations, rules, by=by, baseline=baseline)
+    made = compare_by(records, declarations(), rules)
     return _Shown(made, document_by(made), comparison_by_table(made), summary_by(made), len(made.regressions))
+
+
+@verb("bisect")
+@click.argument("command", metavar="COMMAND...", nargs=-1, required=True)
+@click.option("--good", metavar="NAME", required=True, help="Candidate with the expected speed.")
+@click.option("--bad", metavar="NAME", required=True, help="Later candidate that is slower.")
+@click.option("--repo", metavar="DIR", default=".", show_default=True, help="Git repository with the commits.")
+@click.option("--list", "list_file", metavar="FILE", help="Search the lines of this file instead of commits.")
+@click.option("--state", metavar="DIR", default="bisect", show_default=True, help="Directory for measurements.")
+@rules_options(
+    "metric",
+    "threshold",
+    "confidence",
+    "trust_single_runs",
+    "trust_doubtful",
+    trust_single_runs="Give verdicts on fewer than 3 runs.",
+)
+@click.option(
+    "--most-runs",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Maximum number of runs per candidate while the verdict is inconclusive.",
+)
+@json_option
+def bisect_command(
+    command: tuple[str, ...],
+    good: str,
+    bad: str,
+    repo: str,
+    list_file: str | None,
+    state: str,
+    rules: dict[str, Any],
+    most_runs: int,
+    as_json: bool,
+) -> None:
+    """Find the first commit, or the first line of a list, that is slower than the good one.
+
+    COMMAND measures one candidate. {item} in it is the candidate's name, and {logs} the directory where it must write its logs;
+    DLBS_BISECT_ITEM and DLBS_BISECT_LOGS have the same values. With commits, it runs in a separate checkout. Exit code 125 skips a
+    candidate. The verdict is that of dlbs compare with the good candidate; while it is inconclusive, the candidate is measured again.
+    After an interruption, run the same command again.
+
+    \b
+    Examples:
+      dlbs bisect --good v1.0 --bad main -- dlbs run --plan plan.yaml \\
+        -Pexp.log_dir={logs}
+      dlbs bisect --list versions.txt --good 2.11 --bad 2.13 \\
+        -- ./measure.sh {item} {logs}
+    """
+    from dlbs.adaptive.bisect import Search, commits_between, git, lines_between, measure, search
+    from dlbs.results.statistics.verdicts import Rules
+
+    chosen = Rules(**rules)
+    if most_runs < FEWEST_RUNS and not chosen.trust_single_runs:
+        raise LogError(
+            f"a verdict requires {FEWEST_RUNS} runs",
+            where=f"--most-runs {most_runs}",
+            hint="increase it, or use --trust-single-runs",
+        )
+    names = lines_between(list_file, good, bad) if list_file is not None else commits_between(repo, good, bad)
+    settings = {
+        "command": list(command), "repo": None if list_file is not None else str(Path(repo).resolve()),
+        "metric": chosen.metric, "threshold": chosen.threshold, "confidence": chosen.confidence,
+        "trust_single_runs": chosen.trust_single_runs, "trust_doubtful": chosen.trust_doubtful,
+    }  # fmt: skip
+    opened = Search.open(Path(state), settings, names)
+    note(f"{len(names)} candidates, about {max(0, len(names) - 2).bit_length()} to measure between good and bad")
+
+    try:
+        found = search(opened, lambda index: measure(opened, index, most_runs), tell=note)
+    except KeyboardInterrupt:
+        note("interrupted; run the same command again to continue")
+        raise
+    first = [opened.candidates[index] for index in found]
+    if as_json:
+        print_json({"first": [one.name for one in first], "candidates": [asdict(one) for one in opened.candidates]})
+    elif len(first) == 1:
+        click.echo(f"{first[0].name} is the first bad candidate: {first[0].note}")
+    else:
+        click.echo(
+            f"one of these is the first bad candidate; those between were skipped: {', '.join(one.name for one in first)}"
+        )
+    if list_file is None:
+        shutil.rmtree(opened.directory / "checkout", ignore_errors=True)
+        git(repo, "worktree", "prune")
+    if list_file is None and len(first) == 1:
+        click.echo(git(repo, "show", "--no-patch", "--format=%h %an %ad %s", first[0].name).strip())

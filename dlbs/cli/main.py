@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
+import sys
 
 import click
 
-from dlbs.cli.options import CONTEXT, LazyGroup, common_options, run
+from benchmark_core.crash import report_crash
+from benchmark_core.exits import INTERRUPTED, OK, UNFORESEEN, WRONG_INPUT
+from benchmark_core.text import printable
+from dlbs.cli.options import CONTEXT, Group, usage_hint, verb
+from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams
+from dlbs.errors import DlbsError
+from dlbs.executors.signals import end_on_signals
 from dlbs.version import __version__
-
-__all__ = ["cli", "main"]
 
 _VERBS = {
     "run": ("dlbs.cli.run:run_command", "Run experiments and write one log file for each."),
     "status": ("dlbs.cli.status:status_command", "Show the progress of a plan, from its logs."),
     "rerun": ("dlbs.cli.status:rerun_command", "Repeat one experiment from its log."),
-    "build": ("dlbs.cli.plan:build_command", "Write the plan that a configuration expands to."),
+    "build": ("dlbs.cli.plan:build_command", "Write the experiments that a plan expands to."),
     "validate": ("dlbs.cli.plan:validate_command", "Find problems without running anything."),
     "print-config": (
         "dlbs.cli.plan:print_config_command",
@@ -25,25 +31,25 @@ _VERBS = {
     ),
     "explain": ("dlbs.cli.plan:explain_command", "Show how a parameter got its value."),
     "help": ("dlbs.cli.plan:help_command", "Describe parameters, result keys, frameworks and models."),
-    "migrate": ("dlbs.cli.migrate:migrate_command", "Rewrite configurations and plans of the original DLBS."),
-    "pack": ("dlbs.cli.pack:pack_command", "Add benchmarks as packs."),
-    "images": ("dlbs.cli.images:images_command", "List, build and pull docker images."),
+    "migrate": ("dlbs.cli.plan:migrate_command", "Rewrite configurations and plans of the original DLBS."),
+    "pack": ("dlbs.cli.packs:pack_command", "Add benchmarks as packs."),
+    "images": ("dlbs.cli.machine:images_command", "List, build and pull docker images."),
     "check-machine": (
-        "dlbs.cli.check_machine:check_machine_command",
+        "dlbs.cli.machine:check_machine_command",
         "Check whether this machine is suitable for measurements.",
     ),
-    "sysinfo": ("dlbs.cli.sysinfo:sysinfo_command", "Show the hardware and software of this machine."),
-    "parse": ("dlbs.cli.parse:parse_command", "Convert log files to a table of results."),
-    "report": ("dlbs.cli.report:report_command", "Print tables of results, or write a page of them."),
+    "sysinfo": ("dlbs.cli.machine:sysinfo_command", "Show the hardware and software of this machine."),
+    "parse": ("dlbs.cli.results:parse_command", "Convert log files to a table of results."),
+    "report": ("dlbs.cli.results:report_command", "Print tables of results, or write a page of them."),
     "compare": ("dlbs.cli.compare:compare_command", "Report what is faster or slower than before."),
-    "bisect": ("dlbs.cli.bisect:bisect_command", "Find the change that caused a slowdown."),
-    "plot": ("dlbs.cli.plot:plot_command", "Plot results."),
+    "bisect": ("dlbs.cli.compare:bisect_command", "Find the change that caused a slowdown."),
+    "plot": ("dlbs.cli.results:plot_command", "Plot results."),
     "export": (
-        "dlbs.cli.export:export_command",
+        "dlbs.cli.results:export_command",
         "Write results for other tools: Parquet, JUnit, Prometheus, MLflow, ...",
     ),
-    "serve": ("dlbs.cli.serve:serve_command", "Show results in a browser while a plan runs."),
-    "db": ("dlbs.cli.db:db_command", "Store results in a database, and query it."),
+    "serve": ("dlbs.cli.results:serve_command", "Show results in a browser while a plan runs."),
+    "db": ("dlbs.cli.store:db_command", "Store results in a database, and query it."),
     "completion": ("dlbs.cli.main:completion_command", "Print the shell completion script."),
 }
 
@@ -64,7 +70,7 @@ dlbs check-machine checks whether this machine is fit to measure.
 """
 
 
-@click.group(cls=LazyGroup, verbs=_VERBS, context_settings=CONTEXT, invoke_without_command=True, no_args_is_help=False)
+@click.group(cls=Group, verbs=_VERBS, context_settings=CONTEXT, invoke_without_command=True, no_args_is_help=False)
 @click.version_option(__version__, prog_name="dlbs")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -80,9 +86,8 @@ def cli(context: click.Context) -> None:
         click.echo(_START, nl=False)
 
 
-@click.command("completion", context_settings=CONTEXT)
+@verb("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@common_options
 def completion_command(shell: str) -> None:
     """Print the shell completion script.
 
@@ -93,7 +98,7 @@ def completion_command(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from dlbs.cli.completion_scripts import register
+    from dlbs.cli.completion import register
 
     register()
     found = get_completion_class(shell)
@@ -108,10 +113,54 @@ def main(verb: str = "", name: str = "dlbs") -> None:
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
     if "_DLBS_COMPLETE" in os.environ:
-        from dlbs.cli.completion_scripts import register
+        from dlbs.cli.completion import register
 
         register()
         cli.main(prog_name="dlbs")
     command = cli.get_command(click.Context(cli), verb) if verb else cli
     assert command is not None  # the verb exists
     run(command, name)
+
+
+def run(command: click.Command, name: str) -> None:
+    """Run a command as a program: errors show no traceback, except with `--debug`.
+
+    DLBS errors are one line, with exit code 2. Other errors are one line too, with a different exit code.
+    """
+    settings: dict[str, bool] = {}
+    guard_streams()
+    end_on_signals()
+    try:
+        code = command.main(prog_name=name, standalone_mode=False, obj=settings)
+        sys.stdout.flush()
+    except DlbsError as error:
+        if settings.get("debug"):
+            raise
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        code = WRONG_INPUT
+    except click.exceptions.Abort:
+        print("error: interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    except click.ClickException as error:
+        hint = usage_hint(error) if isinstance(error, click.UsageError) else ""
+        if isinstance(error, click.UsageError) and hint:
+            # click's suggestion is dropped if we have a better hint.
+            what = (
+                f"No such option {error.option_name!r}"
+                if isinstance(error, click.NoSuchOption)
+                else error.format_message()
+            )
+            error = click.UsageError(f"{what.rstrip('.')} ({hint})", error.ctx)
+        error.show()
+        code = error.exit_code
+    except ReaderGoneError:
+        code = OK
+    except Exception as error:
+        if settings.get("debug"):
+            raise
+        report_crash(error)
+        code = UNFORESEEN
+    finally:
+        with contextlib.suppress(OutputError, ReaderGoneError):  # only the first error is reported
+            sys.stdout.flush()
+    sys.exit(code if isinstance(code, int) else OK)

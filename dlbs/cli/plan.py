@@ -1,77 +1,83 @@
-"""The verbs on plans: build, validate, print-config, explain, help."""
+"""The verbs on plans: build, validate, print-config, explain, help, migrate."""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlbs.cli.as_json import json_option, print_json
-from dlbs.cli.complete import complete_help
+from benchmark_core.exits import FAILED, OK, WRONG_INPUT
+from benchmark_core.text import printable
 from dlbs.cli.options import (
-    CONTEXT,
-    CommandVerb,
-    LazyGroup,
-    common_options,
-    config_options,
+    Group,
+    completed,
     executor_option,
+    json_option,
     names_option,
     nodes_option,
-    plan_option,
+    plan_options,
+    print_json,
+    verb,
 )
+from dlbs.cli.streams import note
 from dlbs.errors import ConfigError, did_you_mean
-from dlbs.exit_codes import OK, WRONG_INPUT
+from dlbs.text import counted, text
 
 if TYPE_CHECKING:
     from dlbs.config.config import Config
     from dlbs.experiment import Experiment
-from dlbs.text import printable
-
-__all__ = ["build_command", "explain_command", "help_command", "print_config_command", "validate_command"]
 
 
-@click.command("build", cls=CommandVerb, context_settings=CONTEXT)
+@verb("build", takes_command=True)
 @click.option(
-    "--plan",
-    "output",
+    "-o",
+    "--output-file",
     metavar="FILE",
-    help="Output file for the plan: .json or .jsonl, optionally .gz; standard output by default.",
+    help="Output file: .json or .jsonl, optionally .gz; standard output by default, or for -.",
 )
 @click.option("--resolve", is_flag=True, help="Write final values instead of references and expressions.")
-@config_options
-@common_options
-def build_command(config: Config, output: str | None, resolve: bool) -> None:
-    """Write the plan that a configuration expands to: a list of experiments.
+@plan_options
+def build_command(config: Config, plan: str | None, output_file: str | None, resolve: bool) -> None:
+    """Write the experiments that a plan expands to, as a list that --plan reads.
+
+    An existing file is replaced only if it is such a list.
 
     \b
     Examples:
-      dlbs build --plan plan.json -Vexp.model=[alexnet,resnet18] \\
+      dlbs build -o plan.json -Vexp.model=[alexnet,resnet18] \\
         -Vexp.replica_batch=[1,2,4]
-      dlbs build --resolve --plan plan.jsonl --config plan.yaml
+      dlbs build --resolve --plan plan.yaml -o plan.jsonl
     """
-    from dlbs.language.template import escape
     from dlbs.plan.build import build
-    from dlbs.plan.files import write_plan
+    from dlbs.plan.files import check_replaceable, write_plan
 
+    if output_file not in (None, "-"):
+        if not output_file:
+            raise ConfigError("the name of the file is empty", where="-o", hint="-o - writes to standard output")
+        check_replaceable(output_file)
     experiments: Iterable[Experiment] = build(config)
+    if plan is not None:
+        from dlbs.plan.pipeline import Saved
+
+        experiments = Saved(config, plan)
     if resolve:
+        from dlbs.language.template import escape
         from dlbs.plan.pipeline import processor_for
 
         # A resolved plan is a plan too: text that looks like a reference in a final value is escaped.
         experiments = map(escape, processor_for(config).resolve_all(experiments))
-    if output is None:
+    if output_file in (None, "-"):
         _print_plan(experiments)
         return
-    count = write_plan(output, experiments)
-    click.echo(printable(f"{count} experiment{'s' if count != 1 else ''} in {output}"), err=True)
+    count = write_plan(output_file, experiments)
+    note(f"{counted(count, 'experiment')} in {output_file}")
 
 
 def _print_plan(experiments: Iterable[Experiment]) -> None:
     """Print a JSON list one experiment at a time: a plan may be larger than the memory."""
-    import json
-
     from dlbs.plan.files import check_encoding
 
     out = sys.stdout
@@ -85,8 +91,7 @@ def _print_plan(experiments: Iterable[Experiment]) -> None:
     out.write("[]\n" if before[0] == "[" else "\n]\n")
 
 
-@click.command("validate", cls=CommandVerb, context_settings=CONTEXT)
-@plan_option("Validate this plan instead of building one.")
+@verb("validate", takes_command=True, requires={"require": "results"})
 @executor_option("Executor that will run the experiments; adds its own checks.")
 @nodes_option
 @click.option(
@@ -97,8 +102,7 @@ def _print_plan(experiments: Iterable[Experiment]) -> None:
 )
 @names_option("--require", "With --results: keys that each experiment must have; by default a time or a throughput.")
 @json_option
-@config_options
-@common_options
+@plan_options
 def validate_command(
     config: Config,
     plan: str | None,
@@ -115,54 +119,45 @@ def validate_command(
 
     \b
     Examples:
-      dlbs validate --config plan.yaml
+      dlbs validate --plan plan.yaml
       dlbs validate --plan plan.json
-      dlbs validate --executor slurm --config plan.yaml
+      dlbs validate --executor slurm --plan plan.yaml
       dlbs validate --nodes host1,host2 -Pexp.docker=false
       dlbs validate --results logs --require results.throughput,results.energy
       dlbs validate --plan plan.json --results results.json
       dlbs validate --plan plan.json --json
     """
-    from dlbs.errors import ConfigError
-
     if results:
-        from dlbs.cli.completeness import print_gaps
-
-        return print_gaps(config, plan, results, require, as_json=as_json)
-    if require:
-        raise ConfigError("requires --results PATH", where="--require", hint="add it, or remove --require")
-    from pathlib import Path
-
-    from dlbs.executors.registry import load_executor
+        return _print_gaps(config, plan, results, require, as_json=as_json)
+    from dlbs.executors.base import make_executor
     from dlbs.plan.pipeline import resolved_plan
     from dlbs.run.validate import Validator
 
-    validator = Validator(load_executor(executor)(Path.cwd()), nodes=nodes)
+    validator = Validator(make_executor(executor), nodes=nodes)
     validator.check_all(resolved_plan(config, plan)())
     if as_json:
         print_json(validator.document())
         return WRONG_INPUT if validator.problems else OK
     validator.raise_problems()
-    click.echo(f"{validator.count} experiment{'s' if validator.count != 1 else ''}, no problems found")
+    click.echo(f"{counted(validator.count, 'experiment')}, no problems found")
     return OK
 
 
-@click.command("print-config", cls=CommandVerb, context_settings=CONTEXT)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON that --config reads.")
-@config_options
-@common_options
-def print_config_command(config: Config, as_json: bool) -> None:
+@verb("print-config", takes_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON that --plan reads.")
+@plan_options
+def print_config_command(config: Config, plan: str | None, as_json: bool) -> None:
     """Show the merged configuration and where each value was set.
 
     \b
     Examples:
       dlbs print-config -Pexp.model=resnet18
-      dlbs print-config --json --config plan.yaml > merged.json
+      dlbs print-config --json --plan plan.yaml > merged.json
     """
-    import json
-
     from dlbs.plan.files import check_encoding
 
+    if plan is not None:
+        raise ConfigError("holds experiments, which are final", where=plan, hint="give the grid that it was built from")
     if as_json:
         document: dict[str, Any] = {
             "frameworks": {name: list(others) for name, others in config.builds_on.items()},
@@ -193,33 +188,15 @@ def print_config_command(config: Config, as_json: bool) -> None:
 
 
 def _declared(config: Config, name: str) -> dict[str, Any]:
-    made: dict[str, Any] = {"val": config.settings[name].value, "frameworks": []}
     parameter = config.declarations.get(name)
-    if parameter is not None:
-        made.update(
-            type=parameter.type, desc=parameter.desc, identity=parameter.identity, frameworks=list(parameter.frameworks)
-        )
-        if parameter.domain is not None:
-            made["val_domain"] = list(parameter.domain)
-        if parameter.regexp:
-            made["val_regexp"] = parameter.regexp
-        if parameter.option_in:
-            made["option_in"] = parameter.option_in
-        if parameter.phases:
-            made["phases"] = list(parameter.phases)
-        if parameter.follows:
-            made["follows"] = parameter.follows
-        if parameter.alternatives:
-            made["val_else"] = list(parameter.alternatives)
-    return made
+    return {"val": config.settings[name].value, **(parameter.document() if parameter else {"frameworks": []})}
 
 
-@click.command("explain", cls=CommandVerb, context_settings=CONTEXT)
+@verb("explain", takes_command=True)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @json_option
-@config_options
-@common_options
-def explain_command(config: Config, names: tuple[str, ...], as_json: bool) -> None:
+@plan_options
+def explain_command(config: Config, plan: str | None, names: tuple[str, ...], as_json: bool) -> None:
     """Show a parameter's value, where it was set, and what it was computed from, for the plan's first experiment.
 
     \b
@@ -228,24 +205,26 @@ def explain_command(config: Config, names: tuple[str, ...], as_json: bool) -> No
       dlbs explain pytorch.options exp.log_file
       dlbs explain exp.log_file --json
     """
-    from dlbs.plan.descriptions import explanation_document
-    from dlbs.plan.explain import explanation
+    from dlbs.plan.explain import explained, tree
 
+    documents = [explained(config, name, plan) for name in names]
     if as_json:
-        print_json([explanation_document(config, name) for name in names])
-        return
-    for name in names:
-        click.echo(printable("\n".join(explanation(config, name))))
+        print_json(documents)
+    else:
+        click.echo(printable("\n".join(line for document in documents for line in tree(document))))
 
 
-@click.command("help", context_settings=CONTEXT)
-@click.argument("names", metavar="[PARAMETER|KEY|PATTERN|FRAMEWORK|MODEL]...", nargs=-1, shell_complete=complete_help)
+@verb("help")
+@click.argument(
+    "names", metavar="[PARAMETER|KEY|PATTERN|FRAMEWORK|MODEL]...", nargs=-1, shell_complete=completed("help")
+)
 @click.option("--frameworks", is_flag=True, help="List frameworks and their launchers, or describe the named one.")
 @click.option("--models", is_flag=True, help="List the models of pytorch_benchmarks.")
 @json_option
-@config_options
-@common_options
-def help_command(config: Config, names: tuple[str, ...], frameworks: bool, models: bool, as_json: bool) -> None:
+@plan_options
+def help_command(
+    config: Config, plan: str | None, names: tuple[str, ...], frameworks: bool, models: bool, as_json: bool
+) -> None:
     """Describe parameters by name, regular expression or word; also result keys, models and frameworks.
 
     \b
@@ -257,86 +236,154 @@ def help_command(config: Config, names: tuple[str, ...], frameworks: bool, model
       dlbs help results.throughput 'results.time.*'
       dlbs help --models --json
     """
-    from dlbs.plan.explain import describe_framework, describe_frameworks, describe_models
+    from dlbs.plan.explain import described_framework, described_models, framework_launchers, lines, listed
 
     if frameworks:
-        found = [describe_framework(config, name) for name in names] or [describe_frameworks(config)]
+        documents = [described_framework(config, name) for name in names or framework_launchers(config)]
     elif models:
-        found = [describe_models(names)]
-    elif not names and not as_json:
+        documents = described_models(names)
+    elif names:
+        documents = [document for name in names for document in _documents(config, name)]
+    elif as_json:
+        documents = [_verb_document(name) for name in _verbs()]
+    else:
         click.echo(click.get_current_context().find_root().get_help())
         return
-    else:
-        found = [_described(config, name) for name in names]
     if as_json:
-        print_json(_help_document(config, names, frameworks, models))
+        print_json(documents)
         return
-    click.echo(printable("\n\n".join("\n".join(lines) for lines in found)))
+    words = listed(documents) if models or (frameworks and not names) else lines(documents)
+    click.echo(printable("\n".join(words)))
 
 
-def _help_document(config: Config, names: tuple[str, ...], frameworks: bool, models: bool) -> list[dict[str, Any]]:
-    """The output of `dlbs help` as a list of documents; the names must exist."""
-    from dlbs.plan.descriptions import framework_document, models_document
-    from dlbs.plan.explain import framework_launchers
-
-    if frameworks:
-        return [framework_document(config, name) for name in names or framework_launchers(config)]
-    if models:
-        return models_document(names)
-    if not names:
-        return [_verb_document(verb) for verb in _verbs()]
-    return [document for name in names for document in _documents(config, name)]
-
-
-def _verbs() -> dict[str, tuple[str, str]]:
-    root = click.get_current_context().find_root()
-    return root.command.verbs if isinstance(root.command, LazyGroup) else {}
+def _verbs() -> dict[str, str]:
+    root = click.get_current_context().find_root().command
+    return root.lines() if isinstance(root, Group) else {}
 
 
 def _verb_document(name: str) -> dict[str, Any]:
     """The document about a verb; empty if there is no such verb."""
     verbs = _verbs()
-    return {"kind": "verb", "name": name, "description": verbs[name][1]} if name in verbs else {}
+    return {"kind": "verb", "name": name, "description": verbs[name]} if name in verbs else {}
 
 
-def _described(config: Config, name: str) -> list[str]:
-    """The output of `dlbs help NAME` for a parameter, model or framework, or for keys of results that match a pattern.
+def _documents(config: Config, name: str) -> list[dict[str, Any]]:
+    """The documents of `dlbs help NAME`: a verb, a parameter, a model, a framework, or keys of results that match a pattern.
 
     Raises:
         ConfigError: The name is unknown.
     """
-    from dlbs.plan.explain import describe, framework_launchers
-    from dlbs.results.key_table import describe_keys, known_keys
+    from dlbs.plan.explain import described, framework_launchers
+    from dlbs.results.keys import key_documents, known_keys
 
-    verb = _verb_document(name)
-    if verb and name not in config.declarations and name not in framework_launchers(config):
-        return [f"{name} is a verb: {verb['description']}", f"  dlbs {name} --help describes it"]
-    keys = [] if name in config.declarations else describe_keys(name)
+    about = _verb_document(name)
+    if about and name not in config.declarations and name not in framework_launchers(config):
+        return [about]
+    keys = [] if name in config.declarations else key_documents(name)
     try:
-        described = describe(config, name)
+        found = described(config, name)
     except ConfigError as error:
         if keys:
             return keys
         close = did_you_mean(name, known_keys()) if name.startswith("results.") else ""
         raise ConfigError(error.what, hint=close or error.hint) from None
-    if f"results.{name}" in known_keys():
-        return [*keys, "", *described]
-    return [*described, "", *keys] if keys else described
+    return [*keys, *found] if f"results.{name}" in known_keys() else [*found, *keys]
 
 
-def _documents(config: Config, name: str) -> list[dict[str, Any]]:
-    """As `_described`, but as documents."""
-    from dlbs.plan.descriptions import description
-    from dlbs.plan.explain import framework_launchers
-    from dlbs.results.key_table import key_documents
+@verb("migrate")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--dry-run", is_flag=True, help="Print what would be changed, and write nothing.")
+@click.option(
+    "--output-file",
+    "--output",
+    "-o",
+    metavar="FILE",
+    help="Write to this file instead of replacing FILE; for one FILE only.",
+)
+@json_option
+def migrate_command(files: tuple[str, ...], dry_run: bool, output_file: str | None, as_json: bool) -> int:
+    """Rewrite configurations and plans of the original DLBS.
 
-    verb = _verb_document(name)
-    if verb and name not in config.declarations and name not in framework_launchers(config):
-        return [verb]
-    keys = [] if name in config.declarations else key_documents(name)
-    try:
-        return [*description(config, name), *keys]
-    except ConfigError:
-        if keys:
-            return keys
-        raise
+    Each FILE is replaced by its equivalent; the original is kept as FILE.orig. Settings with an exact equivalent are rewritten. Settings
+    without one are kept and reported, and the exit code is 1. Nothing is guessed.
+
+    \b
+    Examples:
+      dlbs migrate --dry-run configs/*.json
+      dlbs migrate config.json --output config.new.json
+      dlbs migrate --dry-run --json configs/*.json
+    """
+    from dlbs.plan.migrate import lines, migrate_file, summary
+
+    if output_file is not None and len(files) > 1:
+        raise ConfigError(
+            "--output requires exactly one FILE", where=output_file, hint="without it, each FILE is replaced"
+        )
+    summaries = []
+    for file in files:
+        summaries.append(summary(migrate_file(file, output_file, dry_run=dry_run), file))
+        if not as_json:
+            click.echo(printable("\n".join(lines(summaries[-1]))))
+    if as_json:
+        print_json(summaries)
+    return FAILED if any(one["left"] for one in summaries) else OK
+
+
+_MOST_SHOWN = 5  # experiments of one kind
+
+
+def _print_gaps(
+    config: Config, plan: str | None, paths: Sequence[str], required: Sequence[str], *, as_json: bool = False
+) -> int:
+    """Print the problems of results, each kind with the first affected experiments; returns the exit code.
+
+    Args:
+        config: Resolves the plan, if given.
+        plan: A file of experiments; without it, and without a grid in a file, the plans that ran last in the log directories.
+        paths: Logs, directories or results files.
+        required: Keys that each experiment must have.
+        as_json: Print JSON.
+
+    Raises:
+        LogError: A file cannot be read, or a required key is unknown.
+    """
+    from dlbs.cli.tables import read_source
+    from dlbs.experiment import describe
+    from dlbs.plan.pipeline import resolved_plan
+    from dlbs.results.grouping import distinguishing_names
+    from dlbs.results.read.query import check_keys
+    from dlbs.results.tables.lists import gaps, missing_logs
+
+    records = read_source(paths, None, None)
+    check_keys(required, dict.fromkeys(name for record in records for name in record), "--require")
+    planned = None
+    if click.get_current_context().params["files"]:
+        planned = {
+            text(experiment.get("exp.id")): describe(experiment)
+            for experiment in resolved_plan(config, plan)()
+            if experiment.get("exp.status") not in {"inactive", "simulate"}
+        }
+    names = distinguishing_names(records, config.declarations)
+    if len({text(record.get("exp.repeat")) for record in records}) > 1:
+        names.append("exp.repeat")
+    found = gaps(records, required, planned, names)
+    if planned is None:
+        found += missing_logs(paths)
+    if as_json:
+        problems = [{"experiment": gap.experiment, "problem": gap.what} for gap in found]
+        print_json({"experiments": len(records), "problems": problems})
+        return FAILED if found else OK
+    if not found:
+        click.echo(f"{counted(len(records), 'experiment')}, all with results")
+        return OK
+    kinds: dict[str, list[str]] = {}
+    for gap in found:
+        kinds.setdefault(gap.what, []).append(gap.experiment)
+    click.echo(f"{counted(len(records), 'experiment')}; {counted(len(found), 'problem')}:")
+    for what, experiments in kinds.items():
+        click.echo(printable(f"  {what} ({len(experiments)})"))
+        for experiment in experiments[:_MOST_SHOWN]:
+            click.echo(printable(f"    {experiment}"))
+        if len(experiments) > _MOST_SHOWN:
+            click.echo(f"    and {len(experiments) - _MOST_SHOWN} more")
+    return FAILED

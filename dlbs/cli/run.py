@@ -1,46 +1,49 @@
-"""The verb `run`: build a plan from the command line and run it on an executor."""
+"""The verb `run`: build a plan from the command line and run it on an executor; with --until-known, until all pairs have a verdict."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark_core.log import STATUSES
 from dlbs.cli.options import (
-    CONTEXT,
-    CommandVerb,
-    common_options,
-    config_options,
     executor_option,
     nodes_option,
-    plan_option,
+    plan_options,
+    print_json,
+    rules_options,
+    verb,
 )
-from dlbs.cli.streams import OutputError, ReaderGoneError
-from dlbs.cli.talk import never_waiting
-from dlbs.cli.until_known_options import Asked, until_known_options
+from dlbs.cli.streams import OutputError, ReaderGoneError, never_waiting, note, show_doubts
 from dlbs.errors import ConfigError, DlbsError
-from dlbs.logs import STATUSES
-from dlbs.plan.order import ORDERS
-from dlbs.text import counted, printable
+from dlbs.plan.pipeline import ORDERS
+from dlbs.text import counted
 
 if TYPE_CHECKING:
+    from dlbs.adaptive.until_known import Known, UntilKnown
     from dlbs.config.config import Config
     from dlbs.executors.base import Executor
     from dlbs.experiment import Experiment
     from dlbs.launch.script import Launcher
+    from dlbs.run.driver import Summary
     from dlbs.run.manifest import Manifest
     from dlbs.run.policies import Policies
     from dlbs.run.progress import Progress
-    from dlbs.run.summary import Summary
-
-__all__ = ["run_command", "run_experiments"]
 
 
-@click.command("run", cls=CommandVerb, context_settings=CONTEXT)
-@plan_option("Run this plan (a JSON list, or .jsonl) instead of building one.")
+_RULES = ("by", "baseline", "metric", "threshold", "confidence", "ignore", "trust_doubtful")
+_UNTIL_KNOWN = (*_RULES, "budget", "max_repeats", "fail_on_regression")  # options of this mode
+
+
+@verb(
+    "run",
+    takes_command=True,
+    requires={"until_known": "by", **dict.fromkeys(_UNTIL_KNOWN, "until_known"), "fail_on_regression": "baseline"},
+)
 @click.option("--dry-run", is_flag=True, help="Print the launchers without running them.")
 @click.option("--no-validation", is_flag=True, help="Run without validation.")
 @click.option(
@@ -75,9 +78,25 @@ __all__ = ["run_command", "run_experiments"]
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 @click.option("--verbose", "-v", is_flag=True, help="Also show the start of experiments.")
 @click.option("--json", "as_json", is_flag=True, help="At the end, print the outcome of the plan as JSON.")
-@until_known_options
-@config_options
-@common_options
+@click.option(
+    "--until-known", is_flag=True, help="Repeat until each value of --by has a verdict of faster, slower or same."
+)
+@rules_options(
+    *_RULES,
+    mode="Until known",
+    by="Parameter whose values are compared.",
+    confidence="Confidence level of all verdicts together.",
+    trust_doubtful="Also use runs with warnings.",
+)
+@click.option("--budget", metavar="TIME", help="Until known: start no runs after 90m, 2h, ...")
+@click.option(
+    "--max-repeats",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Until known: maximum repeats of an experiment; 100 by default without --budget.",
+)
+@click.option("--fail-on-regression", is_flag=True, help="Until known: exit with 3 if anything is slower or broken.")
+@plan_options
 def run_command(
     config: Config,
     plan: str | None,
@@ -98,7 +117,11 @@ def run_command(
     quiet: bool,
     verbose: bool,
     as_json: bool,
-    asked: Asked | None,
+    until_known: bool,
+    rules: dict[str, Any],
+    budget: str | None,
+    max_repeats: int | None,
+    fail_on_regression: bool,
 ) -> int:
     """Run experiments and write one log file for each.
 
@@ -114,9 +137,9 @@ def run_command(
       dlbs run -Pexp.model=alexnet -Pexp.gpus='' -Pexp.docker=false
       dlbs run -Vexp.model=[alexnet,resnet18] -Vexp.replica_batch=[1,2,4] \\
         -Vexp.phase=[training,inference]
-      dlbs run --config plan.yaml
-      dlbs run --plan plan.json -Pexp.rerun=onfail
-      dlbs run --config plan.yaml -Pexp.repeats=5 \\
+      dlbs run --plan plan.yaml
+      dlbs run --plan experiments.json -Pexp.rerun=onfail
+      dlbs run --plan plan.yaml -Pexp.repeats=5 \\
         --order round-robin --retries 1 --deadline 2h
       dlbs run -Vexp.seed=[1,2,3,4] -Pexp.gpus=any:1 --jobs 4
       dlbs run --nodes host1,host2 -Pexp.gpus=0,1 -Pexp.docker=false
@@ -126,23 +149,38 @@ def run_command(
         --size {size} -Vsize=[1,2,4]
     """
     from dlbs.plan.pipeline import planned_and_ordered, unlabelled_names
-    from dlbs.run.policies import Policies, parse_deadline
+    from dlbs.run.driver import look_through
+    from dlbs.run.policies import Policies
     from dlbs.run.progress import Progress
-    from dlbs.run.whole import look_through
+    from dlbs.text import parse_deadline, parse_duration
 
+    if until_known:
+        _check_until_known(dry_run=dry_run, detach=detach, order=order)
+    if plan is not None:
+        from dlbs.plan.files import check_rereadable
+
+        check_rereadable(plan)
     with never_waiting(sys.stderr):
         policies = Policies(
             retries, 1 if fail_fast else max_failures or 0, parse_deadline(deadline) if deadline else None
         )
         runs = _executor(executor, jobs, detach, policies)
-        if asked is not None:
-            from dlbs.cli.until_known import run_until_known
+        progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
+        if until_known:
+            from dlbs.adaptive.until_known import UntilKnown
+            from dlbs.results.statistics.verdicts import Rules
 
-            progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
-            return run_until_known(
-                config, asked, plan=plan, seed=order_seed, executor=runs, policies=policies, validate=not no_validation, wait=wait,
-                progress=progress, begin=_tell_where, conclude=_conclude, as_json=as_json,
+            seconds = parse_duration(budget, "--budget") if budget else None
+            known = UntilKnown(
+                config, Rules(**rules), plan=plan, budget=seconds, max_repeats=max_repeats, seed=order_seed, tell=progress.say
             )  # fmt: skip
+            manifest = known.look_through(runs, validate=not no_validation)
+            if plan is None:
+                _tell_where(config, manifest)
+            outcome = _run_rounds(known, progress, runs, policies=policies, wait=wait)
+            code = outcome.gate_code() if fail_on_regression else outcome.exit_code
+            _show_known(outcome, manifest, code, as_json=as_json)
+            return code
         simulated = {"exp.status": "simulate"} if dry_run else {}
         # Results and `dlbs status` use the plan's order, not that of execution.
         planned, experiments = planned_and_ordered(config, plan, order=order, seed=order_seed, **simulated)
@@ -153,7 +191,7 @@ def run_command(
             _tell_where(config, manifest)
         if executor == "local" and (jobs or 1) > 1 and not dry_run:
             _tell_of_shared_gpu(manifest)
-        progress = Progress(file=progress_file, quiet=quiet, verbose=verbose, names=manifest.differences.names)
+        progress.names = manifest.differences.names
         return run_experiments(
             experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach, as_json=as_json
         )
@@ -161,11 +199,10 @@ def run_command(
 
 def _executor(name: str, jobs: int | None, detach: bool, policies: Policies) -> Executor:
     """Create the executor of a name, and check that it supports the options."""
-    from pathlib import Path
 
-    from dlbs.executors.registry import load_executor
+    from dlbs.executors.base import make_executor
 
-    executor = load_executor(name)(Path.cwd(), jobs)
+    executor = make_executor(name, jobs)
     if detach and not executor.detachable:
         raise ConfigError(
             f"experiments of --executor {name} end with dlbs run", where="--detach", hint="use --executor slurm"
@@ -191,7 +228,7 @@ def run_experiments(
     as_json: bool = False,
 ) -> int:
     """Run experiments that log to the paths in the manifest, report the outcome, and return the exit code."""
-    from dlbs.run.whole import run_whole
+    from dlbs.run.driver import run_plan
 
     launchers: list[dict[str, str]] = []
 
@@ -202,7 +239,7 @@ def run_experiments(
             click.echo(f"# {launcher.script}\n{launcher.source}")
 
     try:
-        summary = run_whole(
+        summary = run_plan(
             experiments, manifest, progress, executor, show=show, policies=policies, wait=wait, detach=detach
         )
     except ReaderGoneError:
@@ -213,8 +250,6 @@ def run_experiments(
         raise
     _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
     if as_json:
-        from dlbs.cli.as_json import print_json
-
         print_json(
             {"experiments": manifest.count, **summary.document(), **({"launchers": launchers} if launchers else {})}
         )
@@ -229,20 +264,18 @@ def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached
         words += [f"{summary.inactive} inactive"] if summary.inactive else []
         words += [f"{summary.simulated} simulated"] if summary.simulated else []
         words += [f"{summary.left} {'submitted' if detached else 'left'}"] if summary.left else []
-        click.echo(f"{counted(manifest.count, 'experiment')}: {', '.join(words) or 'nothing to do'}", err=True)
+        note(f"{counted(manifest.count, 'experiment')}: {', '.join(words) or 'nothing to do'}")
         if summary.doubts.doubtful:
-            from dlbs.cli.doubts import show_doubts
-
             show_doubts(summary.doubts, err=True)
         for directory in sorted(summary.directories):
-            click.echo(printable(f"logs: {os.path.relpath(directory)}"), err=True)
+            note(f"logs: {os.path.relpath(directory)}")
         if summary.stopped:
-            click.echo(printable(f"stopped: {summary.stopped}"), err=True)
+            note(f"stopped: {summary.stopped}")
         if summary.all_skipped:
-            click.echo("nothing was measured: all experiments were skipped", err=True)
+            note("nothing was measured: all experiments were skipped")
         if summary.left:
             what = "watch them; dlbs status shows them" if detached else "run the remaining ones"
-            click.echo(f"run the same command again to {what}", err=True)
+            note(f"run the same command again to {what}")
 
 
 def _tell_defaults(config: Config) -> None:
@@ -252,10 +285,9 @@ def _tell_defaults(config: Config) -> None:
     if config.variables or not all(map(config.is_shipped, config.settings)):
         return
     model, phase = (", ".join(map(str, values_of(config, name))) for name in ("exp.model", "exp.phase"))
-    click.echo(
-        f"no parameters are set: running the defaults, {phase} of {model}; choose with -Pexp.model=resnet18, --config FILE or -- COMMAND "
-        "(dlbs run --help)",
-        err=True,
+    note(
+        f"no parameters are set: running the defaults, {phase} of {model}; choose with -Pexp.model=resnet18, --plan FILE or -- COMMAND "
+        "(dlbs run --help)"
     )
 
 
@@ -269,15 +301,15 @@ def _tell_where(config: Config, manifest: Manifest) -> None:
     if setting is None or not config.is_shipped("exp.docker") or frameworks == [COMMAND]:
         return
     if manifest.on_bare_metal:
-        click.echo("no docker daemon found: running on bare metal (exp.docker=false)", err=True)
+        note("no docker daemon found: running on bare metal (exp.docker=false)")
     if manifest.images:
         images = ", ".join(manifest.images)
-        click.echo(printable(f"docker daemon found: running in containers of {images} (exp.docker=true)"), err=True)
+        note(f"docker daemon found: running in containers of {images} (exp.docker=true)")
 
 
 def _tell_of_shared_gpu(manifest: Manifest) -> None:
     """Report that experiments wait for each other because all of them request the same GPU, which is the default."""
-    from dlbs.machine.devices import visible_gpus
+    from benchmark_core.gpus import visible_gpus
     from dlbs.machine.resources import gpu_ids
 
     if manifest.count < 2 or any(gpus.startswith("any:") for gpus in manifest.gpus):
@@ -291,4 +323,67 @@ def _tell_of_shared_gpu(manifest: Manifest) -> None:
         fewest, most = (of(map(len, wanted)) for of in (min, max))
         instead = f"any:{most}" if fewest == most else "any:N"
         advice = f"; -Pexp.gpus={instead} uses free GPUs" if len(visible_gpus()) > most else ""
-        click.echo(f"all experiments use GPU {shared[0]}, so they run one at a time{advice}", err=True)
+        note(f"all experiments use GPU {shared[0]}, so they run one at a time{advice}")
+
+
+def _check_until_known(*, dry_run: bool, detach: bool, order: str) -> None:
+    """Reject options that contradict --until-known."""
+    if dry_run:
+        raise click.UsageError("--dry-run prints the launchers of a plan: remove --until-known")
+    if detach:
+        raise click.UsageError("--until-known must decide about each next round: remove --detach")
+    if order != "plan":
+        raise click.UsageError("--until-known runs rounds in random order (--order-seed): remove --order")
+
+
+def _run_rounds(rounds: UntilKnown, progress: Progress, executor: Executor, *, policies: Policies, wait: bool) -> Known:
+    """Run rounds of the plan until all pairs are decided, and report the outcome of the experiments."""
+    pairs, manifest = rounds.pairs, rounds.manifest
+    progress.names = manifest.differences.names
+    first = f"{counted(len(pairs.pairs), 'pair')}, {counted(len(pairs.wanted()), 'experiment')} per round; no verdict before round {pairs.first_round}"
+    progress.say(first)
+    for label in pairs.alone:
+        progress.say(f"{label}: not run, because there is nothing to compare it with")
+    if not pairs.rules.threshold:
+        progress.say(
+            "with --threshold 0 no pair gets the verdict same: equal pairs stay open until the budget is spent"
+        )
+    known = rounds.run(progress, executor, policies=policies, wait=wait)
+    _conclude(known.summary, manifest, progress, False)
+    return known
+
+
+def _show_known(known: Known, manifest: Manifest, code: int, *, as_json: bool) -> None:
+    """Print the comparison and the open pairs."""
+    from dlbs.cli.tables import print_tables
+    from dlbs.results.tables.comparison import comparison_by_table, document_by
+
+    if as_json:
+        print_json(
+            {
+                "rounds": known.rounds,
+                "open": list(known.open),
+                "given_up": list(known.given_up),
+                "stopped": known.stopped or None,
+                "comparison": document_by(known.comparison) if known.rounds else None,
+                "experiments": manifest.count,
+                **known.summary.document(),
+                "exit_code": code,
+            }
+        )
+        return
+    if known.rounds:
+        table = comparison_by_table(known.comparison)
+        level = 100 * known.comparison.comparisons[0].confidence
+        table.legend.append(f"the confidence level of all intervals, rounds and pairs together is {level:.4g} %")
+        print_tables([table], "terminal")
+    left = [*known.open, *known.given_up]
+    if not left:
+        note(f"known after {counted(known.rounds, 'round')}")
+        return
+    for line in left:
+        note(line)
+    if known.open:
+        why = f": {known.stopped}" if known.stopped else ""
+        note(f"{counted(len(known.open), 'pair')} open after {counted(known.rounds, 'round')}{why}")
+        note("run the same command again to continue")

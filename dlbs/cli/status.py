@@ -3,46 +3,37 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-from collections import Counter
 from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dlbs.cli.as_json import json_option, print_json
-from dlbs.cli.doubts import show_doubts
-from dlbs.cli.options import CONTEXT, common_options, executor_option
-from dlbs.cli.talk import never_waiting
+from benchmark_core.exits import FAILED, OK
+from benchmark_core.text import printable
+from dlbs.cli.options import executor_option, json_option, print_json, verb
+from dlbs.cli.streams import never_waiting, note, show_doubts, width
 from dlbs.doubts import Doubts
 from dlbs.errors import LaunchError, LogError
-from dlbs.executors.base import Executor
-from dlbs.executors.registry import load_executor
-from dlbs.exit_codes import FAILED, OK
+from dlbs.executors.base import Executor, make_executor
 from dlbs.logs import first_values
-from dlbs.run.locks import owned_logs, owner
+from dlbs.run.locks import owned_logs
 from dlbs.run.manifest import Manifest
-from dlbs.run.remaining import Remaining
-from dlbs.run.status import State, label, read_states, time_left
-from dlbs.text import counted, indented, printable
-
-__all__ = ["rerun_command", "status_command"]
+from dlbs.run.status import Look, State, Watch, remaining_document, time_left
+from dlbs.text import counted, indented
 
 _ORDER = ("ok", "failure", "timeout", "skipped", "cancelled", "running", "queued", "interrupted", "unknown", "to do")
 _FEW = 3  # experiments with the same reason that are listed individually
 _SHORTEST_LEFT = 0.5  # seconds; shorter times are not printed
 _INDENT = " " * 15
-_WIDE = 10_000  # columns of output that is not a terminal
 
 
-@click.command("status", context_settings=CONTEXT)
+@verb("status")
 @click.argument("paths", nargs=-1, metavar="[DIRECTORY]...")
 @json_option
 @click.option("--verbose", "-v", is_flag=True, help="List all failed and doubtful experiments.")
 @executor_option("Executor, if it is your own class; others are known from the log directory.", default=None)
-@common_options
 def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executor: str | None) -> int:
     """Show the progress of plans, from their log directories: finished, failed, running, queued, interrupted and
     remaining experiments, and doubtful runs.
@@ -55,19 +46,15 @@ def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executo
       dlbs status logs other/logs --json
       dlbs status --executor mypackage.nohup:NohupExecutor
     """
-    known = load_executor(executor)(Path.cwd()) if executor is not None else None
-    states = [state for path in paths or ("logs",) for state in _states(Path(path), known)]
+    known = make_executor(executor) if executor is not None else None
+    looks = {path: _look(Path(path), known) for path in paths or ("logs",)}
+    states = [state for look in looks.values() for state in look.states]
     counts = {status: count for status in _ORDER if (count := sum(state.status == status for state in states))}
-    left = time_left(states)
-    owners = {str(path): owner(Path(path)) for path in paths or ("logs",)}
     if as_json:
         document: dict[str, Any] = {
             "statuses": counts,
-            "runs": {path: pid for path, pid in owners.items() if pid is not None},
-            "seconds_left": None if left is None else round(left.seconds, 1),
-            "seconds_left_interval": None
-            if left is None or left.low is None or left.high is None
-            else [round(left.low, 1), round(left.high, 1)],
+            "runs": {path: look.owner for path, look in looks.items() if look.owner is not None},
+            **remaining_document(time_left([*looks.values()])),
             "experiments": [
                 {"log": str(state.log), "status": state.status, "message": state.message, "doubts": state.doubts}
                 for state in states
@@ -75,15 +62,15 @@ def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executo
         }
         print_json(document)
     else:
-        _show(states, owners, left, verbose)
+        _show(looks, states, counts, verbose)
     return OK if set(counts) <= {"ok", "skipped"} else FAILED
 
 
-def _show(states: list[State], owners: dict[str, int | None], left: Remaining | None, verbose: bool) -> None:
+def _show(looks: dict[str, Look], states: list[State], counts: dict[str, int], verbose: bool) -> None:
     """Print the number of experiments of each status, doubtful runs, and experiments that need attention."""
-    counts = Counter(state.status for state in states)
-    words = ", ".join(f"{counts[status]} {status}" for status in _ORDER if counts[status])
+    words = ", ".join(f"{count} {status}" for status, count in counts.items())
     click.echo(f"{counted(len(states), 'experiment')}: {words or 'none'}")
+    left = time_left([*looks.values()])
     if left is not None and left.seconds >= _SHORTEST_LEFT:
         click.echo(left.words())
     doubts = Doubts()
@@ -91,45 +78,47 @@ def _show(states: list[State], owners: dict[str, int | None], left: Remaining | 
         if state.status == "ok":
             doubts.add(state.warnings)
     show_doubts(doubts)
-    for path, pid in owners.items():
-        if pid is not None:
-            click.echo(f"{path}: running in process {pid}")
-    groups: dict[tuple[str, str], list[State]] = {}
-    for state in states:
-        if state.doubts or state.status not in {"ok", "queued", "to do"}:
-            status = "doubtful" if state.doubts else state.status
-            groups.setdefault((status, state.message or ", ".join(state.doubts)), []).append(state)
+    for path, look in looks.items():
+        if look.owner is not None:
+            click.echo(f"{path}: running in process {look.owner}")
+    groups: dict[tuple[str, str], list[tuple[Look, State]]] = {}
+    for look in looks.values():
+        for state in look.states:
+            if state.doubts or state.status not in {"ok", "queued", "to do"}:
+                status = "doubtful" if state.doubts else state.status
+                groups.setdefault((status, state.message or ", ".join(state.doubts)), []).append((look, state))
     for (status, why), group in groups.items():
         if verbose or len(group) <= _FEW:
-            for state in group:
+            for look, state in group:
                 # The label comes first; the name of a log is long and would be wrapped.
-                _echo(status, ": ".join(filter(None, [label(state.log), why])))
+                _echo(status, ": ".join(filter(None, [look.label(state.log), why])))
                 click.echo(printable(f"{_INDENT}{state.log}"))
         else:
             _echo(status, f"{counted(len(group), 'experiment')}{f': {why}' if why else ''} (-v lists them)")
 
 
 def _echo(status: str, words: str) -> None:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
-    click.echo(indented(printable(words), width, f"  {status:12} ", _INDENT).rstrip())
+    click.echo(indented(printable(words), width(sys.stdout), f"  {status:12} ", _INDENT).rstrip())
 
 
-def _states(directory: Path, known: Executor | None) -> list[State]:
-    """The states of a plan, even if its executor cannot be queried."""
+def _look(directory: Path, known: Executor | None) -> Look:
+    """The state of a plan, even if its executor cannot be queried."""
     owned: Set[Path] | None = None
     try:
         owned = owned_logs(directory, known)
     except LaunchError as error:
-        click.echo(f"warning: {printable(str(error))}", err=True)
-    return read_states(directory, owned)
+        note(f"warning: {error}")
+    look = Watch(directory).look(owned)
+    if look.errors:
+        raise look.errors[0]
+    return look
 
 
-@click.command("rerun", context_settings=CONTEXT)
+@verb("rerun")
 @click.argument("log", metavar="LOG")
 @click.option("--no-validation", is_flag=True, help="Run without validation.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 @click.option("--json", "as_json", is_flag=True, help="At the end, print the outcome of the experiment as JSON.")
-@common_options
 def rerun_command(log: str, no_validation: bool, quiet: bool, as_json: bool) -> int:
     """Repeat one experiment from its log, and replace the log at the end.
 

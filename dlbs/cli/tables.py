@@ -1,26 +1,26 @@
-"""Options and output shared by all verbs that print tables."""
+"""Common parts of verbs about results: sources of results, formats, and printed tables."""
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlbs.cli.options import console
-from dlbs.errors import LogError
+from benchmark_core.text import printable
+from dlbs.cli.streams import console, note
+from dlbs.errors import LogError, registered
 from dlbs.files import make_parent, write_atomically, write_bytes
-from dlbs.results.registry import registered
+from dlbs.results.read.onelog import Reading
 from dlbs.results.tables.formats import BINARY_FORMATS, FORMAT_OF, FORMATS, TERMINAL
 
 if TYPE_CHECKING:
+    from dlbs.config.declarations import Parameter
+    from dlbs.results.runs import Record
     from dlbs.results.tables.table import Table
-from dlbs.text import printable
-
-__all__ = ["format_option", "output_option", "print_tables", "write_text"]
 
 
 def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,7 +84,7 @@ def _write_binary(tables: Sequence[Table], form: str, output_file: str | None) -
         return
     make_parent(output_file)
     write_bytes(output_file, content, follow=True)
-    click.echo(printable(f"→ {output_file}"), err=True)
+    note(f"→ {output_file}")
 
 
 def write_text(words: str, output_file: str | None) -> None:
@@ -96,4 +96,67 @@ def write_text(words: str, output_file: str | None) -> None:
     make_parent(output_file)
     with write_atomically(output_file) as stream:
         stream.write(words)
-    click.echo(printable(f"→ {output_file}"), err=True)
+    note(f"→ {output_file}")
+
+
+def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--db URL` and `--filter-query QUERY`."""
+
+    @click.option("--db", metavar="URL", help="Read from this store; arguments are queries instead of paths.")
+    @click.option("--filter-query", metavar="QUERY", help="Keep only experiments that match, as in dlbs parse.")
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+def read_source(
+    paths: Sequence[str], db: str | None, filter_query: str | None, reading: Reading | None = None
+) -> list[Record]:
+    """Read records from files or from a store.
+
+    Problems of logs are reported on standard error; the rest of the logs is read.
+
+    Args:
+        paths: Results files, log files, directories, patterns; with `db`, queries, of which any must match; none selects all.
+        db: The store's URL, or the path of an SQLite file.
+        filter_query: Keeps only experiments that match.
+        reading: Collects problems of logs.
+
+    Raises:
+        LogError: A source is missing, unreadable or malformed, or no experiment is left.
+    """
+    from dlbs.machine.resources import usable_cpus
+    from dlbs.results.read.records import load_records
+
+    if db is not None:
+        from dlbs.results.read.query import compile_query
+        from dlbs.results.store.store import Store
+
+        with Store(db, create=False) as store:
+            records = store.records([compile_query(query) for query in paths])
+    elif not paths:
+        raise LogError("no logs or results given", hint="name a results file, logs or directories, or --db URL")
+    else:
+        reading = reading if reading is not None else Reading()
+        records = load_records(paths, reading, jobs=len(usable_cpus()))
+        for line in reading.messages():
+            note(f"note: {line}")
+    if filter_query:
+        from dlbs.results.read.query import check_keys, compile_query
+
+        query = compile_query(filter_query)
+        check_keys(query.names, set().union(*records))
+        records = list(filter(query, records))
+    if not records:
+        where = " ".join(paths) or str(db)
+        raise LogError("no experiments to report", where=where, hint="dlbs parse prints the contents of logs")
+    return records
+
+
+def declarations() -> Mapping[str, Parameter]:
+    """The declared parameters of the shipped configuration."""
+    from dlbs.config.load import load_config
+
+    return load_config().declarations

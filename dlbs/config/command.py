@@ -11,29 +11,18 @@ from dlbs.config.config import Config, Extension, values_of
 from dlbs.errors import ConfigError, did_you_mean
 from dlbs.language.template import escape
 
-__all__ = [
-    "FRAMEWORK",
-    "add_command",
-    "check_placeholders",
-    "command_parameters",
-    "misplaced_options",
-    "own_options",
-    "placeholders",
-    "with_references",
-]
-
 FRAMEWORK = "command"
 
 # `{name}` is a parameter and `{{name}}` the characters {name}. Other braces are unchanged: `{}` of find, JSON, `${x}` of shells.
-_PLACEHOLDER = re.compile(r"\{\{([\w.-]+)\}\}|(?<!\$)\{([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}")
-_OPTION = re.compile(r"-([PV])([A-Za-z_][\w.,-]*)=.*", re.DOTALL)
-_PLAIN = re.compile(r"[\w@%+=:,./{}-]+")  # words that a label shows without quotes
+_PLACEHOLDER = r"\{\{([\w.-]+)\}\}|(?<!\$)\{([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}"
+_OPTION = r"(?s)-([PV])([A-Za-z_][\w.,-]*)=.*"
+_PLAIN = r"[\w@%+=:,./{}-]+"  # words that a label shows without quotes
 _NAME = 60  # characters of the command in the names of log files
 
 
 def placeholders(words: Iterable[str]) -> list[str]:
     """The distinct parameters that the words of a command refer to."""
-    found = (match[2] for word in words for match in _PLACEHOLDER.finditer(word))
+    found = (match[2] for word in words for match in re.finditer(_PLACEHOLDER, word))
     return list(dict.fromkeys(name for name in found if name))
 
 
@@ -45,7 +34,7 @@ def own_options(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """
     command = list(words)
     given: dict[str, list[str]] = {"P": [], "V": []}
-    while len(command) > 1 and (found := _OPTION.fullmatch(command[-1])) is not None:
+    while len(command) > 1 and (found := re.fullmatch(_OPTION, command[-1])) is not None:
         names = [name.strip() for name in found[2].split(",")]
         if not set(names) <= set(placeholders(command[:-1])):
             break
@@ -58,7 +47,7 @@ def misplaced_options(config: Config, words: Sequence[str]) -> list[str]:
     found: list[str] = []
     known = {*config.declarations, *placeholders(words)}
     for word in reversed(words[1:]):
-        option = _OPTION.fullmatch(word)
+        option = re.fullmatch(_OPTION, word)
         if option is None or not set(option[2].split(",")) <= known:
             break
         found.insert(0, word)
@@ -68,7 +57,7 @@ def misplaced_options(config: Config, words: Sequence[str]) -> list[str]:
 def _template(word: str) -> str:
     """A word as the value of a parameter: placeholders become references, and all other characters are literal."""
     parts, position = [], 0
-    for found in _PLACEHOLDER.finditer(word):
+    for found in re.finditer(_PLACEHOLDER, word):
         before = word[position : found.start()]
         if found[2]:
             backslashes = len(before) - len(before.rstrip("\\"))  # a backslash before a reference would escape it
@@ -83,7 +72,7 @@ def with_references(value: Any) -> Any:
     """The text of a command's parameter, such as command.prepare, with placeholders as references."""
     if not isinstance(value, str):
         return value
-    return _PLACEHOLDER.sub(lambda found: f"${{{found[2]}}}" if found[2] else f"{{{found[1]}}}", value)
+    return re.sub(_PLACEHOLDER, lambda found: f"${{{found[2]}}}" if found[2] else f"{{{found[1]}}}", value)
 
 
 def command_parameters(words: Sequence[str]) -> dict[str, Any]:
@@ -96,7 +85,7 @@ def command_parameters(words: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(
             "the command is missing", where="--", hint="dlbs run -- python bench.py --size {size} -Vsize=[1,2,4]"
         )
-    line = " ".join(word if _PLAIN.fullmatch(word) else shlex.quote(word) for word in words)
+    line = " ".join(word if re.fullmatch(_PLAIN, word) else shlex.quote(word) for word in words)
     return {
         "exp.framework": FRAMEWORK,
         "command.argv": [_template(word) for word in words],
@@ -121,7 +110,7 @@ def check_placeholders(config: Config, words: Sequence[str]) -> None:
         if name not in known:
             own = [one for one in known if not config.is_shipped(one)]
             own += [one for one in config.declarations if name.partition(".")[0] in config.namespaces and one != name]
-            own += [found[2] for word in words if (found := _OPTION.fullmatch(word)) is not None]
+            own += [found[2] for word in words if (found := re.fullmatch(_OPTION, word)) is not None]
             unread = _unread_option(words, name)
             if unread:
                 raise ConfigError(unread, where=f"-- {' '.join(words)}", hint="put options of dlbs before --")
@@ -137,7 +126,7 @@ def _unread_option(words: Sequence[str], name: str) -> str:
     """Why an option at the end of a command that sets a placeholder was not read; empty if there is none."""
     trailing: list[str] = []
     for word in reversed(words[1:]):
-        option = _OPTION.fullmatch(word)
+        option = re.fullmatch(_OPTION, word)
         if option is None:
             break
         if name in (one.strip() for one in option[2].split(",")):
@@ -151,8 +140,7 @@ def add_command(config: Config) -> None:
     """Insert an extension with defaults for commands before the configuration's own; values that the user sets are kept."""
     if FRAMEWORK not in values_of(config, "exp.framework"):
         return
-    given = {name for name in config.settings if not config.is_shipped(name)}
-    given |= {name.strip() for key in config.variables for name in key.split(",")}
+    given = config.given_names()
     slug = f"$(re.sub('[^A-Za-z0-9._-]+', '-', '${{command.argv}}')[:{_NAME}])$"
     parameters: dict[str, Any] = {
         "exp.num_batches": 10,

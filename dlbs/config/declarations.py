@@ -1,25 +1,22 @@
-"""Declarations of parameters: type, domain, pattern and description; casting and checking values."""
+"""A declared parameter: type, domain, pattern and description; casting and checking values; its keys in files."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+from benchmark_core.text import truth
 from dlbs.errors import ResolveError
-from dlbs.jsonio import load_json
+from dlbs.files import load_json
 from dlbs.language.patterns import compiled
-from dlbs.text import text, truth
-
-__all__ = ["TYPES", "Parameter"]
+from dlbs.text import text
 
 TYPES = ("str", "int", "float", "bool", "list", "dict", "any")
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """The declaration of a parameter.
 
     Attributes:
@@ -84,7 +81,16 @@ class Parameter:
         """
         if self.domain is None:
             return self
-        return replace(self, domain=tuple(one if one is None else self._cast(one) for one in self.domain))
+        return self._replace(domain=tuple(one if one is None else self._cast(one) for one in self.domain))
+
+    def document(self) -> dict[str, Any]:
+        """The keys with which a file declares it, except its value."""
+        made = {}
+        for key, one in FIELDS.items():
+            value = getattr(self, one.attribute)
+            if key in _ALWAYS or value != self._field_defaults[one.attribute]:
+                made[key] = list(value) if isinstance(value, tuple) else value
+        return made
 
     def _cast(self, value: Any) -> Any:
         if self.type == "any":
@@ -149,3 +155,53 @@ _CASTS = {
     "list": _to_list,
     "dict": _to_dict,
 }
+
+
+class Field(NamedTuple):
+    """A key of a declaration in a file.
+
+    Attributes:
+        attribute: The attribute of `Parameter` that has its value.
+        read: Makes the attribute's value from the file's, or raises a ValueError.
+        expected: Description of a valid value, for the error.
+    """
+
+    attribute: str
+    read: Callable[[Any], Any]
+    expected: str
+
+
+def _is(test: Callable[[Any], bool], made: Callable[[Any], Any] = lambda value: value) -> Callable[[Any], Any]:
+    """A reader that accepts the values that pass a test."""
+
+    def read(value: Any) -> Any:
+        if not test(value):
+            raise ValueError(value)
+        return made(value)
+
+    return read
+
+
+def are_names(value: Any) -> bool:
+    """Whether a value is a list of strings that are not empty."""
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+
+
+_read_text = _is(lambda value: isinstance(value, str))
+_read_list = _is(lambda value: isinstance(value, list), tuple)
+_read_names = _is(are_names, tuple)
+
+# The keys of a declaration, besides its value `val`.
+FIELDS = {
+    "frameworks": Field("frameworks", _read_names, "a list of frameworks"),
+    "type": Field("type", _is(TYPES.__contains__), f"one of {', '.join(TYPES)}"),
+    "desc": Field("desc", lambda value: " ".join(str(value).split()), "a text"),
+    "identity": Field("identity", _to_bool, "true or false"),
+    "val_domain": Field("domain", lambda value: None if value is None else _read_list(value), "a list"),
+    "val_regexp": Field("regexp", _read_text, "a string"),
+    "option_in": Field("option_in", str, "the name of a dictionary"),
+    "phases": Field("phases", _read_names, "a list of values of exp.phase"),
+    "follows": Field("follows", _read_text, "the name of a parameter"),
+    "val_else": Field("alternatives", _read_list, "a list of values"),
+}
+_ALWAYS = {"frameworks", "type", "desc", "identity"}  # keys that a document has even if they are empty

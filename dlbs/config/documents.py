@@ -10,10 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.errors import ConfigError
-from dlbs.files import read_source
-from dlbs.jsonio import MAX_DEPTH, JsonError, load_json
-
-__all__ = ["Document", "load", "parse", "read"]
+from dlbs.files import MAX_DEPTH, JsonError, load_json, read_text
 
 
 @dataclass(slots=True)
@@ -44,21 +41,7 @@ def load(path: str | os.PathLike[str]) -> Document:
     Raises:
         ConfigError: It cannot be read, is malformed, or has a duplicate key.
     """
-    return parse(str(path), read(path))
-
-
-def read(path: str | os.PathLike[str]) -> str:
-    """Read the text of a file.
-
-    Raises:
-        ConfigError: It cannot be read.
-    """
-    try:
-        return read_source(path, "strict")
-    except FileNotFoundError:
-        raise ConfigError("no such file", where=str(path), hint="check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot be read: {error}", where=str(path)) from None
+    return parse(str(path), read_text(path))
 
 
 def parse(name: str, source: str) -> Document:

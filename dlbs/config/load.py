@@ -1,31 +1,40 @@
 """Load and merge configuration files and `-P/-V/-E` flags.
 
-Precedence, low to high: the shipped files, each `--config` file in order, the flags. Extensions are applied later, by the
+Precedence, low to high: the shipped files, each `--plan` file in order, the flags. Extensions are applied later, by the
 builder.
 """
 
 from __future__ import annotations
 
 import functools
+import json
+import marshal
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dlbs.config.config import Config, Extension, split_names
-from dlbs.config.declare import add_options, check_frameworks, declare, file_frameworks
-from dlbs.config.documents import Document, load, read
-from dlbs.config.flags import Assignments, assignments, extension_data
-from dlbs.config.names import check_all_names
-from dlbs.config.parsed import parse_all
-from dlbs.config.settings import check_value, replace_variables, set_parameter, set_variable
-from dlbs.errors import ConfigError, Problems, suggestion
-from dlbs.files import dlbs_root
+from dlbs.config.config import Assignments, Config, Extension, Setting, assignments, split_names
+from dlbs.config.declarations import FIELDS, TYPES, Parameter, are_names
+from dlbs.errors import ConfigError, Problems, ResolveError, did_you_mean, suggestion
+from dlbs.experiment import check_name
+from dlbs.files import JsonError, dlbs_root, load_json, read_from_cache, read_text, user_cache, write_to_cache
+from dlbs.version import __version__
 
-__all__ = ["load_config", "shipped_files"]
+if TYPE_CHECKING:
+    from dlbs.config.documents import Document
 
 _ROOT_KEYS = ("frameworks", "phases", "parameters", "variables", "extensions", "exclude")
 _EXTENSION_KEYS = ("condition", "parameters", "cases")
+
+# Increment the first number if another configuration is made of the same files.
+_FORMAT = f"dlbs 2 {__version__} {sys.version_info[0]}.{sys.version_info[1]} {marshal.version} {Parameter._fields}"
+_LARGEST = 16 << 20  # bytes of the cached configuration
+_MOST = 8  # caches: one for each directory with a configuration
+
+_Files = tuple[tuple[str, str], ...]  # names and texts
 
 
 def shipped_files(root: Path) -> list[Path]:
@@ -52,7 +61,7 @@ def load_config(
     """Load and merge a configuration.
 
     Args:
-        files: The `--config` files; later ones take precedence. Files that do not exist are searched among the shipped ones.
+        files: The `--plan` files; later ones take precedence. Files that do not exist are searched among the shipped ones.
         parameters: Of `-P`: a mapping, or `name=value` strings.
         variables: Of `-V`: a mapping, or `name=[...]` strings.
         extensions: Of `-E`: mappings, or their JSON text.
@@ -65,63 +74,118 @@ def load_config(
     """
     later = problems is not None
     problems = Problems() if problems is None else problems
-    config = _shipped(tuple((str(path), read(path)) for path in shipped_files(root or dlbs_root()))).copy()
+    config = shipped(tuple((str(path), read_text(path)) for path in shipped_files(root or dlbs_root())))
     if discard_default:
         config.settings.clear()
         config.extensions.clear()
     for file in files:
         with problems:
-            _merge(config, load(_find(file, root or dlbs_root())), problems)
+            from dlbs.config import documents
+
+            _merge(config, documents.load(_find(file, root or dlbs_root())), problems)
     with problems:
-        check_frameworks(config)
+        _check_frameworks(config)
     before = config.known_names()
     for name, value in assignments("-P", parameters, problems):
         with problems:
-            set_parameter(config, name, value, f"-P{name}")
-            replace_variables(config, name, f"-P{name}")
+            config.set_parameter(name, value, f"-P{name}")
+            config.replace_variables(name, f"-P{name}")
             config.from_command_line.add(name)
     for name, value in assignments("-V", variables, problems):
         with problems:
-            set_variable(config, name, value, f"-V{name}")
+            config.set_variable(name, value, f"-V{name}")
     for flag in extensions:
         with problems:
-            config.extensions.append(_extension(extension_data(flag), "-E"))
+            config.extensions.append(_extension(_extension_data(flag), "-E"))
     with problems:
-        add_options(config)
+        _add_options(config)
     for extension in config.extensions:
-        for parameter_set in (extension.parameters, *extension.cases):
-            for name, value in parameter_set.items():
-                with problems:
-                    check_value(config, name, value, extension.where)
-    check_all_names(config, problems)
+        for name, value in extension.assigned():
+            with problems:
+                config.check_value(name, value, extension.where)
+    config.check_all_names(problems)
     if not later:
         problems.raise_all()
-    config.typed = {name: where for name, where in _typed(config) if name not in before}
+    config.typed = {
+        name: where for name, where in config.assigned() if where.startswith(("-P", "-V", "-E")) and name not in before
+    }
     return config
 
 
-@functools.lru_cache(maxsize=4)
-def _shipped(files: tuple[tuple[str, str], ...]) -> Config:
-    """Merge the shipped files, each a name and a text; cached for processes that build several plans."""
+def shipped(files: _Files) -> Config:
+    """Merge the shipped files, each a name and a text, to a new configuration.
+
+    What the same texts gave the last time is in one file under `$XDG_CACHE_HOME/dlbs/config`, with the texts themselves, so it is never
+    outdated: parsing and checking them would be a quarter of the start of most commands. A file that is damaged, cannot be written, or
+    belongs to another user is ignored: the configuration determines what is run.
+
+    Raises:
+        ConfigError: A file is malformed.
+    """
+    return _unpacked(_merged(files))
+
+
+@functools.lru_cache(maxsize=4)  # for processes that load several configurations
+def _merged(files: _Files) -> bytes:
+    """The merged files, for `_unpacked`."""
+    try:
+        path = user_cache("config") / f"{zlib.crc32(repr((_FORMAT, files[0][0])).encode()):08x}.marshal"
+    except RuntimeError:  # a user without a home directory
+        return _packed(_merge_all(files))
+    cached = read_from_cache(path, _LARGEST)
+    if cached is not None:
+        try:
+            form, of_files, packed = marshal.loads(cached)
+            if (form, of_files) == (_FORMAT, files):
+                _unpacked(packed)
+                return bytes(packed)
+        except (AttributeError, EOFError, TypeError, ValueError):  # written by something else
+            pass
+    packed = _packed(_merge_all(files))
+    write_to_cache(path, marshal.dumps((_FORMAT, files, packed)), most=_MOST)
+    return packed
+
+
+def _merge_all(files: _Files) -> Config:
+    from dlbs.config import documents
+
     config, problems = Config(), Problems()
-    for document in parse_all(files):
-        _merge(config, document, problems)
+    for file in files:
+        _merge(config, documents.parse(*file), problems)
     problems.raise_all()
-    add_options(config)
-    config.namespaces = frozenset(name.partition(".")[0] for name in config.declarations)
+    _add_options(config)
     return config
 
 
-def _typed(config: Config) -> Iterator[tuple[str, str]]:
-    """Names that the command line sets → the flag."""
-    yield from ((name, f"-P{name}") for name in config.from_command_line)
-    for key, where in config.variable_origins.items():
-        if where.startswith("-V"):
-            yield from ((name, where) for name in split_names(key))
-    for extension in config.extensions:
-        if extension.where == "-E":
-            for parameters in (extension.parameters, *extension.cases):
-                yield from ((name, "-E") for name in parameters)
+def _packed(config: Config) -> bytes:
+    """The part of a configuration that files can set."""
+    return marshal.dumps(
+        (
+            [tuple(one) for one in config.declarations.values()],
+            [(name, *setting) for name, setting in config.settings.items()],
+            (config.variables, config.variable_origins, config.builds_on, config.builds_on_origins),
+            [tuple(one) for one in config.extensions],
+            [tuple(one) for one in config.exclude],
+            sorted(config.fixed),
+        )
+    )
+
+
+def _unpacked(packed: bytes) -> Config:
+    """A new configuration for each caller."""
+    declarations, settings, mappings, extensions, exclude, fixed = marshal.loads(packed)
+    return Config(
+        {one[0]: Parameter(*one) for one in declarations},
+        {name: Setting(value, where) for name, value, where in settings},
+        mappings[0],
+        mappings[1],
+        [Extension(*one) for one in extensions],
+        [Extension(*one) for one in exclude],
+        mappings[2],
+        mappings[3],
+        namespaces=frozenset(one[0].partition(".")[0] for one in declarations),
+        fixed=set(fixed),
+    )
 
 
 def _find(file: str | os.PathLike[str], root: Path) -> Path:
@@ -136,23 +200,25 @@ def _merge(config: Config, document: Document, problems: Problems) -> None:
         return
     if not isinstance(data, dict):
         raise ConfigError(
-            f"must contain a mapping with {', '.join(_ROOT_KEYS)}, not a {type(data).__name__}", where=document.path
+            f"must contain a mapping with {', '.join(_ROOT_KEYS)}, not a {type(data).__name__}",
+            where=document.path,
+            hint="experiments are a JSON list, in a .json or .jsonl file" if isinstance(data, list) else "",
         )
     for key in data:
         if key not in _ROOT_KEYS:
             raise ConfigError(f"unknown key {key!r}", where=document.where(key), hint=suggestion(str(key), _ROOT_KEYS))
-    frameworks = file_frameworks(config, document)
+    frameworks = _file_frameworks(config, document)
     given = _section(document, "parameters", dict)
     for name, value in given.items():
         if isinstance(value, dict) and not _is_plain_dict(value):
             with problems:
-                declare(config, str(name), value, document, frameworks)
+                _declare(config, str(name), value, document, frameworks)
     for name, value in given.items():
         if not isinstance(value, dict) or _is_plain_dict(value):
             with problems:
                 where = document.where("parameters", name)
-                set_parameter(config, name, value, where)
-                replace_variables(config, name, where)
+                config.set_parameter(name, value, where)
+                config.replace_variables(name, where)
     seen: dict[str, str] = {}
     for key, values in _section(document, "variables", dict).items():
         with problems:
@@ -160,7 +226,7 @@ def _merge(config: Config, document: Document, problems: Problems) -> None:
             other = seen.setdefault(",".join(split_names(key)), key)
             if other != key:
                 raise ConfigError(f"variables {other!r} and {key!r} set the same parameter", where=where)
-            set_variable(config, key, values, where)
+            config.set_variable(key, values, where)
     for index, item in enumerate(_section(document, "extensions", list)):
         with problems:
             config.extensions.append(_extension(item, document.where("extensions", index)))
@@ -186,6 +252,15 @@ def _is_plain_dict(value: dict[str, Any]) -> bool:
     return not ({"val", "type", "desc"} & set(value))
 
 
+def _extension_data(given: str | Mapping[str, Any]) -> Any:
+    if not isinstance(given, str):
+        return dict(given)
+    try:
+        return load_json(given)
+    except JsonError as error:
+        raise ConfigError(f"{given[:200]!r} is not JSON: {error}", where="-E") from None
+
+
 def _extension(data: Any, where: str) -> Extension:
     if not isinstance(data, dict):
         raise ConfigError("an extension must be a mapping", where=where, hint=f"with {', '.join(_EXTENSION_KEYS)}")
@@ -199,3 +274,107 @@ def _extension(data: Any, where: str) -> Extension:
     if not all(isinstance(case, dict) for case in cases):
         raise ConfigError("each case must be a mapping of parameters", where=where)
     return Extension(condition, parameters, cases, where)
+
+
+def _file_frameworks(config: Config, document: Document) -> tuple[str, ...]:
+    """The frameworks to which the declarations of a file belong; `{mine: [pytorch]}` declares what `mine` builds on."""
+    given = document.data.get("frameworks")
+    if given is None:
+        return ()
+    where = document.where("frameworks")
+    named = given if isinstance(given, dict) else {name: [] for name in given} if are_names(given) else None
+    if named is None or not all(isinstance(name, str) and are_names(others) for name, others in named.items()):
+        raise ConfigError(
+            "'frameworks' must contain names of frameworks",
+            where=where,
+            hint="write [mine], or {mine: [pytorch]} if mine also has the parameters of pytorch",
+        )
+    for name, others in named.items():
+        if others:
+            config.builds_on[name] = tuple(others)
+            config.builds_on_origins[name] = document.where("frameworks", name)
+    return tuple(named)
+
+
+def _declare(config: Config, name: str, given: dict[str, Any], document: Document, frameworks: tuple[str, ...]) -> None:
+    """Add a file's declaration of a parameter, or change an earlier one, whose frameworks, phases and default value remain."""
+    where = document.where("parameters", name)
+    for key in given:
+        if key not in ("val", *FIELDS):
+            hint = suggestion(str(key), ("val", *FIELDS))
+            raise ConfigError(f"unknown key {key!r} in the declaration of {name}", where=where, hint=hint)
+    check_name(name, where)
+    before = config.declarations.get(name)
+    if before is None and "desc" not in given:  # a description declares a new parameter
+        config.check_names([name], where)
+    of_file = {"frameworks": list(frameworks), "phases": document.data.get("phases") or []}
+    read = {
+        FIELDS[key].attribute: _read(name, key, value, where)
+        for key, value in {**of_file, **given}.items()
+        if key != "val"
+    }
+    read = {attribute: value for attribute, value in read.items() if value is not None}
+    if before is None:
+        parameter = Parameter(name, default=given.get("val"), where=where)._replace(**read)
+    else:
+        parameter = before._replace(**{**read, "frameworks": before.frameworks, "phases": before.phases})
+    try:
+        config.declarations[name] = parameter.with_domain_cast()
+    except ResolveError as error:
+        raise ConfigError(f"val_domain of {name}: {error.what}", where=where) from None
+    if "val" in given:
+        # An identical second declaration, as `print-config --json` writes it, does not set the parameter.
+        as_before = before is not None and given["val"] == before.default
+        config.set_parameter(name, given["val"], before.where if before is not None and as_before else where)
+        if before is not None and not as_before:
+            config.replace_variables(name, where)
+
+
+def _read(name: str, key: str, value: Any, where: str) -> Any:
+    try:
+        return FIELDS[key].read(value)
+    except (TypeError, ValueError):
+        what = f"{key} of {name} must be {FIELDS[key].expected}, not {json.dumps(value)[:80]}"
+        hint = did_you_mean(str(value), TYPES) if key == "type" else ""
+        raise ConfigError(what, where=where, hint=hint) from None
+
+
+def _add_options(config: Config) -> None:
+    """Add `X: ${F.X}` for each parameter F.X to the dictionary that its declaration names (`option_in`), unless it contains X.
+
+    Raises:
+        ConfigError: The dictionary is not declared.
+    """
+    for name, parameter in config.declarations.items():
+        target = parameter.option_in
+        if not target:
+            continue
+        declaration = config.declarations.get(target)
+        if declaration is None or declaration.type != "dict":
+            hint = did_you_mean(target, config.declarations) or f"declare {target} with type: dict"
+            what = f"option_in of {name} names {target!r}, which is not declared as a dictionary"
+            raise ConfigError(what, where=parameter.where, hint=hint)
+        setting = config.settings.get(target)
+        if setting is not None and isinstance(
+            setting.value, dict
+        ):  # a string that replaces the whole dictionary was set by the user
+            options = {**setting.value}
+            options.setdefault(name.partition(".")[2], f"${{{name}}}")
+            if config.is_shipped(target):
+                config.declarations[target] = declaration._replace(default=options)
+            config.settings[target] = Setting(options, setting.where)
+
+
+def _check_frameworks(config: Config) -> None:
+    """Raise a ConfigError if a framework builds on an unknown one: without parameters, and not building on others."""
+    known = {name for parameter in config.declarations.values() for name in parameter.frameworks} | set(
+        config.builds_on
+    )
+    for name, others in config.builds_on.items():
+        for other in others:
+            if other not in known:
+                hint = suggestion(other, sorted(known))
+                where = config.builds_on_origins[name]
+                raise ConfigError(
+                    f"{name} builds on the framework {other!r}, which has no parameters", where=where, hint=hint
+                )

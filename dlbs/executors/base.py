@@ -1,4 +1,4 @@
-"""The interface between the plan driver and executors, and the plain data that they exchange.
+"""The interface between the plan driver and executors, and which executors there are.
 
 An executor subclasses `Executor` and defines `running`, `start`, `next_look`, `look` and `end_all`. The other methods have defaults for
 executors whose experiments end with `dlbs run`. docs/executors.md shows a complete example.
@@ -6,22 +6,20 @@ executors whose experiments end with `dlbs run`. docs/executors.md shows a compl
 
 from __future__ import annotations
 
+import importlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
-from dlbs.experiment import Experiment
-
-__all__ = ["FRAMEWORK", "WITHDRAWN", "Check", "Executor", "Outcome", "Problem", "Site"]
+from dlbs.errors import ConfigError, did_you_mean
+from dlbs.experiment import Check, Experiment
 
 WITHDRAWN = "withdrawn"
-FRAMEWORK = "{framework}"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How one experiment ended.
 
     Attributes:
@@ -35,46 +33,8 @@ class Outcome:
     status: str
     message: str = ""
     seconds: float = 0.0
-    results: dict[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = MappingProxyType({})
     exit_code: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """The reason that an experiment would fail, and the fix."""
-
-    what: str
-    hint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """The place where a plan is checked.
-
-    Attributes:
-        directory: Where experiments run and relative paths begin.
-        may_run: Whether programs that the plan names may be started. True only if the plan is about to run: inspecting
-            an untrusted plan must not start anything.
-        nodes: Hosts that may be contacted even if the plan is only inspected, because the user typed them.
-    """
-
-    directory: Path
-    may_run: bool = False
-    nodes: Set[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A check that is made before a plan runs.
-
-    Attributes:
-        reads: Parameters that it depends on; it runs once for each combination of their values. `FRAMEWORK` in a name is the
-            experiment's framework.
-        find: Returns the problem, or None.
-    """
-
-    reads: tuple[str, ...]
-    find: Callable[[Experiment, Site], Problem | None]
 
 
 class Executor(Protocol):
@@ -158,3 +118,87 @@ class Executor(Protocol):
     def end_all(self, message: str) -> None:
         """Request that all experiments end, as cancelled; called repeatedly until none is left."""
         ...
+
+
+ENTRY_POINTS = "dlbs.executors"
+
+# Name → module:class, imported on first use.
+EXECUTORS = {
+    "local": "dlbs.executors.local:LocalExecutor",
+    "slurm": "dlbs.executors.slurm:SlurmExecutor",
+    "ssh": "dlbs.executors.ssh:SshExecutor",
+}
+
+
+def load_executor(name: str) -> type[Executor]:
+    """The class of an executor: by its name, or `module:class`.
+
+    Raises:
+        ConfigError: The name is unknown, or the class cannot be imported.
+    """
+    place = name if ":" in name else EXECUTORS.get(name) or _entry_points().get(name)
+    if not place:
+        known = [*EXECUTORS, *_entry_points()]
+        raise ConfigError(
+            f"unknown executor {name!r}",
+            where="--executor",
+            hint=did_you_mean(name, known) or f"known: {', '.join(known)}; or module:Class",
+        )
+    module, _, attribute = place.partition(":")
+    try:
+        imported = importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{place} cannot be imported: {error}",
+            where=f"--executor {name}",
+            hint="install its package, or add its directory to PYTHONPATH",
+        ) from None
+    found = getattr(imported, attribute, None)
+    if found is None:
+        raise ConfigError(
+            f"{place} cannot be imported: {module} has no {attribute}",
+            where=f"--executor {name}",
+            hint=did_you_mean(attribute, dir(imported)) or "see docs/executors.md",
+        )
+    if not isinstance(found, type) or not callable(getattr(found, "start", None)):
+        raise ConfigError(f"{place} is not an executor", where=f"--executor {name}", hint="see docs/executors.md")
+    missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+    if missing:
+        raise ConfigError(
+            f"{place} does not define {missing}", where=f"--executor {name}", hint="see docs/executors.md"
+        )
+    return found
+
+
+def make_executor(name: str, jobs: int | None = None) -> Executor:
+    """An executor that runs experiments in the current directory.
+
+    Args:
+        name: As for `load_executor`.
+        jobs: Experiments to run in parallel; None for the executor's default.
+
+    Raises:
+        ConfigError: There is no such executor, or the number is too small.
+    """
+    if jobs is not None and jobs < 1:
+        hint = "must be at least 1, or None"
+        raise ConfigError(f"cannot run {jobs} experiments in parallel", where="jobs", hint=hint)
+    return load_executor(name)(Path.cwd(), jobs)
+
+
+def is_registered(name: str) -> bool:
+    """Whether a name is built in or another package's entry point."""
+    return name in EXECUTORS or name in _entry_points()
+
+
+def executor_name(executor: Executor) -> str:
+    """The name under which `load_executor` finds the class of an executor."""
+    place = f"{type(executor).__module__}:{type(executor).__qualname__}"
+    names = {known: name for name, known in EXECUTORS.items()}
+    return names.get(place) or next((name for name, known in _entry_points().items() if known == place), place)
+
+
+def _entry_points() -> dict[str, str]:
+    from importlib.metadata import entry_points  # slow: reads the metadata of all installed packages
+
+    return {one.name: one.value for one in entry_points(group=ENTRY_POINTS)}

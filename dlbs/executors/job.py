@@ -8,43 +8,50 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dlbs.doubts import MONITOR_WARNINGS
+from benchmark_core.doubts import MONITOR_WARNINGS
+from benchmark_core.exits import OK, SIGNALLED, SKIPPED
+from benchmark_core.gpus import cuda_name
+from benchmark_core.log import LOG_VARIABLE, key_line
 from dlbs.errors import DlbsError, LaunchError
 from dlbs.executors.base import Outcome
 from dlbs.executors.leftovers import are_running, end_processes, processes_of, terminate
 from dlbs.executors.logfiles import check_replaceable, create_part, finish_log, write_script
-from dlbs.executors.slots import Grant
-from dlbs.exit_codes import OK, SIGNALLED, SKIPPED
 from dlbs.experiment import Experiment
-from dlbs.launch.container import container_name, remove_container, stop_container
-from dlbs.launch.script import Launcher
-from dlbs.logs import LOG_VARIABLE, last_values, parameter_line
-from dlbs.machine.devices import cuda_name
-from dlbs.machine.facts import selected_facts
-from dlbs.machine.fitness import machine_warnings
-from dlbs.machine.resources import gpu_ids
-from dlbs.machine.usage import Usage, reap
+from dlbs.files import write_all
+from dlbs.launch.containers import container_name, remove_container, stop_container
+from dlbs.logs import last_values
+from dlbs.machine.fitness import machine_warnings, selected_facts
+from dlbs.machine.resources import gpu_ids, reap
 from dlbs.text import text
 
 if TYPE_CHECKING:
+    import resource
+
     import psutil
 
+    from dlbs.launch.script import Launcher
     from dlbs.machine.monitor import Monitor
 
-__all__ = ["Elsewhere", "Job"]
 
 _LOOK_AGAIN = 0.1  # seconds
+
 # Seconds within which a signal to all processes of a Slurm job or of a service reaches each of them.
 _SIGNAL_DELAY = 1.0
 _TAIL = 4096  # bytes at the end of a log that are searched for the error of the shell
 
 
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
+class Grant(NamedTuple):
+    """The resources granted to an experiment; without CPUs, it may use all of them, shared with other experiments."""
+
+    gpus: tuple[int, ...] = ()
+    cpus: tuple[int, ...] = ()
+    memory: int = 0
+
+
+class Elsewhere(NamedTuple):
     """How to run a job on other machines.
 
     Attributes:
@@ -85,7 +92,7 @@ class Job:
         self._kill_at = 0.0
         self._scattered: list[psutil.Process] = []  # in separate sessions when the experiment was told to end
         self._terminated_at = 0.0  # when SIGTERM that this process did not send ended the launcher
-        self._usage: Usage | None = None
+        self._usage: resource.struct_rusage | None = None
         self._monitor = _monitor(launcher.experiment, self._container) if self._here else None
         # Before the start, so that its own load on its GPUs does not count.
         self._machine_warnings = machine_warnings(_gpu_names(launcher.experiment)) if self._here else []
@@ -191,11 +198,11 @@ class Job:
             if not values and not self.part.exists():
                 return Outcome("failure", "its log file was removed while it ran", seconds)
             ending = self._ending(values, seconds)
-            lines = "".join(f"{parameter_line(key, value)}\n" for key, value in ending.items())
+            lines = "".join(f"{key_line(key, value)}\n" for key, value in ending.items())
             size = os.fstat(self._log).st_size
             torn = size > 0 and os.pread(self._log, 1, size - 1) != b"\n"
             os.lseek(self._log, 0, os.SEEK_END)
-            _write_all(self._log, ("\n" if torn else "").encode() + lines.encode())
+            write_all(self._log, ("\n" if torn else "").encode() + lines.encode())
             os.fsync(self._log)  # a log with a final name is complete even after a power cut
             finish_log(self.launcher.log)
         except DlbsError as error:
@@ -275,11 +282,6 @@ def _bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
 
 
 def _cannot_run(error: OSError, launcher: Launcher) -> LaunchError:

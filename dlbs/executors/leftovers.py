@@ -1,20 +1,26 @@
-"""Processes that an experiment started, found by the log in their environment, wherever they moved since.
+"""Processes, containers and partial logs that a killed run left behind.
 
-A process group is not enough: a process in a separate session, such as each worker of torchrun, is not in that of the launcher.
+Processes are found by the log in their environment, wherever they moved since. A process group is not enough: a process in a separate session, such as each worker of torchrun, is not in that of the launcher.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import stat
 from collections.abc import Set
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dlbs.logs import LOG_VARIABLE
+from benchmark_core.log import LOG_VARIABLE, STATUSES
+from dlbs.errors import LogError
+from dlbs.launch.containers import container_name, remove_container
+from dlbs.logs import first_values, last_values
 
 if TYPE_CHECKING:
     import psutil
 
-__all__ = ["are_running", "end_processes", "processes_of", "terminate"]
 
 _ATTEMPTS = 5
 
@@ -93,3 +99,69 @@ def _kill(processes: list[psutil.Process]) -> int:
             continue
     psutil.wait_procs(processes, timeout=5)
     return killed
+
+
+def clear_directory(directory: Path, spared: Set[Path]) -> None:
+    """End what an earlier run left in a log directory, and remove its partial logs next to complete ones.
+
+    Args:
+        directory: Directory of the logs.
+        spared: Absolute paths of the logs of running experiments to leave alone.
+    """
+    end_orphans(directory, spared)
+    _remove_interrupted_repeats(directory, spared)
+
+
+def end_orphans(directory: Path, spared: Set[Path] = frozenset()) -> int:
+    """End the processes and containers of experiments with unfinished logs, and return the number of processes.
+
+    Processes are identified by the log file in their environment, which all child processes inherit; containers by
+    their names, which derive from the path of the log; never by the name of a program.
+
+    Args:
+        directory: Directory of the logs.
+        spared: Absolute paths of the logs of running experiments to leave alone.
+    """
+    parts = {part.with_suffix(""): part for part in directory.absolute().glob("*.part")}
+    kept = _names_in(directory, spared)
+    logs = {log: part for log, part in parts.items() if log.name not in kept}
+    if not logs:
+        return 0
+    ended = end_processes(set(map(str, logs)))
+    for log, part in logs.items():
+        _remove_container_of(log, part)
+    return ended
+
+
+def _names_in(directory: Path, logs: Set[Path]) -> set[str]:
+    """Names of the logs in a directory, also of those whose paths lead there through links."""
+    place = os.path.realpath(directory)
+    return {log.name for log in logs if os.path.realpath(log.parent) == place}
+
+
+def _remove_interrupted_repeats(directory: Path, spared: Set[Path]) -> None:
+    """Remove the partial log of each experiment whose log is complete: a run that repeated it was killed."""
+    kept = _names_in(directory, spared)
+    for part in directory.absolute().glob("*.part"):
+        log = part.with_suffix("")
+        if log.name in kept or not os.path.lexists(log):
+            continue
+        with suppress(LogError, OSError):  # not a log; the run reports that
+            if stat.S_ISREG(part.lstat().st_mode) and last_values(log).get("exp.status") in STATUSES:
+                part.unlink()
+
+
+def _remove_container_of(log: Path, part: Path) -> None:
+    try:
+        values = first_values(part)
+    except LogError:
+        return  # a link or a pipe, so not left by a run
+    # The name is computed, not read: an unfinished log must not be able to name a foreign container.
+    name = container_name(values, log)
+    if name and re.fullmatch(r"dlbs-[A-Za-z0-9_.-]+", name):
+        remove_container({"exp.docker_launcher": "docker", **_docker_command(values)}, name)
+
+
+def _docker_command(values: dict[str, Any]) -> dict[str, Any]:
+    command = values.get("exp.docker_launcher")
+    return {"exp.docker_launcher": command} if command in {"docker", "podman", "nerdctl"} else {}

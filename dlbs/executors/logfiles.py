@@ -6,14 +6,16 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from benchmark_core.log import KEY_LINE, STATUSES, key_line
 from dlbs.errors import DlbsError, LaunchError, LogError
 from dlbs.experiment import Experiment
 from dlbs.files import create_file, open_regular, write_bytes
-from dlbs.launch.script import Launcher
-from dlbs.logs import KEY_LINE, STATUSES, last_values, parameter_line
+from dlbs.logs import last_values
 
-__all__ = ["check_replaceable", "create_part", "finish_log", "keep_attempt", "write_log", "write_script"]
+if TYPE_CHECKING:
+    from dlbs.launch.script import Launcher
 
 _HEAD = 4096
 _MARK = b"written by dlbs"  # in launchers made from our templates
@@ -121,7 +123,7 @@ def write_log(log: Path, experiment: Experiment, status: str, message: str) -> N
         log.parent.mkdir(parents=True, exist_ok=True)
         check_replaceable(log)
         with open(create_part(log), "w", encoding="ascii") as stream:
-            stream.writelines(f"{parameter_line(key, value)}\n" for key, value in values.items())
+            stream.writelines(f"{key_line(key, value)}\n" for key, value in values.items())
         finish_log(log)
     except OSError as error:
         raise LaunchError(f"cannot be written: {error.strerror}", where=str(error.filename or log)) from None

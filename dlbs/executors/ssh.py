@@ -1,6 +1,7 @@
 """Run experiments on other machines by ssh: launchers on all nodes of `exp.nodes` at the same time, one log.
 
-`ssh_session` runs the nodes of one experiment; here, that session is the process of an ordinary job.
+`ssh_session` runs the nodes of one experiment; here, that session is the process of an ordinary job. Before, nodes are asked for their
+facts: they need only bash, and scripts arrive on the standard input of ssh, so that the user's login shell parses nothing.
 """
 
 from __future__ import annotations
@@ -8,27 +9,35 @@ from __future__ import annotations
 import ipaddress
 import random
 import re
+import shlex
+import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
+from threading import Thread
+from typing import IO, NamedTuple
 
 from dlbs.errors import DlbsError, LaunchError
-from dlbs.executors.base import Check, Outcome, Problem, Site
+from dlbs.executors.base import Outcome
 from dlbs.executors.detached import environment
-from dlbs.executors.job import Elsewhere, Job
-from dlbs.executors.local import LocalExecutor
-from dlbs.executors.slots import Grant, Slots
-from dlbs.executors.ssh_commands import Facts, ask
-from dlbs.executors.ssh_session import Order
-from dlbs.experiment import Experiment
+from dlbs.executors.job import Elsewhere, Grant, Job
+from dlbs.executors.local import LocalExecutor, Slots
+from dlbs.executors.ssh_session import Order, ssh_command
+from dlbs.experiment import Check, Experiment, Problem, Site
+from dlbs.files import JsonError, load_json
 from dlbs.launch.script import make_launcher
 from dlbs.text import text
 
-__all__ = ["SshExecutor"]
-
+_PATIENCE = 60.0  # seconds that a node has to respond
+_LONGEST_ANSWER = 1 << 20  # bytes
+_LONGEST_REASON = 1000  # characters
 _PORTS = range(20_000, 32_000)  # below the range of ephemeral ports
 _WITH_TORCH = ("pytorch", "train")
+
 # Settings that apply only to the machine that dlbs runs on → the alternative.
 _OF_THIS_MACHINE = {
     "runtime.cpus": "bind processes with -Pruntime.launcher='taskset --cpu-list 0-3'",
@@ -36,6 +45,21 @@ _OF_THIS_MACHINE = {
     "monitor.interval": "the monitor samples this machine only; set it to 0",
     "exp.sys_info": "leave it empty; `ssh HOST dlbs sysinfo` prints the facts of a node",
 }
+
+# Prints the facts of a node: one JSON line. Versions are read from metadata, since importing torch takes seconds.
+_ASK = """\
+import hashlib, importlib.metadata, json, pathlib, platform, sys
+try:
+    torch = importlib.metadata.version("torch")
+except importlib.metadata.PackageNotFoundError:
+    torch = ""
+digest = hashlib.sha256()
+packages = [pathlib.Path(sys.argv[1], name) for name in ("benchmark_core", "pytorch_benchmarks")]
+files = [file for package in packages for file in sorted(package.rglob("*.py"))]
+for file in files:
+    digest.update(file.read_bytes())
+print(json.dumps({"python": platform.python_version(), "torch": torch, "program": digest.hexdigest()[:12] if packages[-1].is_dir() else ""}))
+"""
 
 
 def _nodes_of(experiment: Experiment) -> list[str]:
@@ -86,25 +110,6 @@ def _reached(experiment: Experiment, site: Site) -> Problem | None:
                 "install the same version on all nodes, or copy the directory again",
             )
     return None
-
-
-def _query_all(
-    nodes: Sequence[str], experiment: Experiment, directory: Path, *, versions: bool
-) -> tuple[list[Facts], list[DlbsError]]:
-    """Query all nodes concurrently: the facts of those that respond, and the errors of the rest."""
-    details: list[str] = []
-    if versions and experiment.get("exp.framework") in _WITH_TORCH:
-        details = [text(experiment.get("runtime.python")), text(experiment.get("pytorch.bench_path"))]
-
-    def one(node: str) -> Facts | DlbsError:
-        try:
-            return ask(node, str(directory), *details)
-        except DlbsError as error:
-            return error
-
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        answers = list(pool.map(one, nodes))
-    return [one for one in answers if isinstance(one, Facts)], [one for one in answers if isinstance(one, DlbsError)]
 
 
 class SshExecutor(LocalExecutor):
@@ -171,3 +176,165 @@ def _is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address.partition("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+def _query_all(
+    nodes: Sequence[str], experiment: Experiment, directory: Path, *, versions: bool
+) -> tuple[list[Facts], list[DlbsError]]:
+    """Query all nodes concurrently: the facts of those that respond, and the errors of the rest."""
+    details: list[str] = []
+    if versions and experiment.get("exp.framework") in _WITH_TORCH:
+        details = [text(experiment.get("runtime.python")), text(experiment.get("pytorch.bench_path"))]
+
+    def one(node: str) -> Facts | DlbsError:
+        try:
+            return ask(node, str(directory), *details)
+        except DlbsError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        answers = list(pool.map(one, nodes))
+    return [one for one in answers if isinstance(one, Facts)], [one for one in answers if isinstance(one, DlbsError)]
+
+
+class Facts(NamedTuple):
+    """The facts that a node reported about itself.
+
+    Attributes:
+        address: At which ssh reached it.
+        name: Its own host name.
+        python, torch: Versions; empty if not queried.
+        program: Digest of its benchmark_core and pytorch_benchmarks.
+    """
+
+    address: str
+    name: str
+    python: str = ""
+    torch: str = ""
+    program: str = ""
+
+
+@lru_cache(maxsize=1024)  # of successes only: failures are queried again
+def ask(host: str, directory: str, python: str = "", package: str = "") -> Facts:
+    """Query a node for its address and name and, with the interpreter `python`, for versions.
+
+    Args:
+        host: A host name that ssh accepts.
+        directory: Has to exist on the node.
+        python: An interpreter, by its name or path; empty: none is started.
+        package: Directory with pytorch_benchmarks.
+
+    Raises:
+        LaunchError: The node cannot be reached, or lacks the directory, the interpreter, or the program.
+    """
+    script = [
+        f"cd -- {shlex.quote(directory)} 2>/dev/null || {{ echo 'dlbs: no directory'; exit; }}",
+        'echo "dlbs: $SSH_CONNECTION"; echo "dlbs: $(uname -n)"',
+    ]
+    if python:
+        script.append(f"{shlex.join([python, '-c', _ASK, package])} || echo 'dlbs: no python'")
+    command = ssh_command(host, _PATIENCE)
+    try:
+        completed = _run(command, "\n".join([*script, ""]))
+    except OSError as error:
+        raise LaunchError(
+            f"{command[0]} cannot be started: {error.strerror}", hint="install the OpenSSH client"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise LaunchError(f"node {host} did not respond within {_PATIENCE:.0f} s") from None
+    if max(len(completed.stdout), len(completed.stderr)) > _LONGEST_ANSWER:
+        what = f"node {host} answered with more than {_LONGEST_ANSWER:,} bytes"
+        raise LaunchError(what, hint=f"its login shell may print text: run `ssh {host} true`, which must print nothing")
+    return _facts(host, directory, python, package, completed)
+
+
+def _run(command: list[str], script: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command with a script as its input; end it if it prints more than `_LONGEST_ANSWER` bytes, of which one more is returned.
+
+    Raises:
+        OSError: It cannot be started.
+        subprocess.TimeoutExpired: It, or a process that it left behind, did not end within `_PATIENCE`.
+    """
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    answers: dict[IO[bytes], bytes] = {}
+
+    def read(stream: IO[bytes]) -> None:
+        answers[stream] = stream.read(_LONGEST_ANSWER + 1)
+        if len(answers[stream]) > _LONGEST_ANSWER:
+            process.kill()
+        stream.close()  # its children too may print
+
+    # Not waited for after a timeout: a child of the command may keep the streams open.
+    readers = [Thread(target=read, args=(stream,), daemon=True) for stream in (process.stdout, process.stderr)]
+    end = time.monotonic() + _PATIENCE
+    for reader in readers:
+        reader.start()
+    try:
+        with suppress(BrokenPipeError):
+            process.stdin.write(script.encode("utf-8", "surrogateescape"))
+            process.stdin.close()
+        code = process.wait(_PATIENCE)
+        for reader in readers:
+            reader.join(max(0.0, end - time.monotonic()))
+            if reader.is_alive():
+                raise subprocess.TimeoutExpired(command, _PATIENCE)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return subprocess.CompletedProcess(command, code, answers[process.stdout], answers[process.stderr])
+
+
+def _facts(
+    host: str, directory: str, python: str, package: str, completed: subprocess.CompletedProcess[bytes]
+) -> Facts:
+    output = completed.stdout.decode(errors="replace")
+    messages = completed.stderr.decode(errors="replace").strip().splitlines()
+    last = messages[-1].strip()[:_LONGEST_REASON] if messages else ""
+    lines = re.findall(r"^dlbs: (.*)$", output, re.MULTILINE)
+    if lines == ["no directory"]:
+        hint = "share the directory between the nodes, or copy it to the same path"
+        raise LaunchError(f"node {host} has no directory {directory}", hint=hint)
+    if completed.returncode or len(lines) < 2:
+        raise LaunchError(
+            f"node {host} cannot be reached: {last or f'exit code {completed.returncode}'}", hint=_hint(host, last)
+        )
+    facts = Facts((lines[0].split() + [""] * 3)[2], lines[1])
+    if not python:
+        return facts
+    if lines[2:]:
+        hint = "set runtime.python to an interpreter that exists on all nodes"
+        raise LaunchError(f"node {host} cannot run {python}: {last}", hint=hint)
+    found = _versions(output)
+    if found is None:
+        hint = f"its login shell may print text: run `ssh {host} true`, which must print nothing"
+        raise LaunchError(f"node {host} did not report the versions of {python}", hint=hint)
+    if not found["torch"]:
+        raise LaunchError(f"node {host}: {python} has no torch", hint=f"run `{python} -m pip install torch` there")
+    if not found["program"]:
+        hint = "share the directory, copy it, or set pytorch.bench_path"
+        raise LaunchError(f"node {host} has no {package}/pytorch_benchmarks", hint=hint)
+    return Facts(facts.address, facts.name, **found)
+
+
+def _versions(output: str) -> dict[str, str] | None:
+    """The versions that `_ASK` printed on the last line; None if that line is something else."""
+    try:
+        found = load_json(output.strip().rpartition("\n")[2])
+    except JsonError:
+        return None
+    if not isinstance(found, dict) or set(found) != {"python", "torch", "program"}:
+        return None
+    return {name: str(value) for name, value in found.items()}
+
+
+def _hint(host: str, output: str) -> str:
+    if "Host key verification" in output:
+        return f"log in once to accept its key: ssh {host}"
+    if "Permission denied" in output:
+        return "add your key to authorized_keys there; keys with a passphrase need ssh-agent"
+    return f"check the connection: ssh {host} true"

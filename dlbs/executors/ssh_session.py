@@ -13,24 +13,56 @@ import asyncio
 import json
 import os
 import secrets
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
+from benchmark_core.crash import guarded
+from benchmark_core.exits import OK, SIGNALLED, SKIPPED
+from benchmark_core.log import key_line
 from dlbs.errors import LaunchError, LogError
-from dlbs.executors.ssh_commands import GRACE, ssh_command, watched
-from dlbs.exit_codes import OK, SIGNALLED, SKIPPED
-from dlbs.logs import parameter_line, parse_line
-from dlbs.unforeseen import guarded
+from dlbs.files import write_all
+from dlbs.logs import parse_line
 
-__all__ = ["Order", "main"]
-
+GRACE = 5  # seconds between TERM and KILL of a launcher on a node
+_CONNECT = 10  # seconds
 _SETTLE = 3.0  # seconds in which other nodes may fail too, so that all reasons are reported
 _LONGEST_LINE = 16 << 20  # bytes; longer ones are divided
 _LONGEST_REASON = 1000  # characters
 _LONGEST_END = GRACE + 3.0  # seconds until remaining connections are cut
+
+# A shell function that runs a launcher, and ends everything it started when the connection is lost: standard input ends, or no line
+# arrives in time. TERM goes to the process group, so that torchrun ends its workers; processes left in other sessions are found by a
+# variable in their environment (on Linux).
+_WATCH = """\
+dlbs_watch() {
+    local grace=$1 patience=$2 token=$3 source=$4 group reader code left number
+    trap : HUP INT PIPE TERM
+    set -m
+    DLBS_NODE=$token bash /dev/fd/3 3<<<"$source" </dev/null 2>&1 &
+    group=$!
+    { while IFS= read -r -t "$patience" _; do :; done; } <&0 >/dev/null 2>&1 &
+    reader=$!
+    set +m
+    wait -n "$group" "$reader"
+    code=$?
+    if kill -0 "$group" 2>/dev/null; then code=143; fi
+    exec 2>/dev/null
+    kill -TERM -- "-$group"
+    for ((left = 5 * grace; left > 0; left--)); do
+        kill -0 -- "-$group" || break
+        sleep 0.2
+    done
+    kill -KILL -- "-$group"
+    for number in $(grep -slz "^DLBS_NODE=$token\\$" /proc/[0-9]*/environ | tr -dc '0-9\\n'); do kill -KILL "$number"; done
+    kill "$reader"
+    printf '%s:%d\\n' "$token" "$code"
+    exit "$code"
+}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +82,45 @@ class Order:
     def line(self) -> str:
         """The line that the session reads."""
         return json.dumps(asdict(self)) + "\n"
+
+
+def ssh_command(host: str, patience: float) -> list[str]:
+    """The command that runs bash on a node. `DLBS_SSH` replaces `ssh`, as `GIT_SSH_COMMAND` does.
+
+    Args:
+        host: A host name that ssh accepts.
+        patience: Seconds without a keep-alive after which the node counts as lost.
+
+    Raises:
+        LaunchError: The host name is invalid, or DLBS_SSH is malformed.
+    """
+    if not host or host.startswith("-") or not host.isprintable() or " " in host:
+        raise LaunchError(f"{host!r} is not a host name", where="exp.nodes")
+    try:
+        program = shlex.split(os.environ.get("DLBS_SSH", "")) or ["ssh"]
+    except ValueError as error:
+        raise LaunchError(f"is malformed: {error}", where="DLBS_SSH") from None
+    # No shared connection (ControlPath): it would outlive this one and hide the loss of the node. Extras of a user's
+    # configuration for logins (a command, forwarded ports) are disabled.
+    settings = {
+        "BatchMode": "yes",
+        "ConnectTimeout": _CONNECT,
+        "ServerAliveInterval": max(1, int(patience / 3)),
+        "ServerAliveCountMax": 3,
+        "ControlPath": "none",
+        "RemoteCommand": "none",
+        "ClearAllForwardings": "yes",
+    }
+    words = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+    return [*program, "-T", "-a", "-x", *words, "--", host, "exec bash -s"]
+
+
+def watched(source: str, token: str, patience: float) -> str:
+    """Shell code that runs a launcher on a node, and prints `TOKEN:CODE` after all its processes have ended.
+
+    The caller must keep sending lines, at most `patience` seconds apart; otherwise the launcher is ended.
+    """
+    return f"{_WATCH}dlbs_watch {GRACE} {patience:g} {token} {shlex.quote(source)}\n"
 
 
 @dataclass(slots=True)
@@ -131,7 +202,7 @@ class _Session:
         if not failed:
             return OK
         codes = {node.code for node in failed}
-        _print(f"{parameter_line('exp.status_msg', '; '.join(node.reason() for node in failed))}\n".encode())
+        write_all(1, f"{key_line('exp.status_msg', '; '.join(node.reason() for node in failed))}\n".encode())
         return SKIPPED if codes == {SKIPPED} else next((code for code in codes if code and code != SKIPPED), 1)
 
     async def _until_closed(self, standard_input: asyncio.StreamReader) -> None:
@@ -191,7 +262,7 @@ class _Session:
             if node.prefix and found and not node.begun:
                 continue
             shown.append(node.prefix + line + b"\n")
-        _print(b"".join(shown))
+        write_all(1, b"".join(shown))
 
     async def _ssh_messages(self, node: _Node, stream: asyncio.StreamReader) -> str:
         """Forward the messages of ssh itself, and return the last line."""
@@ -203,7 +274,7 @@ class _Session:
 
     def _print_ssh_message(self, node: _Node, line: bytes) -> str:
         message = line.decode("utf-8", "replace").strip()
-        _print(f"[{node.host}] ssh: {message}\n".encode())
+        write_all(1, f"[{node.host}] ssh: {message}\n".encode())
         return message[:_LONGEST_REASON]
 
 
@@ -229,11 +300,6 @@ def _ended(running: dict[asyncio.Task[None], _Node]) -> list[_Node]:
     """Remove nodes that have ended, and return those that failed."""
     ended = [running.pop(task) for task in list(running) if task.done()]
     return [node for node in ended if not node.well]
-
-
-def _print(data: bytes) -> None:
-    while data:
-        data = data[os.write(1, data) :]
 
 
 async def _run() -> int:

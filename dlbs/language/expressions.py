@@ -1,7 +1,7 @@
 """`$(...)$`: compile the safe subset of Python that expressions are written in.
 
 An expression is parsed, every node is checked against an allow-list, and operations whose work could explode are
-replaced by calls that pay for their work (`prices.py`). The result is a syntax tree over plain names, which the
+replaced by calls that pay for their work (`work.py`). The result is a syntax tree over plain names, which the
 caller binds to the values of references; the content of a value is never parsed.
 """
 
@@ -10,18 +10,98 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Set
+from typing import Any, NamedTuple
 
 from dlbs.errors import ExpressionError, did_you_mean
 from dlbs.language.functions import FUNCTIONS, METHOD_NAMES, VOLATILE, call_method
-from dlbs.language.meter import METER
-from dlbs.language.prices import OPERATORS, as_text, bounded, check_size, factor, joined, loop, paid, searched, sized
-from dlbs.language.trees import call, function_identifier, text_identifier, text_tree, value_identifier
+from dlbs.language.work import (
+    METER,
+    OPERATORS,
+    as_text,
+    bounded,
+    check_size,
+    factor,
+    joined,
+    loop,
+    paid,
+    searched,
+    sized,
+)
 from dlbs.text import text
 
-__all__ = ["NAMESPACE", "Expression", "compile_expression"]
+_MAX_FORMATTED = 16  # above this number of parts the size is checked before the text is produced
+
+
+_OTHERS = re.compile("[^A-Za-z0-9]")
+
+
+def _encode(name: str) -> str:
+    """A Python identifier for any text; different texts get different ones."""
+    return _OTHERS.sub(lambda other: "__" if other[0] == "_" else f"_{ord(other[0]):x}_", name)
+
+
+def value_identifier(name: str) -> str:
+    """The Python name of a parameter's typed value in compiled code."""
+    return "v_" + _encode(name)
+
+
+def text_identifier(name: str) -> str:
+    """The Python name of a parameter's text in compiled code."""
+    return "t_" + _encode(name)
+
+
+def function_identifier(name: str) -> str:
+    """The name of a function in the namespace of compiled code: `re.sub` → `f_re_sub`."""
+    return "f_" + name.replace(".", "_")
+
+
+def call(function: str, *arguments: ast.expr, keywords: list[ast.keyword] | None = None) -> ast.Call:
+    """A call of a function in the namespace of compiled code."""
+    return ast.Call(ast.Name(function, ast.Load()), list(arguments), keywords or [])
+
+
+def text_tree(parts: list[ast.expr]) -> ast.expr:
+    """The concatenation of constants and texts."""
+    if len(parts) > _MAX_FORMATTED:
+        return call("joined", *parts)
+    return ast.JoinedStr([part if isinstance(part, ast.Constant) else ast.FormattedValue(part, -1) for part in parts])
+
+
+def has_calls(tree: ast.expr) -> bool:
+    """Whether a tree calls functions: nothing else spends from the work budget."""
+    return any(isinstance(node, ast.Call) for node in ast.walk(tree))
+
+
+def split(tree: ast.expr, changing: Set[str], prefix: str) -> tuple[ast.expr, dict[str, ast.expr]]:
+    """Take the expressions that use no changing identifier out of a text, list or dictionary.
+
+    Returns:
+        The tree with an identifier in place of each such expression, and the expressions by identifier. Expressions that are evaluated
+        only sometimes remain where they are.
+    """
+    steady: dict[str, ast.expr] = {}
+
+    def rest(node: Any) -> Any:
+        match node:
+            case ast.Name() | ast.Constant():
+                return node
+            case ast.JoinedStr():
+                return ast.JoinedStr([rest(part) for part in node.values])
+            case ast.FormattedValue():
+                return ast.FormattedValue(rest(node.value), node.conversion)
+            case ast.List():
+                return ast.List([rest(item) for item in node.elts], ast.Load())
+            case ast.Dict():
+                return ast.Dict(node.keys, [rest(item) for item in node.values])
+        if any(isinstance(part, ast.Name) and part.id in changing for part in ast.walk(node)):
+            return node
+        identifier = f"{prefix}_{len(steady)}"
+        steady[identifier] = node
+        return ast.Name(identifier, ast.Load())
+
+    return rest(tree), steady
+
 
 _MAX_EXPRESSION = 10_000  # characters
 _MAX_DEPTH = 150  # operations inside each other: Python's own compiler is recursive
@@ -36,8 +116,7 @@ _PLAIN_NODES = (
 _KEYWORDS = {"reverse", "default", "sort_keys", "maxsplit", "count", "start", "strict"}
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(NamedTuple):
     """A checked expression."""
 
     tree: ast.expr  # over the identifiers of references and the names in `NAMESPACE`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -11,14 +12,12 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from benchmark_core.text import truth
 from dlbs.errors import ExpressionError, did_you_mean
-from dlbs.jsonio import load_json
-from dlbs.language.meter import METER
+from dlbs.files import load_json
 from dlbs.language.patterns import Match, Pattern, compiled
-from dlbs.language.prices import OPERATORS, as_text, bounded, check_size, paid, sized
-from dlbs.text import text, truth
-
-__all__ = ["FUNCTIONS", "METHOD_NAMES", "VOLATILE", "call_method"]
+from dlbs.language.work import METER, OPERATORS, as_text, bounded, check_size, paid, sized
+from dlbs.text import text
 
 _MAX_DIGITS = 5_000  # of a text that becomes an integer: older Pythons need quadratic time
 _STEPS = 64  # of a regular expression for one unit of the meter
@@ -110,13 +109,11 @@ def _cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _device(name: str) -> Callable[[], Any]:
+def _device(module: str, name: str) -> Callable[[], Any]:
     """Wrap a query of this machine that starts a program."""
 
     def call() -> Any:
-        from dlbs.machine import devices
-
-        found = getattr(devices, name)()
+        found = getattr(importlib.import_module(module), name)()
         return list(found) if isinstance(found, tuple) else found
 
     return _paid(call, 100_000)
@@ -144,11 +141,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "boolean": _paid(_boolean),
     "cpu_count": _paid(_cpu_count, 100),
     "dict": _paid(dict),
-    "docker_available": _device("docker_available"),
+    "docker_available": _device("dlbs.machine.resources", "docker_available"),
     "enumerate": _listed(enumerate),
     "env": _environment_needs_tracer,  # the tracer binds its own snapshot of the environment
     "float": _paid(float),
-    "gpu_count": _device("gpu_count"),
+    "gpu_count": _device("benchmark_core.gpus", "gpu_count"),
     "hostname": _paid(platform.node, 10),
     "int": _int,
     "json.dumps": _dumps,
@@ -184,7 +181,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": _sum,
     "tuple": _paid(tuple),
     "uuid4": _paid(lambda: str(uuid.uuid4()), 10),
-    "visible_gpus": _device("visible_gpus"),
+    "visible_gpus": _device("benchmark_core.gpus", "visible_gpus"),
     "zip": _listed(zip),
 }
 

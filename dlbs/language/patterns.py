@@ -13,19 +13,20 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import ExpressionError
+from benchmark_core.text import truth
+from dlbs.errors import ConfigError, DlbsError, ExpressionError
+from dlbs.text import text
 
 if TYPE_CHECKING:
     import re2
 
-__all__ = ["MAX_PATTERN", "MAX_STEPS", "Match", "Pattern", "compiled"]
 
 MAX_PATTERN = 1_000  # characters
 MAX_MEMORY = 1 << 20  # bytes of one compiled pattern; with the cache below, 256 MiB at most
 MAX_STEPS = 200_000_000  # instructions × characters of one match: about two seconds in the worst case
 MAX_MATCHES = 100_000  # of one pattern in one text
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
-_REPLACEMENT = re.compile(r"\\(?:([1-9][0-9]?)|g<(\w+)>|(.?))", re.DOTALL)
+_REPLACEMENT = r"(?s)\\(?:([1-9][0-9]?)|g<(\w+)>|(.?))"
 _CHARACTERS = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 # Beginning of the construct in a message of RE2 → its name, and the replacement.
@@ -194,7 +195,7 @@ class Pattern:
     def _template(self, replacement: str) -> list[str | int]:
         parts: list[str | int] = []
         end = 0
-        for found in _REPLACEMENT.finditer(replacement):
+        for found in re.finditer(_REPLACEMENT, replacement):
             parts.append(replacement[end : found.start()])
             number, name, character = found.groups()
             if character is None:
@@ -227,3 +228,50 @@ class Pattern:
         except UnicodeEncodeError:
             raise ExpressionError(f"text with a lone surrogate cannot be matched: {text[:80]!r}") from None
         return text
+
+
+def condition_test(name: str, expected: Any, where: str) -> Callable[[Any], tuple[str, ...] | None]:
+    """The test of a condition: a function of a value that returns the matched text and its groups, or None.
+
+    Args:
+        name: The parameter, for messages.
+        expected: A number or boolean (equal), a list (any of), or a regular expression that must match the whole text. Of a boolean it may
+            be any word for one (`yes`, `off`, 1).
+        where: Location of the condition, for messages.
+
+    Raises:
+        ConfigError: The expected value is of another type, or a malformed regular expression.
+    """
+    if isinstance(expected, str):
+        try:
+            pattern = compiled(expected)
+        except DlbsError as error:
+            raise ConfigError(error.what, where=where, hint=error.hint) from None
+
+        meant = truth(expected)
+
+        def matches(value: Any) -> tuple[str, ...] | None:
+            if meant is not None and isinstance(value, bool):
+                return (text(value),) if value == meant else None
+            found = pattern.fullmatch(text(value))
+            return None if found is None else (found.group(), *(group or "" for group in found.groups()))
+
+        return matches
+    if isinstance(expected, (bool, int, float, list)) or expected is None:
+        allowed = expected if isinstance(expected, list) else [expected]
+
+        def equals(value: Any) -> tuple[str, ...] | None:
+            # `exp.gpus: [0, 1]` may be written with numbers while the parameter is a text; a number is not true because it is 1.
+            for one in allowed:
+                if isinstance(value, bool):
+                    if truth(one) == value:
+                        return (text(value),)
+                    continue
+                if one == value and not isinstance(one, bool):
+                    return (text(value),)
+                if isinstance(value, str) and not isinstance(one, (list, dict)) and text(one) == value:
+                    return (text(value),)
+            return None
+
+        return equals
+    raise ConfigError(f"condition on {name!r} must be a number, a boolean, a list or a regular expression", where=where)

@@ -13,13 +13,11 @@ from dlbs.config.names import name_hint
 from dlbs.errors import ConfigError, DlbsError, Problems
 from dlbs.experiment import Experiment
 from dlbs.files import dlbs_root
-from dlbs.language.references import reached
+from dlbs.language.template import reached
 from dlbs.launch.script import launcher_path
 from dlbs.plan.files import read_plan
 from dlbs.plan.pipeline import processor_for
 from dlbs.text import text
-
-__all__ = ["Reads", "check_typed_names", "template_reads"]
 
 # Parameters of a framework F that are read outside its template.
 _OF_FRAMEWORKS = ("launcher", "env", "variables", "docker_image")

@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from benchmark_core.gpus import cuda_name, docker_name
+from benchmark_core.log import key_line
 from dlbs.errors import LaunchError, did_you_mean
 from dlbs.experiment import Experiment, log_path
 from dlbs.files import dlbs_root
-from dlbs.launch.container import container_name, gpu_arguments
-from dlbs.launch.quoting import Code, Words
-from dlbs.launch.rendering import VARIABLE, namespaces, render
-from dlbs.logs import parameter_line
-from dlbs.machine.devices import cuda_name, docker_name
+from dlbs.launch.containers import container_name, gpu_arguments
+from dlbs.launch.template import VARIABLE, namespaces, render
+from dlbs.launch.words import Code, Words
 from dlbs.machine.resources import gpu_ids, memory_size
 from dlbs.text import text
-
-__all__ = ["Launcher", "environment", "launcher_path", "make_launcher"]
 
 # Two settings of glibc; raising the trim threshold alone is slower. Measured with alexnet training on two cores: 492 ms
 # per batch without, 345 ms with them.
@@ -29,8 +26,7 @@ _MALLOC_KEEP = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_"
 _OUTCOME = frozenset({"exp.status", "exp.status_msg"})  # unknown before the end; a log contains each once
 
 
-@dataclass(frozen=True, slots=True)
-class Launcher:
+class Launcher(NamedTuple):
     """One experiment, ready to run.
 
     Attributes:
@@ -85,9 +81,7 @@ def _render(experiment: Experiment, directory: Path) -> str:
     context = {
         **namespaces(experiment),
         "parameters": experiment,
-        "parameter_lines": "\n".join(
-            parameter_line(name, experiment[name]) for name in experiment if name not in _OUTCOME
-        ),
+        "parameter_lines": "\n".join(key_line(name, experiment[name]) for name in experiment if name not in _OUTCOME),
         "environment": [(name, value) for name, value in variables if name not in extended],
         "extended": list(extended.items()),
         "extend": "".join(f"export {name}={code}; " for name, code in extended.items()),

@@ -1,15 +1,18 @@
-"""The resources that an experiment requests: GPUs, CPUs, memory."""
+"""GPUs, CPUs and memory: of this machine, of the request of an experiment, and used by a process."""
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+import subprocess
+from typing import TYPE_CHECKING, NamedTuple
 
 from dlbs.errors import LaunchError
 from dlbs.experiment import Experiment
 from dlbs.text import text
 
-__all__ = ["Request", "cpu_list", "gpu_ids", "memory_size"]
+if TYPE_CHECKING:
+    import resource
 
 _MOST_CPUS = 1 << 16  # far more than any machine has, and little memory for a list of them
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -70,8 +73,7 @@ def memory_size(size: str) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The resources that an experiment requests: specific GPUs or a number of them, specific CPUs or a number of them, bytes of memory."""
 
     gpus: frozenset[int] = frozenset()
@@ -102,3 +104,104 @@ class Request:
             int(cpus) if any_cpus else 0,
             memory_size(text(experiment.get("runtime.memory"))),
         )
+
+
+def reap(process: subprocess.Popen[bytes], *, block: bool = False) -> resource.struct_rusage | None:
+    """Resources that a process and all its descendants that were waited for have used (getrusage(2)) if it has ended; set its `returncode` as `poll` does.
+
+    Its peak memory (ru_maxrss) is not to be used: Linux includes the memory of this process when it created the child.
+
+    Args:
+        process: A child that `poll` and `wait` have not reaped.
+        block: Wait until it ends.
+    """
+    try:
+        pid, status, found = os.wait4(process.pid, 0 if block else os.WNOHANG)
+    except ChildProcessError:  # already reaped elsewhere
+        process.poll()
+        return None
+    if not pid:
+        return None
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return found
+
+
+# nvidia-smi takes half a minute on machines with many GPUs whose driver is loaded for each query.
+_NVIDIA_SMI_SECONDS = 60
+_UNKNOWN_FIELD = r'Field "([^"]+)" is not a valid field'
+
+
+def query_nvidia(fields: tuple[str, ...]) -> list[list[str]]:
+    """Query nvidia-smi for properties of the GPUs: a list of strings per GPU, in the order of the fields; empty without nvidia-smi.
+
+    A field that this version of nvidia-smi does not know is an empty string for each GPU. A GPU that the driver has lost is missing.
+
+    Raises:
+        LaunchError: nvidia-smi fails, or does not respond.
+    """
+    from shutil import which
+
+    if which("nvidia-smi") is None:
+        return []
+    asked = list(fields)
+    while True:
+        code, answer = _run_nvidia_smi(asked)
+        unknown = re.search(_UNKNOWN_FIELD, answer) if code else None
+        if unknown is None or unknown[1] not in asked or len(asked) == 1:
+            break
+        asked.remove(unknown[1])
+    if code:
+        raise LaunchError(f"nvidia-smi: {' '.join(answer.split())[:200] or f'exit code {code}'}")
+    rows = (line.split(", ") for line in answer.splitlines())  # other lines are messages, such as that a GPU is lost
+    found = [dict(zip(asked, row, strict=True)) for row in rows if len(row) == len(asked)]
+    return [[gpu.get(name, "") for name in fields] for gpu in found]
+
+
+def is_nvidia_value(answer: str) -> bool:
+    """Whether an answer of `query_nvidia` is a value: neither `[N/A]`, `[Not Supported]` or the like, nor empty."""
+    return bool(answer) and not answer.startswith("[")
+
+
+def _run_nvidia_smi(fields: list[str]) -> tuple[int, str]:
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    try:
+        completed = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_NVIDIA_SMI_SECONDS, check=False
+        )
+    except OSError as error:
+        raise LaunchError(f"nvidia-smi cannot be started: {error.strerror}") from None
+    except subprocess.TimeoutExpired:  # a driver that does not respond
+        raise LaunchError(f"nvidia-smi did not respond within {_NVIDIA_SMI_SECONDS} s") from None
+    return completed.returncode, f"{completed.stdout}{completed.stderr if completed.returncode else ''}"
+
+
+def usable_cpus() -> tuple[int, ...]:
+    """Numbers of the CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def total_memory() -> int:
+    """Size of main memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def docker_available() -> bool:
+    """Whether there is a docker client and a daemon that responds on its socket."""
+    from shutil import which
+
+    if which("docker") is None:
+        return False
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not host.startswith("unix://"):
+        return True
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        try:
+            client.connect(host.removeprefix("unix://"))
+        except OSError:
+            return False
+    return True

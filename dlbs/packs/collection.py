@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmark_core.text import truth
 from dlbs.config.documents import Document, load
 from dlbs.errors import ConfigError, suggestion
-from dlbs.text import truth
+from dlbs.packs.kinds import kinds
+from dlbs.packs.pack import Pack
 
-__all__ = ["KEYS", "SUITE_KEYS", "Entry", "entries_of"]
-
-# Keys that only milabench's reports, checks and benchfiles read. Benchfiles find them in their configuration.
-SUITE_KEYS = (
-    "group", "validation", "requires_capabilities", "weights", "use_deepspeed", "runs", "dirs", "venv", "client", "server",
-    "deepspeed", "gpu_load_threshold",
-)  # fmt: skip
-KEYS = (
-    "inherits", "definition", "install_group", "install_variant", "argv", "plan", "weight", "tags", "max_duration", "voir", "url",
-    "description", "enabled", "image", "build_args", "network", "command", "predictor", "num_machines", "matrix", "job",
-    *SUITE_KEYS,
-)  # fmt: skip
-_DEEP = ("argv", "voir", "plan", "client", "server")  # mappings that are merged with the inherited ones
+_KEYS = {  # key → whether mappings are merged with the inherited ones
+    **dict.fromkeys(("inherits", "definition", "url", "enabled", "matrix", "job"), False),
+    **{one.name: one.name in {"argv", "voir", "plan"} for one in fields(Pack) if "types" in one.metadata},
+}
 _ALL = "*"  # the entry whose keys override those of all others
 _MOST_ANCESTORS = 20
 _MOST_INCLUDED = 100  # files inside each other
@@ -60,6 +54,12 @@ class _Definitions:
     @property
     def document(self) -> Document:
         return self.layers[-1][0]
+
+
+@cache
+def _keys() -> dict[str, bool]:
+    """The keys of definitions, those of all kinds included."""
+    return {**_KEYS, **{key: merged for kind in kinds().values() for key, merged in kind.keys.items()}}
 
 
 def entries_of(path: Path) -> Iterator[Entry]:
@@ -166,7 +166,7 @@ def _inherit(merged: dict[str, Any], parent: Mapping[str, Any]) -> None:
     for key, value in parent.items():
         if key == "tags" and isinstance(value, (list, str)) and isinstance(merged.get(key), (list, str)):
             merged[key] = sorted({*_words(merged[key]), *_words(value)})
-        elif key in _DEEP and isinstance(value, dict) and isinstance(merged.get(key), dict):
+        elif _keys().get(key) and isinstance(value, dict) and isinstance(merged.get(key), dict):
             merged[key] = _deep(value, merged[key])
         else:
             merged.setdefault(key, value)
@@ -184,12 +184,12 @@ def _take(merged: dict[str, Any], values: Mapping[str, Any], layer: Document, na
     """
     for given, value in values.items():
         # Templates of milabench have install-variant.
-        key = str(given) if given in KEYS else str(given).replace("-", "_")
-        if key not in KEYS:
+        key = str(given) if given in _keys() else str(given).replace("-", "_")
+        if key not in _keys():
             raise ConfigError(
-                f"unknown key {given!r} of a pack", where=layer.where(name, given), hint=suggestion(str(given), KEYS)
+                f"unknown key {given!r} of a pack", where=layer.where(name, given), hint=suggestion(str(given), _keys())
             )
-        if key in _DEEP and isinstance(value, dict) and isinstance(merged.get(key), dict):
+        if _keys().get(key) and isinstance(value, dict) and isinstance(merged.get(key), dict):
             merged[key] = _deep(value, merged[key])
         else:
             merged.setdefault(key, value)

@@ -6,11 +6,10 @@ The command line and Python callers both begin here. It depends on `config/`, wh
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any
 
 from dlbs.config.command import (
     FRAMEWORK,
@@ -21,15 +20,12 @@ from dlbs.config.command import (
     own_options,
     with_references,
 )
-from dlbs.config.config import Config, Extension, split_names, values_of
-from dlbs.config.flags import Assignments, assignments
+from dlbs.config.config import Assignments, Config, Extension, assignments, split_names, values_of
 from dlbs.config.load import load_config
-from dlbs.config.settings import set_variable
-from dlbs.errors import ConfigError, Problems
+from dlbs.errors import ConfigError, Problems, log
 
-__all__ = ["configure"]
-
-_log = logging.getLogger("dlbs")
+if TYPE_CHECKING:
+    from dlbs.packs.pack import Pack
 
 
 def configure(
@@ -84,17 +80,15 @@ def configure(
         if select or exclude:
             _choose_packs(config, select, exclude)
         if "pack" in values_of(config, "exp.framework"):
-            from dlbs.packs.extend import add_packs
-
             add_packs(config)
         for name in command_parameters(words) if words else ():
-            config.settings[name] = replace(config.settings[name], where=f"-- {' '.join(words)}")
+            config.settings[name] = config.settings[name]._replace(where=f"-- {' '.join(words)}")
         add_command(config)
     if words:
         with problems:
             check_placeholders(config, words)
         for word in misplaced_options(config, words):
-            _log.warning("%s is passed to the command; put options of dlbs before --", word)
+            log("warning", "%s is passed to the command; put options of dlbs before --", word)
     if config.typed:
         from dlbs.launch.reads import check_typed_names
 
@@ -111,7 +105,6 @@ def _choose_packs(config: Config, select: Sequence[str], exclude: Sequence[str])
         ConfigError: A word matches no pack, no pack is left, the framework is another one, or `-P` or `-V` selects packs too.
     """
     from dlbs.packs.definition import find_pack, find_packs
-    from dlbs.packs.extend import chosen_packs
 
     where = "--select" if select else "--exclude"
     if "pack" not in values_of(config, "exp.framework"):
@@ -129,7 +122,7 @@ def _choose_packs(config: Config, select: Sequence[str], exclude: Sequence[str])
     if select or not any(values_of(config, "exp.pack")):
         for key in [key for key in config.variables if "exp.pack" in split_names(key)]:  # those of a file
             del config.variables[key], config.variable_origins[key]
-        set_variable(config, "exp.pack", chosen, where)
+        config.set_variable("exp.pack", chosen, where)
         return
     left, packs = set(chosen), find_packs()
 
@@ -162,7 +155,7 @@ def _with_command(given: dict[str, Any], words: Sequence[str], plan: object) -> 
     """
     parameters = command_parameters(words)
     if plan is not None:
-        raise ConfigError("a plan and a command cannot be combined", where="--plan", hint="remove one of them")
+        raise ConfigError("experiments and a command cannot be combined", where="--plan", hint="remove one of them")
     if given.get("exp.framework", FRAMEWORK) != FRAMEWORK:
         raise ConfigError(
             f"a command requires the framework {FRAMEWORK}, not {given['exp.framework']}",
@@ -173,3 +166,76 @@ def _with_command(given: dict[str, Any], words: Sequence[str], plan: object) -> 
         name: with_references(given[name]) for name in ("command.prepare", "command.cleanup") if name in given
     }
     return {**given, **helpers, **parameters}
+
+
+def add_packs(config: Config) -> None:
+    """Insert the extensions of the packs that a configuration names before its own extensions.
+
+    Values that the user sets, in a file or on the command line, win.
+
+    Raises:
+        ConfigError: A pack is unknown, or its definition is malformed.
+    """
+    names = [str(name) for name in values_of(config, "exp.pack") if name not in (None, "")]
+    if not names:
+        raise ConfigError(
+            "no pack is chosen", where="exp.pack", hint="set -Pexp.pack=NAME or --select NAME,...; run dlbs pack list"
+        )
+    from dlbs.packs.definition import find_pack
+    from dlbs.packs.kinds import kind_of
+
+    given = config.given_names()
+    extensions = []
+    for name in dict.fromkeys(names):
+        pack = find_pack(name)
+        if pack.num_machines > 1:
+            raise ConfigError(
+                f"{pack.name} requires {pack.num_machines} machines; packs run on one machine only", where=pack.where
+            )
+        config.packs[name] = kind_of(pack).builds_on
+        parameters = {key: value for key, value in parameters_of(pack, given).items() if key not in given}
+        config.check_names(parameters, pack.where)
+        cases = [] if "exp.job" in given else _cases(pack, given)
+        extensions.append(
+            Extension({"exp.framework": "pack", "exp.pack": re.escape(name)}, parameters, cases, pack.where)
+        )
+    config.extensions[:0] = extensions
+
+
+def chosen_packs(select: Iterable[str], exclude: Iterable[str]) -> list[str]:
+    """The names of selected packs.
+
+    Raises:
+        ConfigError: A word matches no pack, or no pack is left.
+    """
+    from dlbs.packs import definition
+
+    chosen = [pack.name for pack in definition.select(definition.find_packs().values(), select, exclude)]
+    if not chosen:
+        raise ConfigError("no pack is left", where="--exclude", hint="run dlbs pack list")
+    return chosen
+
+
+def parameters_of(pack: Pack, given: Set[str] = frozenset()) -> dict[str, Any]:
+    """The parameters that a pack sets, for a user who sets some names."""
+    from dataclasses import replace
+
+    from dlbs.packs.kinds import filled, kind_of
+    from dlbs.packs.pack import Places
+
+    places = Places.of()
+    return kind_of(pack).parameters(replace(pack, argv=filled(pack.argv, pack, places)), places, given)
+
+
+def _cases(pack: Pack, given: Set[str]) -> list[dict[str, Any]]:
+    """Cases of a pack's plan: one experiment per GPU, unless the user chose GPUs, or several equal ones."""
+    from benchmark_core.gpus import visible_gpus
+
+    method = pack.plan.get("method")
+    if method == "per_gpu":
+        if "exp.gpus" in given:
+            return []
+        return [{"exp.gpus": str(gpu), "exp.job": number} for number, gpu in enumerate(visible_gpus())]
+    if method == "njobs" and pack.plan.get("n", 1) > 1:
+        return [{"exp.job": number} for number in range(pack.plan["n"])]
+    return []

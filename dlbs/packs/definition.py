@@ -1,94 +1,28 @@
-"""The definition of a pack, read from its directory and its YAML file without running its code."""
+"""The definitions of packs, read from their directories and YAML files without running their code."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+from benchmark_core.text import truth
 from dlbs.errors import ConfigError, did_you_mean
-from dlbs.files import read_source
-from dlbs.packs.collection import SUITE_KEYS, entries_of
-from dlbs.text import truth
-
-__all__ = [
-    "FILES",
-    "KINDS",
-    "Pack",
-    "check_component",
-    "find_pack",
-    "find_packs",
-    "pack_path",
-    "read_definitions",
-    "select",
-]
+from dlbs.files import read_source, write_atomically
+from dlbs.packs.collection import entries_of
+from dlbs.packs.kinds import kinds, recognised
+from dlbs.packs.pack import Pack
 
 FILES = ("pack.yaml", "dev.yaml")  # possible names of the YAML file of a pack; the first one that exists
-KINDS = ("benchmark", "model", "architecture", "container")
+_WRITTEN = "# Written by dlbs pack import; it writes this file anew.\n"
 _PLANS = ("per_gpu", "njobs")
 _MOST_JOBS = 10_000
 _LARGEST = 1e15
 _LONGEST_NAME = 255  # bytes of a file's name
 _COMPONENT = re.compile(r"\w[\w.-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Pack:
-    """A pack.
-
-    Attributes:
-        name: Its name.
-        directory: Absolute path of its code.
-        where: `file:line` of its definition, or the directory.
-        file: The YAML file that defines it; its directory if there is none.
-        kind: A key of `KINDS`, determined by its files.
-        install_group: Packs of a group share an environment; the name of the pack by default.
-        install_variant: `unpinned`, or the variant whose pinned requirements are installed (`cpu`, `cuda`, `rocm`).
-        argv: Arguments of the main script: a mapping of options, or a list.
-        plan: `{"method": "per_gpu"}` or `{"method": "njobs", "n": 2}`; empty for one experiment.
-        weight: Weight in the total score.
-        tags: Words that select it.
-        max_duration: Seconds after which a run is ended; 0 for no limit.
-        voir: Options of the pack's voirfile, such as `stop` and `interval`.
-        description: One line.
-        image: Containers: name of the image.
-        build_args: Containers: arguments of `docker build`.
-        network: Containers: whether the program may use the network.
-        command: Containers: command that starts the program.
-        predictor: Containers: name of the model in model.py, if it registers several.
-        num_machines: Number of machines; only packs with 1 can run.
-        suite: Keys that only benchfiles of milabench read.
-    """
-
-    name: str
-    directory: Path
-    where: str
-    file: Path
-    kind: str
-    install_group: str
-    install_variant: str = "unpinned"
-    argv: Any = field(default_factory=dict)
-    plan: Mapping[str, Any] = field(default_factory=dict)
-    weight: float = 1.0
-    tags: tuple[str, ...] = ()
-    max_duration: float = 0.0
-    voir: Mapping[str, Any] = field(default_factory=dict)
-    description: str = ""
-    image: str = ""
-    build_args: Mapping[str, str] = field(default_factory=dict)
-    network: bool = False
-    command: str = "python3 run.py"
-    predictor: str = ""
-    num_machines: int = 1
-    suite: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def shares_torch(self) -> bool:
-        """Whether pytorch_benchmarks measures it, with the installed torch; its environment only adds packages."""
-        return self.kind in {"model", "architecture"}
 
 
 def pack_path(environ: Mapping[str, str] | None = None) -> list[Path]:
@@ -156,37 +90,18 @@ def find_pack(name: str, places: Iterable[Path] | None = None) -> Pack:
 
 def _entries(place: Path) -> list[Path]:
     """The pack directories and the collections in a place, which may be one itself."""
-    if place.is_file() or _kind(place) is not None:
+    if place.is_file() or recognised(place) is not None:
         return [place]
     if not place.is_dir():
         return []
     visible = [entry for entry in sorted(place.iterdir()) if not entry.name.startswith((".", "_"))]
-    return [one for one in visible if (_kind(one) is not None if one.is_dir() else one.suffix in {".yaml", ".yml"})]
+    return [
+        one for one in visible if (recognised(one) is not None if one.is_dir() else one.suffix in {".yaml", ".yml"})
+    ]
 
 
 def _read(entry: Path) -> list[Pack]:
     return _of_directory(entry) if entry.is_dir() else list(read_definitions(entry))
-
-
-def _kind(directory: Path) -> str | None:
-    """The kind of pack that a directory's files define; None if it is not a pack."""
-    if _has(directory / "__init__.py", r"^class Model\b"):
-        return "model"  # also with a Dockerfile, which some models contain
-    if _has(directory / "architecture.py", r"^@register_model\(|^ +implements *="):
-        return "architecture"
-    if (directory / "Dockerfile").is_file():
-        return "container"
-    if (directory / "main.py").is_file() or (directory / "benchfile.py").is_file():
-        return "benchmark"
-    return None
-
-
-def _has(path: Path, pattern: str) -> bool:
-    """Whether a line of a file matches."""
-    try:
-        return re.search(pattern, read_source(path), re.MULTILINE) is not None
-    except OSError:
-        return False
 
 
 def _of_directory(directory: Path) -> list[Pack]:
@@ -212,17 +127,9 @@ def read_definitions(path: Path) -> Iterator[Pack]:
             raise ConfigError("definition is not a valid path", where=where, hint="set it to a directory")
         if directory.is_file():  # definitions of milabench point at benchfile.py
             directory = directory.parent
-        if "definition" not in entry.values and path.name not in FILES and _kind(directory) is None:
+        if "definition" not in entry.values and path.name not in FILES and recognised(directory) is None:
             continue
         yield _made(entry.name, directory, entry.values, entry.where, path, entry.places)
-
-
-def _boolean(given: Mapping[str, Any], key: str, default: bool, where: str) -> bool:
-    value = given.get(key)
-    meant = default if value is None else truth(value)
-    if meant is None:
-        raise ConfigError(f"{key} must be true or false, not {value!r}", where=where)
-    return meant
 
 
 def check_component(word: str, what: str, where: str) -> None:
@@ -240,74 +147,65 @@ def _made(
     file: Path,
     places: Mapping[str, str] | None = None,
 ) -> Pack:
-    def checked(key: str, kinds: tuple[type, ...], default: Any, expected: str) -> Any:
-        value = given.get(key, default)
-        if value is None:
-            return default
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            place = (places or {}).get(key, where)
-            raise ConfigError(f"{key} must be {expected}, not {value!r}", where=place)
-        return value
+    """The pack of a definition.
 
-    def number(key: str, default: float, expected: str) -> float:
-        value = checked(key, (int, float), default, expected)
-        if not 0 <= value <= _LARGEST:  # rejects NaN too
-            place = (places or {}).get(key, where)
-            raise ConfigError(f"{key} must be {expected}, not {str(value)[:40]}", where=place)
-        return float(value)
-
+    Raises:
+        ConfigError: A value is malformed, or the directory is not a pack.
+    """
     check_component(name, "the name of a pack", where)
-    group = str(checked("install_group", (str,), name, "a word"))
-    check_component(group, "an install group", where)
-    pinned = (directory / "requirements.cpu.txt").is_file()
-    variant = str(checked("install_variant", (str,), "cpu" if pinned else "unpinned", "a word"))
-    check_component(variant, "an install variant", where)
-    kind = _kind(directory)
-    if kind is None:
+    name_of_kind = recognised(directory)
+    if name_of_kind is None:
+        *files, last = (kind.files for kind in reversed(list(kinds().values())) if kind.files)
         raise ConfigError(
-            f"{name} is defined in {directory}, which has no main.py, no __init__.py with a class Model, no architecture.py with @register_model, and no Dockerfile",
+            f"{name} is defined in {directory}, which has no {', no '.join(files)}, and no {last}",
             where=where,
             hint="check `definition`",
         )
-    plan = checked("plan", (dict,), {}, "a mapping")
-    if plan and plan.get("method") not in _PLANS:
-        raise ConfigError(f"plan.method must be one of {', '.join(_PLANS)}, not {plan.get('method')!r}", where=where)
-    count = plan.get("n", 1)
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= _MOST_JOBS:
-        raise ConfigError(f"plan.n must be a number from 1 to {_MOST_JOBS}, not {count!r}", where=where)
-    tags = checked("tags", (list, str), [], "a list of words")
+    kind = kinds()[name_of_kind]
+    pinned = (directory / "requirements.cpu.txt").is_file()
+    defaults = {"install_group": name, "install_variant": "cpu" if pinned else "unpinned", **kind.defaults(name)}
+    values = defaults | {
+        one.name: _value(one, given[one.name], (places or {}).get(one.name, where))
+        for one in fields(Pack)
+        if "types" in one.metadata and given.get(one.name) is not None
+    }
+    check_component(values["install_group"], "an install group", where)
+    check_component(values["install_variant"], "an install variant", where)
+    _check_plan(values.get("plan", {}), where)
+    suite = {key: given[key] for one in kinds().values() for key in one.keys if key in given}
     return Pack(
         name=name,
         directory=directory.resolve(),
         where=where,
         file=file.absolute(),
-        kind=kind,
-        install_group=group,
-        install_variant=variant,
-        argv=checked("argv", (dict, list), {}, "a mapping or a list"),
-        plan=plan,
-        weight=number("weight", 1.0, "a number from 0"),
-        tags=tuple(map(str, [tags] if isinstance(tags, str) else tags)),
-        max_duration=number("max_duration", 0.0, "seconds"),
-        voir=_voir_options(checked("voir", (dict,), {}, "a mapping")),
-        description=str(checked("description", (str,), "", "a string")),
-        image=str(
-            checked(
-                "image", (str,), f"dlbs/{name.lower()}:latest" if kind == "container" else "", "the name of an image"
-            )
-        ),
-        build_args={str(key): str(value) for key, value in checked("build_args", (dict,), {}, "a mapping").items()},
-        network=_boolean(given, "network", False, (places or {}).get("network", where)),
-        command=str(checked("command", (str,), "python3 run.py", "a command")),
-        num_machines=int(number("num_machines", 1, "a number of machines")),
-        predictor=str(checked("predictor", (str,), "", "the name of a model in model.py")),
-        suite={key: given[key] for key in SUITE_KEYS if key in given},
+        kind=name_of_kind,
+        suite=suite,
+        **values,
     )
 
 
-def _voir_options(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    options = given.get("options", given)
-    return options if isinstance(options, dict) else {}
+def _value(field: Field[Any], value: Any, where: str) -> Any:
+    """The value of a field of a pack.
+
+    Raises:
+        ConfigError: It has a wrong type, or is no possible number.
+    """
+    types: tuple[type, ...] = field.metadata["types"]
+    meant: Any = truth(value) if bool in types else value
+    numbers = (int, float) if float in types else ()
+    fits = isinstance(meant, (*types, *numbers)) and (bool in types or not isinstance(meant, bool))
+    if not fits or (numbers and not 0 <= meant <= _LARGEST):  # rejects NaN too
+        shown = str(value)[:40] if fits else repr(value)
+        raise ConfigError(f"{field.name} must be {field.metadata['expected']}, not {shown}", where=where)
+    return field.metadata["make"](meant)
+
+
+def _check_plan(plan: Mapping[str, Any], where: str) -> None:
+    if plan and plan.get("method") not in _PLANS:
+        raise ConfigError(f"plan.method must be one of {', '.join(_PLANS)}, not {plan.get('method')!r}", where=where)
+    count = plan.get("n", 1)
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= _MOST_JOBS:
+        raise ConfigError(f"plan.n must be a number from 1 to {_MOST_JOBS}, not {count!r}", where=where)
 
 
 def select(packs: Iterable[Pack], chosen: Iterable[str] = (), excluded: Iterable[str] = ()) -> list[Pack]:
@@ -331,3 +229,35 @@ def select(packs: Iterable[Pack], chosen: Iterable[str] = (), excluded: Iterable
                 hint=did_you_mean(word, known) or "run dlbs pack list",
             )
     return [pack for pack in packs if (not chosen or words(pack) & chosen) and not words(pack) & excluded]
+
+
+def write_collection(path: Path, directories: Iterable[Path], tag: str) -> list[Pack]:
+    """Write a file that defines packs for directories, with a tag, so that they are found by name.
+
+    Raises:
+        ConfigError: The file exists and was not written by this function, or two directories have the same name.
+    """
+    if path.is_symlink() or (path.exists() and not read_source(path).startswith(_WRITTEN)):
+        raise ConfigError(
+            "was not written by dlbs pack import, so it is not replaced",
+            where=str(path),
+            hint="choose another --output FILE",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    packs: dict[str, Pack] = {}
+    lines = [_WRITTEN]
+    for directory in directories:
+        pack = find_pack(os.path.join(directory.resolve(), ""))
+        if pack.name in packs:
+            raise ConfigError(
+                f"two packs have the name {pack.name!r}", where=str(directory), hint="import only one of them"
+            )
+        packs[pack.name] = pack
+        lines.append(f"{pack.name}:\n  definition: {_quoted(str(directory.resolve()))}\n  tags: [{tag}]\n")
+    with write_atomically(path) as stream:
+        stream.writelines(lines)
+    return list(packs.values())
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -14,11 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import IO
 
+from benchmark_core.text import printable
 from dlbs.errors import LaunchError
-from dlbs.launch.container import gpu_arguments
-from dlbs.text import printable
-
-__all__ = ["DockerContainer", "DockerContainerError", "make_volume_map", "run_command"]
+from dlbs.launch.containers import gpu_arguments
 
 _LAST_LINES = 20
 _MOST_PRINTED = 1 << 20  # bytes of a container's output that are kept

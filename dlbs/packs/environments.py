@@ -1,4 +1,4 @@
-"""Install and prepare environments of packs. Both do nothing if nothing has changed since the last time."""
+"""Install and prepare environments of packs, which does nothing if nothing has changed since the last time; pin their requirements."""
 
 from __future__ import annotations
 
@@ -7,59 +7,21 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlbs.errors import ConfigError, LaunchError
-from dlbs.files import dlbs_root, write_atomically
-from dlbs.jsonio import load_json
-from dlbs.packs.definition import Pack
-from dlbs.packs.extend import constant_argv, imports, needs_environment, uses_voir
-from dlbs.packs.places import Places
+from dlbs.errors import LaunchError
+from dlbs.files import load_json, write_atomically
+from dlbs.packs.definition import check_component
+from dlbs.packs.kinds import kind_of, kinds, needs_environment, variables_of
+from dlbs.packs.pack import Environment, Pack, Places, Tell, constant_argv, run_command
 
-__all__ = [
-    "UNPINNED",
-    "Tell",
-    "install",
-    "is_installed",
-    "prepare",
-    "python_of",
-    "requirements",
-    "run_command",
-]
-
-Tell = Callable[[str], None]
-
-UNPINNED = "unpinned"
 _INCLUDES = re.compile(r"\s*(?:-[rc]\s*|--(?:requirement|constraint)[\s=]+)[\"']?([^\s\"']+)")
+_PIN_HEAD = "# Written by `dlbs pack pin"
 _MARKER = "made-by-dlbs"  # the file that marks environments of dlbs
-
-
-def requirements(pack: Pack, variant: str) -> Path | None:
-    """The requirements file of a pack: its pinned one, or `requirements.in` if unpinned; None if it needs nothing.
-
-    Raises:
-        ConfigError: It has requirements, but no pinned file of this variant.
-    """
-    if pack.shares_torch:  # the name in all TorchBench models, which share an environment if possible
-        plain = pack.directory / "requirements.txt"
-        return plain if plain.is_file() else None
-    unpinned = pack.directory / "requirements.in"
-    if variant == UNPINNED:
-        return unpinned if unpinned.is_file() else None
-    pinned = pack.directory / f"requirements.{variant}.txt"
-    if pinned.is_file():
-        return pinned
-    if unpinned.is_file():
-        raise ConfigError(
-            f"{pack.name} has no {pinned.name}",
-            where=pack.where,
-            hint=f"write it with `dlbs pack pin {pack.name} --variant {variant}`, or use --variant unpinned",
-        )
-    return None
 
 
 def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = False, tell: Tell) -> None:
@@ -79,17 +41,15 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
     places = Places.of()
     grouped: dict[str, list[Pack]] = {}
     for pack in packs:
-        if pack.kind == "container":
-            tell(f"{pack.name}: a container; build it with dlbs pack build")
-        elif not needs_environment(pack):
-            tell(f"{pack.name}: nothing to install")
-        else:
+        if needs_environment(pack):
             grouped.setdefault(pack.install_group, []).append(pack)
+        else:
+            tell(f"{pack.name}: {kind_of(pack).uninstallable}")
     for group, members in grouped.items():
-        files = {pack.name: requirements(pack, variant or pack.install_variant) for pack in members}
-        digests = {pack.name: _digest(pack, files[pack.name]) for pack in members}
+        files = {pack.name: kind_of(pack).requirements(pack, variant or pack.install_variant) for pack in members}
+        digests = {pack.name: _digest(pack, files[pack.name], *_paths(pack)) for pack in members}
         first = members[0]
-        environment, note = places.environment(first), places.note(first, "install")
+        directory, note = places.environment(first), places.note(first, "install")
         known = _read(note)
         new = force or known.get("python") != sys.version or not places.python(first).exists()
         installed = {} if new else known.get("packs", {})
@@ -97,26 +57,30 @@ def install(packs: Iterable[Pack], *, variant: str | None = None, force: bool = 
         if not missing:
             tell(f"{group}: up to date")
             continue
-        _check_marker(environment)
+        _check_marker(directory)
         note.unlink(missing_ok=True)  # without it, an environment is incomplete
         if new:
-            _remove(environment)
-            tell(f"{group}: new environment {environment}")
-            _mark(environment)
-            run_command([sys.executable, "-m", "venv", str(environment)], f"{group}: the environment", tell=tell)
-        if any(pack.shares_torch for pack in members):
-            _share_torch(environment)
+            _remove(directory)
+            tell(f"{group}: new environment {directory}")
+            _mark(directory)
+            run_command([sys.executable, "-m", "venv", str(directory)], f"{group}: the environment")
         for pack in missing:
             installed.pop(pack.name, None)
+            environment = Environment(pack, places, places.python(pack), variables_of(pack, places), _paths(pack), tell)
             try:
-                _install_one(pack, files[pack.name], places, tell)
+                kind_of(pack).install(environment, files[pack.name])
             except LaunchError:
-                if not (pack.shares_torch and _second_torch(environment)):
+                if kind_of(pack).recovers(environment):
                     _write(note, {"packs": installed, "python": sys.version})
                 raise
             installed[pack.name] = digests[pack.name]
         _write(note, {"packs": installed, "python": sys.version})
         tell(f"{group}: installed {', '.join(pack.name for pack in missing)}")
+
+
+def _paths(pack: Pack) -> list[Path]:
+    """Directories of packages that suites provide to a pack."""
+    return [path for kind in kinds().values() for path in kind.paths()] if kind_of(pack).takes_paths else []
 
 
 def is_installed(pack: Pack) -> bool:
@@ -169,119 +133,32 @@ def _mark(environment: Path) -> None:
         raise LaunchError(f"cannot be created: {error.strerror}", where=str(environment)) from None
 
 
-def _share_torch(environment: Path) -> None:
-    """Make the packages of this environment visible in another one: models must be measured with the torch installed here."""
-    import site
-
-    (library,) = environment.glob("lib/python*/site-packages")
-    (library / "dlbs_shared.pth").write_text("\n".join(site.getsitepackages()) + "\n", encoding="utf-8")
-
-
-def _second_torch(environment: Path) -> str | None:
-    """The package of PyTorch in an environment that has to use the one of this environment."""
-    names = ("torch", "torchvision", "torchtext")
-    return next((name for name in names if any(environment.glob(f"lib/python*/site-packages/{name}"))), None)
-
-
-def _install_one(pack: Pack, file: Path | None, places: Places, tell: Tell) -> None:
-    from dlbs.packs.benchfile_loading import benchfile_of
-    from dlbs.packs.milabench.adapter import AdaptedPack
-
-    own = benchfile_of(pack)
-    if own is not None and own.overrides("install"):
-        tell(f"{pack.name}: install by benchfile.py")
-        own.install()
-        if uses_voir(pack.directory) or isinstance(own, AdaptedPack):
-            _install_voir(pack, places, tell)
-        return
-    pip = [str(places.python(pack)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if pack.shares_torch:
-        script = pack.directory / "install.py"
-        installer = dlbs_root() / "python" / "pytorch_benchmarks" / "torchbench" / "install.py"
-        if script.is_file():
-            run_command(
-                [str(places.python(pack)), str(installer), str(pack.directory)],
-                f"{pack.name}: install.py",
-                directory=pack.directory,
-                pack=pack,
-                tell=tell,
-            )
-        elif file is not None:
-            run_command(
-                [*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell
-            )
-        if name := _second_torch(places.environment(pack)):
-            raise LaunchError(
-                f"{pack.name} installs {name}, but must use the one that is already installed",
-                where=str(pack.directory),
-                hint="remove it from requirements.txt and install.py",
-            )
-        return
-    if file is not None:
-        run_command(
-            [*pip, "-r", str(file)], f"{pack.name}: {file.name}", directory=pack.directory, pack=pack, tell=tell
-        )
-    if uses_voir(pack.directory):  # also for packs that do not require it
-        _install_voir(pack, places, tell)
-
-
-def _install_voir(pack: Pack, places: Places, tell: Tell) -> None:
-    """Add voir to an environment, and benchmate at the end of its path, so that an installed benchmate wins."""
-    pip = [str(places.python(pack)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    (library,) = places.environment(pack).glob("lib/python*/site-packages")
-    if not (library / "voir").is_dir():  # most packs require it, and pip takes a second to find that out
-        run_command([*pip, "voir"], f"{pack.name}: voir", directory=pack.directory, pack=pack, tell=tell)
-    provided = dlbs_root() / "python" / "pack_runner" / "provided"
-    (library / "dlbs_provided.pth").write_text(f"{provided}\n", encoding="utf-8")
-    if imports(pack.directory / "main.py", "torchcompat"):  # depends on torch, which must not be installed twice
-        _share_torch(places.environment(pack))
-        run_command(
-            [*pip, "--no-deps", "torchcompat"],
-            f"{pack.name}: torchcompat",
-            directory=pack.directory,
-            pack=pack,
-            tell=tell,
-        )
-
-
 def prepare(packs: Iterable[Pack], *, force: bool = False, tell: Tell) -> None:
     """Run `prepare.py` of packs in their environments, once.
 
     Raises:
         LaunchError: A pack is not installed, or its script failed.
     """
-    from dlbs.packs.benchfile_loading import benchfile_of
-
     places = Places.of()
     for pack in packs:
-        script = pack.directory / "prepare.py"
-        own = benchfile_of(pack)
-        by_benchfile = own is not None and own.overrides("prepare")
-        if not script.is_file() and not by_benchfile:
+        preparation = kind_of(pack).preparation(pack)
+        if preparation is None:
             tell(f"{pack.name}: nothing to prepare")
             continue
-        note = places.note(pack, "prepare")
-        state = {
-            "script": _digest(pack, script if script.is_file() else pack.directory / "benchfile.py"),
-            "data": str(places.data()),
-            "arguments": _prepare_argv(pack),
-        }
+        file, run = preparation
+        note, words = places.note(pack, "prepare"), _prepare_argv(pack)
+        state = {"script": _digest(pack, file), "data": str(places.data()), "arguments": words}
         if not force and _read(note) == state:
             tell(f"{pack.name}: already prepared")
             continue
         places.data().mkdir(parents=True, exist_ok=True)
         places.cache.mkdir(parents=True, exist_ok=True)
-        if by_benchfile:
-            assert own is not None
-            own.prepare()
+        if run is None:
+            python = Path(python_of(pack))
+            environment = Environment(pack, places, python, variables_of(pack, places), (), tell)
+            environment.run(file.name, str(python), file.name, *words)
         else:
-            run_command(
-                [python_of(pack), "prepare.py", *_prepare_argv(pack)],
-                f"{pack.name}: prepare.py",
-                directory=pack.directory,
-                pack=pack,
-                tell=tell,
-            )
+            run()
         _write(note, state)
         tell(f"{pack.name}: prepared")
 
@@ -292,8 +169,8 @@ def _prepare_argv(pack: Pack) -> list[str]:
     return words if not any("${" in word or "$(" in word for word in words) else []
 
 
-def _digest(pack: Pack, file: Path | None) -> str:
-    """A digest of a file, of those that it includes if it has requirements, and of the scripts of a pack."""
+def _digest(pack: Pack, file: Path | None, *paths: Path) -> str:
+    """A digest of a file, of those that it includes if it has requirements, of the scripts of a pack, and of paths in its environment."""
     content = file.read_bytes() if file is not None else b""
     if file is not None and file.suffix != ".py":
         for included in _included(file, {file.resolve()}):
@@ -301,6 +178,7 @@ def _digest(pack: Pack, file: Path | None) -> str:
     for name in ("benchfile.py", "install.py"):
         script = pack.directory / name
         content += b"\0" + (script.read_bytes() if script.is_file() else b"")
+    content += b"".join(b"\0" + os.fsencode(path) for path in paths)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -329,16 +207,58 @@ def _write(note: Path, content: dict[str, Any]) -> None:
         json.dump(content, stream, indent=1)
 
 
-def run_command(
-    command: Sequence[str], what: str, *, directory: Path | None = None, pack: Pack | None = None, tell: Tell
-) -> None:
-    """Run a command with visible output; raise an error if it fails."""
-    environment = {**os.environ, **(Places.of().variables(pack) if pack is not None else {})}
-    if pack is not None and "pip" in command:
-        environment.pop("XDG_CACHE_HOME")  # pip keeps its own cache
+def pin(packs: Iterable[Pack], variant: str, *, index: Sequence[str] = (), tell: Tell) -> None:
+    """Write `requirements.<variant>.txt`: every package that `requirements.in` needs, with its exact version.
+
+    pip resolves them in an empty environment, as for an installation. Packs of one install group get the same versions.
+
+    Args:
+        packs: Packs to pin.
+        variant: `cpu`, `cuda` or `rocm`; or another name.
+        index: Further package indices, such as one with builds for a kind of GPU.
+        tell: Called with each line for the user.
+
+    Raises:
+        ConfigError: The variant cannot be part of a file name.
+        LaunchError: The requirements conflict, or a file of this name exists that dlbs did not write.
+    """
+    check_component(variant, "a variant", "--variant")
+    grouped: dict[str, list[Pack]] = {}
+    for pack in packs:
+        if (pack.directory / "requirements.in").is_file():
+            _check_pin(pack.directory / f"requirements.{variant}.txt")
+            grouped.setdefault(pack.install_group, []).append(pack)
+        else:
+            tell(f"{pack.name}: no requirements.in, nothing to pin")
+    for group, members in grouped.items():
+        with tempfile.TemporaryDirectory() as temporary:
+            python, report = Path(temporary) / "venv" / "bin" / "python", Path(temporary) / "report.json"
+            run_command([sys.executable, "-m", "venv", str(Path(temporary) / "venv")], f"{group}: an empty environment")
+            command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            command += ["--dry-run", "--report", str(report)]
+            for url in index:
+                command += ["--extra-index-url", url]
+            for pack in members:
+                command += ["-r", str(pack.directory / "requirements.in")]
+            run_command(command, f"{group}: requirements.in")
+            found = load_json(report.read_text())["install"]
+        lines = sorted(f"{one['metadata']['name'].lower()}=={one['metadata']['version']}" for one in found)
+        options = "".join(f"--extra-index-url {url}\n" for url in index)
+        head = f"{_PIN_HEAD} --variant {variant}` from requirements.in; install group {group}.\n"
+        for pack in members:
+            target = pack.directory / f"requirements.{variant}.txt"
+            with write_atomically(target, follow=False) as stream:
+                stream.write(head + options + "\n".join(lines) + "\n")
+            tell(f"{pack.name}: {len(lines)} packages → {target}")
+
+
+def _check_pin(target: Path) -> None:
+    """Raise a LaunchError if a file exists that was not written by pinning."""
+    if not os.path.lexists(target):
+        return
     try:
-        done = subprocess.run(command, cwd=directory, env=environment, check=False)
-    except OSError as error:
-        raise LaunchError(f"{what}: {error.strerror}", where=command[0]) from None
-    if done.returncode != 0:
-        raise LaunchError(f"{what} failed with exit code {done.returncode}", hint="see its messages above")
+        written = target.is_file() and target.read_text(encoding="utf-8", errors="replace").startswith(_PIN_HEAD)
+    except OSError:
+        written = False
+    if not written:
+        raise LaunchError("was not written by dlbs, so it is not replaced", where=str(target), hint="remove it first")

@@ -1,8 +1,11 @@
-"""Generate the function that resolves all experiments of one shape.
+"""Resolve the experiments of a plan: one compiled function for all experiments of a shape.
+
+In a plan most parameters never change; a few vary, and the others are computed from them. Experiments with equal raw values, except
+those of the varying names, have one *shape*.
 
 Values that depend on agreed values only are computed once, when the function is made. The rest is two functions, one inside the other as
 in nested loops: `outer` computes all values that do not depend on the fastest names (the last variables of a product), and returns `inner`, which
-computes the rest. docs/engine.md shows both.
+computes the rest. engine.md shows both.
 
 The function is made of lines with placeholders for the syntax trees of templates, which were checked when they were parsed, and are
 inserted without conversion to text.
@@ -13,18 +16,19 @@ from __future__ import annotations
 import ast
 import functools
 import itertools
-from collections.abc import Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from operator import is_, itemgetter
 from typing import Any
 
-from dlbs.errors import ExpressionError
+from dlbs.config.declarations import Parameter
+from dlbs.errors import DlbsError, ExpressionError
 from dlbs.experiment import Experiment
-from dlbs.language.prices import MAX_TEXT
+from dlbs.language.expressions import has_calls, split, text_identifier, value_identifier
 from dlbs.language.template import Template, is_template
-from dlbs.language.trees import has_calls, split, text_identifier, value_identifier
-from dlbs.plan.trace import IDENTITY, Trace, Tracer, encode, environment_value, identity_digest
+from dlbs.language.work import MAX_TEXT, BackstopError
+from dlbs.plan.trace import EVALUATION_ERRORS, IDENTITY, Trace, Tracer, encode, environment_value, identity_digest
 from dlbs.text import text
-
-__all__ = ["FunctionWriter", "ShapeMismatchError"]
 
 _EXACT_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 _SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -282,3 +286,224 @@ def _metered(lines: list[str]) -> list[str]:
 
 def _too_long(name: str) -> None:
     raise ExpressionError(f"{name} is longer than {MAX_TEXT:,} characters")
+
+
+MAX_REMEMBERED = 1024  # cached results of `outer`; bounded, because plans are streams
+
+Resolve = Callable[[Experiment], Experiment]
+Memory = dict[tuple[Any, ...], Resolve | None]  # an `outer` and the values that it was called with → its `inner`
+
+
+class Shape:
+    """One shape, and the function that resolves its experiments.
+
+    Args:
+        writer: Writer of its function.
+        memory: Cache of the plan, shared by its shapes.
+
+    Attributes:
+        agreed: Names with the same raw value in all experiments of this shape.
+        varying: The other names; their values contain no templates.
+        resolve: The function: experiment of this shape → final values.
+        source: The Python source of the function, for readers.
+    """
+
+    def __init__(self, writer: FunctionWriter, memory: Memory) -> None:
+        experiment, namespace = writer.experiment, writer.namespace
+        self._module = writer.module()
+        exec(compile(self._module, "<experiment>", "exec"), namespace)
+        namespace["remembered"] = _remembered(namespace["outer"], writer.slow, memory)
+        self.resolve: Resolve = namespace["resolve"] if writer.slow else namespace["outer"](experiment)
+        self.varying = frozenset(writer.varying)
+        self.agreed = [name for name in experiment if name not in self.varying]
+        self._example = dict(experiment)
+        # 1 == 1.0 == True, also inside lists: equal values that are not strings need a second check.
+        unclear = [name for name in self.agreed if experiment[name].__class__ is not str]
+        self._values, self._unclear = _getter(self.agreed), _getter(unclear)
+        self._agreed_values = self._values(experiment)
+        self._agreed_unclear = self._unclear(experiment)
+        self._agreed_reprs = repr(self._agreed_unclear)
+
+    @property
+    def source(self) -> str:
+        return ast.unparse(self._module)
+
+    def fits(self, experiment: Experiment) -> bool:
+        """Whether an experiment has the agreed values of this shape; missing varying names are detected when they are read."""
+        try:
+            if len(experiment) != len(self._example) or self._values(experiment) != self._agreed_values:
+                return False
+            unclear = self._unclear(experiment)
+        except KeyError:
+            return False
+        # Experiments of one builder share these objects; those of a file do not.
+        return all(map(is_, unclear, self._agreed_unclear)) or repr(unclear) == self._agreed_reprs
+
+    def covers(self, other: Shape) -> bool:
+        """Whether every experiment of the other shape also has this shape."""
+        return other.varying <= self.varying and all(
+            name in self.varying or value_key(self._example[name]) == value_key(other._example[name])
+            for name in other.agreed
+        )
+
+
+def value_key(value: Any) -> Any:
+    """A hashable key that distinguishes values that compare equal: 1, 1.0 and True; 0.0 and -0.0."""
+    kind = value.__class__
+    if kind is str:
+        return value
+    return kind, value if kind is int or kind is bool else repr(value)
+
+
+def _getter(names: list[str]) -> Callable[[Experiment], tuple[Any, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda experiment: tuple(experiment[name] for name in names)
+
+
+def _remembered(outer: Callable[[Experiment], Resolve], names: list[str], memory: Memory) -> Callable[..., Resolve]:
+    """`outer` with a cache for recurring values; in plan order none recur, and caching has a cost."""
+    values = _getter(names)
+
+    def remembered(experiment: Experiment) -> Resolve:
+        key = (outer, *map(value_key, values(experiment)))
+        inner = memory.get(key)
+        if inner is None:
+            inner = outer(experiment)
+            if len(memory) >= MAX_REMEMBERED:
+                memory.clear()
+            memory[key] = inner if key in memory else None
+        return inner
+
+    return remembered
+
+
+_MAX_SHAPES = 64  # per set of names; beyond that, compiling costs more than it saves
+_SAMPLE = 200  # experiments that determine what varies in random order
+
+
+@dataclass(slots=True)
+class _SameNames:
+    """The state for experiments with the same set of names."""
+
+    example: Experiment  # the latest with a new shape
+    varying: set[str]  # names whose raw values differ
+    fastest: Set[str] = frozenset()  # those that differ between adjacent experiments; empty until there are two
+    shapes: list[Shape] = field(default_factory=list)  # most recent first
+
+
+class Processor:
+    """Resolver of the experiments of a plan.
+
+    Args:
+        declarations: Name → declaration; parameters without one keep the type of their value.
+        environ: Environment variables that references and `env()` may read; a snapshot of `os.environ` by default.
+        varying: Names known to differ between experiments; others are detected.
+
+    Attributes:
+        tracer: Resolves single experiments, and records the origin of values.
+        last: The shape of the previous experiment, most likely that of the next.
+        memory: Results of `outer`, by the values that do not change fastest; of bounded size.
+    """
+
+    def __init__(
+        self,
+        declarations: Mapping[str, Parameter] | None = None,
+        environ: Mapping[str, str] | None = None,
+        varying: Iterable[str] = (),
+    ) -> None:
+        self.tracer = Tracer(declarations, environ)
+        self.last: Shape | None = None
+        self._varying = frozenset(varying)
+        self._fastest: Set[str] = frozenset()
+        self._known: dict[tuple[str, ...], _SameNames] = {}
+        self.memory: Memory = {}
+
+    def expect_random_order(self, experiments: Sequence[Experiment]) -> None:
+        """Prepare for experiments in random order, in which adjacent ones do not show which results to cache.
+
+        The names with the most values count as the fastest, so that the combinations of the others fit into the cache and recur.
+        """
+        values: dict[str, set[object]] = {}
+        for experiment in experiments[:_SAMPLE]:
+            for name, value in experiment.items():
+                values.setdefault(name, set()).add(value_key(value))
+        varying = sorted((name for name in values if len(values[name]) > 1), key=lambda name: len(values[name]))
+        combinations, slow = 1, set()
+        for name in varying:
+            combinations *= len(values[name])
+            if combinations <= min(MAX_REMEMBERED, len(experiments) // 2):
+                slow.add(name)
+        self._varying = self._varying.union(varying)
+        self._fastest = self._varying - slow
+
+    def resolve(self, experiment: Experiment) -> Experiment:
+        """Return the experiment with final values, without hidden parameters (`__...`).
+
+        Lists and dicts in the result may be shared between experiments: do not change them in place.
+
+        Raises:
+            DlbsError: A value cannot be resolved; the message contains the chain of parameters.
+        """
+        shape = self.last
+        if shape is None or not shape.fits(experiment):
+            shape = self._shape_of(experiment)
+        tried: tuple[Shape, ...] = ()
+        while shape is not None:
+            try:
+                return shape.resolve(experiment)
+            except (ShapeMismatchError, DlbsError, *EVALUATION_ERRORS) as error:
+                if not isinstance(error, ShapeMismatchError) and shape.varying <= experiment.keys():
+                    return self._explained(experiment, error)
+                tried = (*tried, shape)
+                shape = self._shape_of(experiment, tried)
+        return self._resolve_new_shape(experiment)
+
+    def resolve_all(self, experiments: Iterable[Experiment]) -> Iterator[Experiment]:
+        """Resolve a stream of experiments, one at a time."""
+        return map(self.resolve, experiments)
+
+    def resolve_uncached(self, experiment: Experiment) -> Experiment:
+        """Like `resolve`, but value by value and without shapes."""
+        return _visible(experiment, self.tracer.trace(experiment))
+
+    def _shape_of(self, experiment: Experiment, tried: Sequence[Shape] = ()) -> Shape | None:
+        """The known shape of an experiment, moved to the front, since the next one probably has it too."""
+        known = self._known.get(tuple(experiment))
+        shapes = known.shapes if known is not None else []
+        self.last = next((shape for shape in shapes if shape not in tried and shape.fits(experiment)), None)
+        return self.last
+
+    def _resolve_new_shape(self, experiment: Experiment) -> Experiment:
+        """Resolve an experiment without a known shape, and create the shape."""
+        trace = self.tracer.trace(experiment)
+        names = tuple(experiment)
+        known = self._known.get(names)
+        if known is None:  # compiling for a single experiment is not worthwhile
+            self._known[names] = _SameNames(experiment, set(self._varying.intersection(names)))
+        elif len(known.shapes) < _MAX_SHAPES:
+            differing = {name for name in names if value_key(experiment[name]) != value_key(known.example[name])}
+            known.example = experiment
+            known.varying |= differing
+            known.fastest = known.fastest or self._fastest or differing
+            plain = {name for name in known.varying if not is_template(experiment[name])}
+            writer = FunctionWriter(self.tracer, experiment, trace, plain, known.fastest)
+            shape = self.last = Shape(writer, self.memory)
+            known.shapes = [shape, *(other for other in known.shapes if not shape.covers(other))]
+        return _visible(experiment, trace)
+
+    def _explained(self, experiment: Experiment, error: Exception) -> Experiment:
+        """Raise the error again with the chain of parameters.
+
+        Raises:
+            DlbsError: The error of the experiment.
+            RuntimeError: Resolving value by value succeeds: the compiled function is wrong, which must not be hidden.
+        """
+        resolved = self.resolve_uncached(experiment)
+        if isinstance(error, BackstopError):  # depends on time and memory, which may suffice now
+            return resolved
+        raise RuntimeError("a compiled shape fails on an experiment that can be resolved value by value") from error
+
+
+def _visible(experiment: Experiment, trace: Trace) -> Experiment:
+    return {name: trace.values[name] for name in experiment if not name.startswith("__")}

@@ -14,10 +14,7 @@ from typing import IO, Any
 
 from dlbs.errors import ConfigError
 from dlbs.experiment import Experiment, check_plan_names
-from dlbs.files import write_atomically
-from dlbs.jsonio import JsonError, load_json
-
-__all__ = ["check_encoding", "plan_contains", "read_plan", "write_plan"]
+from dlbs.files import JsonError, load_json, write_atomically
 
 # Characters; a small compressed file may unpack to any number of them.
 _LONGEST_LINE = 64 << 20
@@ -55,6 +52,56 @@ def write_plan(path: str | os.PathLike[str], experiments: Iterable[Experiment]) 
         if not is_lines:
             stream.write("\n]\n")
     return count
+
+
+def holds_experiments(path: str | os.PathLike[str]) -> bool:
+    """Whether a plan file holds experiments, rather than a grid of them: it is `.jsonl`, begins with a bracket, or is no regular file.
+
+    Of a file that does not exist, the name determines what is missing.
+    """
+    name = str(path).removesuffix(".gz")
+    if name.endswith(".jsonl") or name != str(path):
+        return True
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            return not stat.S_ISDIR(mode) and not name.endswith((".yaml", ".yml"))  # a pipe can be read only once
+        with _open(path) as stream:
+            return stream.read(_BLOCK).lstrip().startswith("[")
+    except FileNotFoundError:
+        return not name.endswith((".yaml", ".yml"))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def check_replaceable(path: str | os.PathLike[str]) -> None:
+    """Raise a ConfigError if a file exists that is not a plan as `write_plan` writes it: a grid, results, or anything else."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return
+        with _open(path) as stream:
+            start = stream.read(_BLOCK).lstrip().removeprefix("[").lstrip()
+        first = json.JSONDecoder().raw_decode(start)[0] if start.rstrip() not in ("", "]") else {"exp.id": ""}
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, EOFError, zlib.error, RecursionError):
+        first = None
+    names = list(first) if isinstance(first, dict) else []
+    if not any(name.startswith("exp.") for name in names) or any(name.startswith("results.") for name in names):
+        raise ConfigError(
+            "exists, and holds no experiments of a plan", where=str(path), hint="remove it, or write to another file"
+        )
+
+
+def check_rereadable(path: str | os.PathLike[str]) -> None:
+    """Raise a ConfigError for a pipe, which can be read only once."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(os.stat(path).st_mode):
+            raise ConfigError(
+                "is a pipe, which can be read only once",
+                where=str(path),
+                hint="write the plan to a file: dlbs build -o plan.jsonl",
+            )
 
 
 def check_encoding(
@@ -95,14 +142,14 @@ def read_plan(path: str | os.PathLike[str]) -> Iterator[Experiment]:
             raise ConfigError(f"is longer than {_LARGEST_LIST:,} characters", where=name, hint=_LINES)
         data = _parse(source, name)
     except FileNotFoundError:
-        raise ConfigError("no such plan", where=name, hint=f"dlbs build --plan {name} writes one") from None
+        raise ConfigError("no such plan", where=name, hint=f"dlbs build -o {name} writes one") from None
     except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
         raise ConfigError(f"cannot be read: {error}", where=name) from None
     except MemoryError:
         raise ConfigError("is too large for the memory of this machine", where=name, hint=_LINES) from None
     if not isinstance(data, list):
         raise ConfigError(
-            "a plan must be a JSON list of experiments", where=name, hint="use --config for a configuration"
+            "experiments must be a JSON list", where=name, hint="a grid is a mapping, in a .yaml or .json file"
         )
     for number, item in enumerate(data, start=1):
         yield _experiment(item, f"{name}: experiment {number}", checked)

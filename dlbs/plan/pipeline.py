@@ -1,4 +1,4 @@
-"""From a configuration or a plan file to resolved experiments."""
+"""From a configuration or a plan file to resolved experiments, in the order in which they run."""
 
 from __future__ import annotations
 
@@ -6,20 +6,193 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dlbs.config.config import Config, split_names, values_of
-from dlbs.errors import ConfigError
-from dlbs.experiment import Experiment
+from dlbs.config.config import Config, Setting, values_of
+from dlbs.config.load import shipped_files
+from dlbs.errors import ConfigError, DlbsError, Problems
+from dlbs.experiment import HIDDEN, Experiment
 from dlbs.files import dlbs_root
 from dlbs.language.functions import VOLATILE
-from dlbs.plan.files import plan_contains
-from dlbs.plan.order import ordered
-from dlbs.plan.resolve import Processor
-from dlbs.plan.saved import Saved
+from dlbs.language.template import escape, has_references, reached
 from dlbs.version import __version__
 
-__all__ = ["Repeats", "planned_and_ordered", "processor_for", "resolved_in_order", "resolved_plan", "unlabelled_names"]
+if TYPE_CHECKING:
+    from dlbs.plan.compile import Processor
+
+ORDERS = ("plan", "round-robin", "random")
+
+
+def ordered(experiments: Iterable[dict[str, Any]], order: str, seed: int) -> Iterator[dict[str, Any]]:
+    """Reorder the experiments of a plan. Except with `plan`, all of them are kept in memory, unresolved.
+
+    Args:
+        order: `plan` keeps the order; `round-robin` runs the first repeat of all experiments, then the second, because consecutive
+            repeats run under similar conditions and would vary too little; `random` shuffles.
+        seed: Seed of `random`.
+    """
+    if order == "plan":
+        return iter(experiments)
+    held = list(experiments)
+    if order == "random":
+        from random import Random
+
+        Random(seed).shuffle(held)
+        return iter(held)
+    return iter(
+        sorted(held, key=lambda one: int(one.get("exp.repeat") or 1))
+    )  # stable: the plan's order within a repeat
+
+
+_FEW = 100  # experiments of a small plan
+_BUILDING = ("exp.pack", "sys.plan_builder.var_order")  # parameters that `dlbs build` evaluates
+_BUILD = "use them in dlbs build, which writes the plan"
+
+
+class Saved:
+    """The experiments of a plan file.
+
+    Args:
+        config: Declares the parameters. Only what `-P` sets applies to the experiments.
+        plan: The file.
+
+    Raises:
+        ConfigError: The configuration contains values, variables, extensions or exclusions, which would have no effect.
+    """
+
+    def __init__(self, config: Config, plan: str) -> None:
+        self._config, self._plan = config, plan
+        problems = Problems()
+        _check_unused(config, problems)
+        problems.raise_all()
+        self._given = {name: config.settings[name] for name in config.settings if name in config.from_command_line}
+        self._values = {name: setting.value for name, setting in self._given.items()}
+        # Name → the parameters that are computed from it: by default, or as the configuration sets them.
+        self._readers: dict[str, set[str]] = {name: set() for name in self._given}
+        values = [(name, parameter.default) for name, parameter in config.declarations.items()]
+        values += config.parameters().items()
+        for reader, value in values:
+            for name in reached(value, set(self._given)):
+                self._readers[name].add(reader)
+
+    def as_written(self) -> Iterator[Experiment]:
+        """Yield the experiments without the values of `-P`; their names are checked like those of a configuration."""
+        from dlbs.plan.files import read_plan
+
+        checked: set[tuple[str, ...]] = set()
+        for number, experiment in enumerate(read_plan(self._plan), start=1):
+            names = tuple(experiment)
+            if names not in checked:
+                own = [name for name in names if not name.startswith(HIDDEN)]
+                self._config.check_names(own, f"{self._plan}: experiment {number}")
+                checked.add(names)
+            yield experiment
+
+    def __iter__(self) -> Iterator[Experiment]:
+        """Yield the experiments with the values of `-P`, and with the repeats of `-Pexp.repeats`.
+
+        Raises:
+            ConfigError: A value would have no effect: the plan is resolved, or already has repeats.
+        """
+        if not self._given:
+            yield from self.as_written()
+            return
+        for number, experiment in enumerate(self.as_written(), start=1):
+            place = f"{self._plan}: experiment {number}"
+            resolved = _is_resolved(experiment)
+            unused = [name for name in self._given if self._is_unused(name, experiment, resolved)]
+            if unused:
+                where = ", ".join(_flag(self._given[name]) for name in unused)
+                if resolved:
+                    raise ConfigError(
+                        f"would have no effect on {place}, because the plan is resolved: "
+                        "values that depend on it are final",
+                        where=where,
+                        hint="build the plan again with it, or without --resolve",
+                    )
+                raise ConfigError(f"would have no effect on {place}", where=where, hint="build the plan again with it")
+            changed = {**experiment, **self._values}
+            if "exp.repeats" in self._given and not self._is_equal("exp.repeats", experiment):
+                from dlbs.plan.build import repeated
+
+                yield from repeated(changed, self._config)
+            else:
+                yield changed
+
+    def _is_unused(self, name: str, experiment: Experiment, resolved: bool) -> bool:
+        """Whether a value of `-P` would be logged, but not used."""
+        if self._is_equal(name, experiment):
+            return False
+        if name == "exp.repeats":
+            return (resolved and "exp.id" in experiment) or experiment.get(name) not in (None, "", 1, "1")
+        if name in _BUILDING:
+            return True
+        # A plan written by hand has no exp.id; it may lack parameters that launchers read.
+        if not resolved or not (name in experiment or "exp.id" in experiment):
+            return False
+        parameter = self._config.declarations.get(name)
+        identifies = parameter is None or parameter.identity
+        return identifies or not self._readers[name].isdisjoint(experiment)
+
+    def _is_equal(self, name: str, experiment: Experiment) -> bool:
+        """Whether an experiment already has the value of `-P`."""
+        if name not in experiment:
+            return False
+        value, parameter = self._values[name], self._config.declarations.get(name)
+        if parameter is not None and not has_references(value):
+            try:
+                value = parameter.check(value)
+            except DlbsError:  # reported when it is resolved
+                return False
+        same = (value, escape(value))  # final values are escaped in a plan
+        return any(json.dumps(experiment[name]) == json.dumps(one) for one in same)
+
+
+def _is_resolved(experiment: Experiment) -> bool:
+    """Whether an experiment was written by `dlbs build --resolve`: its values no longer depend on each other."""
+    if "exp.id" in experiment:
+        return not any(has_references(experiment.get(name)) for name in ("exp.id", "exp.log_file"))
+    return not any(map(has_references, experiment.values()))
+
+
+def _flag(setting: Setting) -> str:
+    return "--nodes (-Pexp.nodes)" if setting.where == "-Pexp.nodes" else setting.where
+
+
+def _check_unused(config: Config, problems: Problems) -> None:
+    """Find parts of a configuration that apply only when a plan is built."""
+    shipped = {str(path) for path in shipped_files(dlbs_root())}
+
+    def is_own(where: str) -> bool:
+        return where.rpartition(":")[0] not in shipped
+
+    if config.variables:
+        where = ", ".join(config.variable_origins.values())
+        with problems:
+            raise ConfigError("variables cannot be combined with a list of experiments", where=where, hint=_BUILD)
+    # The extensions of packs are the first ones.
+    extensions = [one.where for one in config.extensions[len(config.packs) :] if is_own(one.where)]
+    if extensions:
+        with problems:
+            raise ConfigError(
+                "extensions cannot be combined with a list of experiments",
+                where=", ".join(dict.fromkeys(extensions)),
+                hint=_BUILD,
+            )
+    excluded = [one.where for one in config.exclude if is_own(one.where)]
+    if excluded:
+        with problems:
+            raise ConfigError(
+                "exclude cannot be combined with a list of experiments", where=", ".join(excluded), hint=_BUILD
+            )
+    for name, setting in config.settings.items():
+        if name not in config.from_command_line and not config.is_shipped(name) and is_own(setting.where):
+            with problems:
+                raise ConfigError(
+                    f"the value of {name} cannot be combined with a list of experiments; a file may only declare parameters there",
+                    where=setting.where,
+                    hint=f"change the experiments of the plan with -P{name}, or build the plan again",
+                )
 
 
 def processor_for(config: Config) -> Processor:
@@ -27,6 +200,8 @@ def processor_for(config: Config) -> Processor:
 
     `${DLBS_ROOT}`, `${DLBS_PYTHON}` and `${DLBS_VERSION}` can be referenced like environment variables, which override the first two.
     """
+    from dlbs.plan.compile import Processor  # `dlbs build` resolves nothing
+
     environ = {"DLBS_ROOT": str(dlbs_root()), "DLBS_PYTHON": sys.executable or "python3", **os.environ}
     environ["DLBS_VERSION"] = __version__
     return Processor(config.declarations, environ, config.varying_names())
@@ -60,24 +235,38 @@ def planned_and_ordered(
 ) -> tuple[Callable[[], Iterator[Experiment]], Callable[[], Iterator[Experiment]]]:
     """Return two functions that iterate over the same resolved experiments: in the plan's order, and in that of execution.
 
-    The arguments are those of `resolved_plan`. Values that differ each time are computed once.
+    The arguments are those of `resolved_plan`. Values that differ each time are computed once, and so are those of a small plan.
     """
     planned = resolved_plan(config, plan, **overrides)
-    if not _is_volatile(config, plan):
-        return planned, resolved_plan(config, plan, order=order, seed=seed, **overrides)
-    held: list[Experiment] = []
+    again = resolved_plan(config, plan, order=order, seed=seed, **overrides)
+    is_volatile = _is_volatile(config, plan)
+    held: list[Experiment] = []  # all of them, once they are complete
 
     def first() -> Iterator[Experiment]:
-        if not held:
+        if is_volatile and not held:
             held.extend(planned())
-        return iter(held)
+        return iter(held) if held else passing()
 
-    return first, lambda: ordered(first(), order, seed)
+    def passing() -> Iterator[Experiment]:
+        few: list[Experiment] = []
+        for experiment in planned():
+            if len(few) <= _FEW:
+                few.append(experiment)
+            yield experiment
+        if len(few) <= _FEW:
+            held.extend(few)
+
+    def second() -> Iterator[Experiment]:
+        return ordered(first(), order, seed) if is_volatile or held else again()
+
+    return first, second
 
 
 def _is_volatile(config: Config, plan: str | None) -> bool:
     """Whether values of a plan may differ each time they are computed; true for any text that names such a function."""
     if plan is not None:
+        from dlbs.plan.files import plan_contains
+
         return plan_contains(plan, VOLATILE) or _names_volatile(config.parameters())
     parts = [[one.parameters, one.cases] for one in config.extensions]
     return _names_volatile([config.parameters(), config.variables, parts])
@@ -105,8 +294,9 @@ def unlabelled_names(config: Config, plan: str | None) -> set[str]:
         config: Makes the plan, or only declares its parameters.
         plan: A plan file.
     """
-    given = {name for key in config.variables for name in split_names(key)}
-    computed = {name for name in config.known_names() - given if all(map(_refers, values_of(config, name)))}
+    computed = {
+        name for name in config.known_names() - config.varied_names() if all(map(_refers, values_of(config, name)))
+    }
     if plan is not None:
         own = next(Saved(config, plan).as_written(), {})
         raw = {name for name, value in own.items() if _refers(value)}
@@ -115,7 +305,7 @@ def unlabelled_names(config: Config, plan: str | None) -> set[str]:
 
 
 def _refers(value: Any) -> bool:
-    words = value if isinstance(value, str) else json.dumps(value)
+    words = value if isinstance(value, str) else json.dumps(value) if isinstance(value, (dict, list)) else ""
     return any(mark in words for mark in ("${", "$<"))
 
 
@@ -127,9 +317,10 @@ def _raw(config: Config, plan: str | None) -> Callable[[], Iterator[Experiment]]
     """
     if plan is not None:
         return Saved(config, plan).__iter__
-    from dlbs.plan.build import build
+    from dlbs.plan.build import Carried, build
 
-    return lambda: build(config)
+    carried = Carried(config)
+    return lambda: build(config, carried)
 
 
 class Repeats:

@@ -10,18 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.errors import DlbsError, ExpressionError, ResolveError, did_you_mean
+from dlbs.errors import DlbsError, ExpressionError, ResolveError
 from dlbs.experiment import Experiment, as_written
-from dlbs.jsonio import JsonError, load_json
-from dlbs.language.expressions import NAMESPACE
-from dlbs.language.meter import METER
-from dlbs.language.parser import parse
-from dlbs.language.prices import MAX_DEPTH, check_size
-from dlbs.language.template import Template, is_template
-from dlbs.language.trees import text_identifier, value_identifier
+from dlbs.files import JsonError, load_json
+from dlbs.language.expressions import NAMESPACE, text_identifier, value_identifier
+from dlbs.language.template import Template, is_template, parse
+from dlbs.language.work import MAX_DEPTH, METER, check_size
 from dlbs.text import text
-
-__all__ = ["EVALUATION_ERRORS", "IDENTITY", "Trace", "Tracer", "encode", "environment_value", "identity_digest"]
 
 IDENTITY = "__identity__"  # `${__identity__}`: the digest of the experiment's identity
 
@@ -198,12 +193,12 @@ class Tracer:
                 value = self.environ[target]
                 typed = environment_value(value, lossless=template.is_reference) if reference.as_value else None
             else:
-                from dlbs.config.migration import framework_hint, migration_hint
+                from dlbs.config.names import name_hint
 
                 known = [name for name in (*experiment, *self.environ) if not name.startswith("__")]
                 raise ResolveError(
                     f"{target!r} is neither a parameter of this experiment nor an environment variable",
-                    hint=migration_hint(target) or did_you_mean(target, known) or framework_hint(target),
+                    hint=name_hint(target, known),
                 )
             needs[target] = None
             if reference.as_value:

@@ -10,22 +10,7 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.experiment import TITLES, describe, told_names, usual_names
-from dlbs.results.read.onelog import Record
-
-__all__ = [
-    "FIRST",
-    "common_label",
-    "distinguishing_names",
-    "group_label",
-    "groups",
-    "hashable",
-    "identity_names",
-    "in_order",
-    "label_of",
-    "ordered_keys",
-    "title_name",
-    "varying",
-]
+from dlbs.results.runs import Record
 
 FIRST = ("exp.framework", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus", "exp.docker")
 _FACTS = ("exp.framework_version", "exp.device_title", "exp.node_id")  # detected by a run, and decisive
@@ -259,3 +244,10 @@ def title_name(records: Iterable[Record]) -> str:
     """Name of the parameter for titles: the model, command or framework, the first that some experiment has; may be empty."""
     found = {name for record in records for name in TITLES if record.get(name) not in (None, "")}
     return next((name for name in TITLES if name in found), "")
+
+
+def label_names(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
+    """Parameters that distinguish runs, with the repeat number last."""
+    names = distinguishing_names(records, declarations, without=["exp.effective_batch"])
+    repeats = {hashable(record.get("exp.repeat")) for record in records}
+    return [*names, "exp.repeat"] if len(repeats) > 1 else names

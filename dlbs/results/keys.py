@@ -1,103 +1,183 @@
-"""Keys of records: units of their numbers, whether higher is better, and unknown ones. docs/log-format.md describes each key."""
+"""Keys of records: titles, units, whether higher is better, meanings, and unknown ones. keys.yaml is the only table of them."""
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Iterable
+import functools
+import re
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from dlbs.errors import LogError, did_you_mean
+from benchmark_core.text import printable
+from dlbs.errors import ConfigError, LogError, did_you_mean
+from dlbs.language.patterns import compiled
+from dlbs.results.runs import Record, number
+from dlbs.text import text
 
-__all__ = ["UNITS", "better_of", "check_known", "unit_of"]
-
-_MS = (
-    "results.time results.time_std results.time_min results.time_median results.time_p50 results.time_p90 results.time_p99 results.time_max "
-    "results.time_data results.time_warmup_data results.time_device results.time_first_batch results.time_to_first_batch results.time_build results.time_compile "
-    "results.time_prefill results.time_decode results.time_data_wait results.time_user results.time_system"
-)
-_BYTES = (
-    "results.bytes_per_batch results.memory_host results.memory_device_allocated results.memory_device_reserved results.use.mem_res results.use.mem_virt "
-    "results.use.mem_shrd results.use.mem_res_mean results.use.mem_res_peak results.use.io_read results.use.io_write results.use.gpu_mem "
-    "results.use.gpu_mem_peak"
-)
-
-_LATENCIES = [
-    f"{kind}{part}"
-    for kind in ("latency", "ttft", "tpot")
-    for part in ("", "_min", "_max", "_target", "_p50", "_p90", "_p95", "_p99", "_p999")
-]
-_SERVING = {
-    **dict.fromkeys(
-        [*_LATENCIES, "queue_time", "queue_time_max", "issue_delay", "issue_delay_max", "unloaded_latency"], "ms"
-    ),
-    **dict.fromkeys([f"{name}_ci95" for name in _LATENCIES if "_p" in name or "_t" in name], "ms"),
-    **dict.fromkeys(
-        ["qps", "offered_qps", "max_qps", "max_qps_ci95", "max_qps_per_process", "offline_qps"], "queries/s"
-    ),
-    "percentile": "%",
-    "tokens_per_second": "tokens/s",
-    "prompt_tokens": "tokens",
-    "output_tokens": "tokens",
-    "queue_length": "queries",
-    "queue_length_max": "queries",
-    "batch_size": "samples",
-    "batch_size_max": "samples",
+_LONGEST = 80  # characters of a label on an axis
+_PREFIXED = {
+    "bytes": (1024, ("bytes", "KiB", "MiB", "GiB", "TiB")),
+    "FLOP/s": (1000, ("FLOP/s", "kFLOP/s", "MFLOP/s", "GFLOP/s", "TFLOP/s", "PFLOP/s")),
 }
 
-UNITS: dict[str, str] = {
-    **{f"results.serving.{name}": unit for name, unit in _SERVING.items()},
-    **dict.fromkeys(_MS.split(), "ms"),
-    **dict.fromkeys(_BYTES.split(), "bytes"),
-    "results.throughput": "instances/s",
-    "results.throughput_ci95": "instances/s",
-    "results.prefill_throughput": "tokens/s",
-    "results.decode_throughput": "tokens/s",
-    "results.flops": "1/s",
-    "results.energy": "J",
-    "results.energy_per_instance": "J",
-    "results.power": "W",
-    "results.use.time": "s since 1970",
-    "results.use.cpu": "% of one core",
-    "results.use.cpu_mean": "% of one core",
-    "results.use.cpu_peak": "% of one core",
-    "results.time_data_start": "s since 1970",
-    "results.use.cpu_mhz": "MHz",
-    "results.use.cpu_temp": "°C",
-    "results.use.power": "W",
-    "results.use.energy": "J",
-    "results.use.gpu_util": "%",
-    "results.use.gpu_power": "W",
-    "results.use.gpu_temp": "°C",
-    "results.use.gpu_clock": "MHz",
-    "results.use.gpu_energy": "J",
-    "results.accuracy_top1": "%",
-    "results.accuracy_top5": "%",
-    "results.epoch_accuracy_top1": "%",
-    "results.epoch_accuracy_top5": "%",
-    "results.epoch_time": "ms",
-    "exp.seconds": "s",
-}
 
-_HIGHER = (
-    "*throughput*",
-    "*qps",
-    "results.serving.batch_size*",
-    "results.flops",
-    "results.mfu",
-    "*accuracy*",
-    "*_per_second",
-    "*speed*",
-    "*.gpu_util",
-)
+class Key(NamedTuple):
+    """Properties of a key.
+
+    Attributes:
+        title: Its title on axes and pages; empty for none.
+        short: Its title in tables; empty for `title`.
+        unit: Unit of its values; empty for texts and plain numbers.
+        header: Header of its column, of a parameter; empty for its name.
+    """
+
+    title: str = ""
+    short: str = ""
+    unit: str = ""
+    header: str = ""
+
+
+class Row(NamedTuple):
+    """Documented keys that share a meaning; a final `*` matches any name.
+
+    Attributes:
+        keys: Their names.
+        units: Their units, in order, without repetition.
+        meaning: Markdown.
+    """
+
+    keys: tuple[str, ...]
+    units: tuple[str, ...]
+    meaning: str
+
+
+class _Table(NamedTuple):
+    keys: dict[str, Key]
+    rows: tuple[Row, ...]
+    higher: tuple[str, ...]
+
+
+@functools.cache
+def _table() -> _Table:
+    import yaml
+
+    with (Path(__file__).with_name("keys.yaml")).open(encoding="utf-8") as stream:
+        document = yaml.load(stream, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # a sixth of the time of SafeLoader
+    keys = {name: Key(**fields) for name, fields in document["parameters"].items()}
+    rows = []
+    for row in document["keys"]:
+        names = row["keys"].split(", ")
+        titles, shorts, units = (_for_each(row.get(field), len(names)) for field in ("title", "short", "unit"))
+        for name, title, short, unit in zip(names, titles, shorts, units, strict=True):
+            known = keys.get(name, Key())
+            keys[name] = Key(title or known.title, short, unit or known.unit, known.header)
+        rows.append(Row(tuple(names), tuple(dict.fromkeys(filter(None, units))), row["meaning"]))
+    return _Table(keys, tuple(rows), tuple(document["higher"]))
+
+
+def _for_each(value: str | list[str | None] | None, count: int) -> list[str]:
+    """One word for each key of a row."""
+    return [word or "" for word in value] if isinstance(value, list) else [value or ""] * count
 
 
 def unit_of(key: str) -> str:
     """Unit of a key's values; empty for plain numbers and unknown keys."""
-    return UNITS.get(key, "")
+    return _table().keys.get(key, Key()).unit
 
 
 def better_of(key: str) -> int:
     """Return 1 if higher is better, -1 if lower is better, as for times, memory and energy."""
-    return 1 if any(fnmatch.fnmatchcase(key, pattern) for pattern in _HIGHER) else -1
+    return 1 if any(fnmatch.fnmatchcase(key, pattern) for pattern in _table().higher) else -1
+
+
+def key_title(key: str) -> str:
+    """Title of a quantity or parameter on axes and pages, or its key if it has none."""
+    return _table().keys.get(key, Key()).title or key
+
+
+def header(name: str) -> str:
+    """Header of the column of a parameter."""
+    return _table().keys.get(name, Key()).header or name
+
+
+def column_title(name: str) -> str:
+    """Title of the column of a parameter on a page: its header in tables if it has one, otherwise its title or name."""
+    known = _table().keys.get(name, Key())
+    return known.header or known.title or name
+
+
+def _titled_unit(key: str, title: str, records: Sequence[Record]) -> tuple[str, str]:
+    """Title and unit of a key for these records: instances have names, and commands no batches."""
+    unit = unit_of(key)
+    if key == "results.throughput":
+        instances = {text(record["results.unit"]) for record in records if record.get("results.unit")}
+        unit = f"{instances.pop() if len(instances) == 1 else 'instances'}/s"
+    if key.startswith("results.time") and any(record.get("command.line") for record in records):
+        title = title.replace("batch time", "time").replace("batch", "run")
+    return title, unit
+
+
+def quantity(key: str, records: Sequence[Record]) -> str:
+    """Title of a quantity in tables, with its unit: `Throughput, images/s`."""
+    known = _table().keys.get(key, Key())
+    title, unit = _titled_unit(key, known.short or known.title or key, records)
+    title = titled(title) if title != key else key
+    return f"{title}, {unit}" if unit else title
+
+
+class Quantity(NamedTuple):
+    """Label and scale of a quantity or parameter on an axis.
+
+    Attributes:
+        name: Its title, or its key if it has none.
+        unit: Unit on the axis; empty for texts and counts.
+        factor: Factor from the value in the log to the number on the axis.
+    """
+
+    name: str
+    unit: str = ""
+    factor: float = 1.0
+
+    def __str__(self) -> str:
+        return label(f"{self.name}, {self.unit}" if self.unit else self.name)
+
+
+def quantity_of(key: str, records: Sequence[Record]) -> Quantity:
+    """Title of a quantity with one unit for all records.
+
+    Args:
+        key: Key of a parameter or result.
+        records: The drawn records; their values select the prefix of the unit, such as MiB or GiB.
+    """
+    name, unit = _titled_unit(key, key_title(key), records)
+    if key == "results.mfu":
+        return Quantity(name, "%", 100)
+    if unit not in _PREFIXED:
+        return Quantity(name, unit)
+    values = (abs(value) for record in records if (value := number(record, key)) is not None)
+    return Quantity(name, *prefixed(unit, max(values, default=0.0)))
+
+
+def prefixed(unit: str, greatest: float) -> tuple[str, float]:
+    """Multiple of bytes or FLOP/s in which the greatest number has the fewest digits before the decimal point, and the factor to it."""
+    step, units = _PREFIXED[unit]
+    power = 0
+    while power < len(units) - 1 and greatest >= step ** (power + 1):
+        power += 1
+    return units[power], 1 / step**power
+
+
+def label(words: str, longest: int | None = _LONGEST) -> str:
+    """Clean a text for a figure: one line, without control characters, and truncated unless `longest` is None."""
+    words = printable(words).replace("\n", " ")
+    return words if longest is None or len(words) <= longest else words[: longest - 3] + "…"
+
+
+def titled(words: str) -> str:
+    """Capitalise a title, unless it begins with a key or an abbreviation."""
+    first = words.split(" ")[0].rstrip(",:")
+    return words[:1].upper() + words[1:] if first.replace("-", "").isalnum() and first.islower() else words
 
 
 def check_known(names: Iterable[str], known: Collection[str], where: str) -> None:
@@ -115,3 +195,48 @@ def check_known(names: Iterable[str], known: Collection[str], where: str) -> Non
         if name not in known:
             hint = did_you_mean(name, known) or "dlbs parse LOG shows the keys of a log"
             raise LogError(f"no experiment has {name!r}", where=where, hint=hint)
+
+
+_LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
+
+
+def known_keys() -> dict[str, Row]:
+    """Map each key to its row; keys with a final `*` are left out."""
+    return {key: row for row in _table().rows for key in row.keys if re.fullmatch(r"[\w.]+", key)}
+
+
+def markdown_table() -> str:
+    """Format the table as Markdown."""
+    lines = ["| key | unit | meaning |", "| --- | --- | --- |"]
+    for row in _table().rows:
+        keys = ", ".join(key if key == "…" else f"`{key}`" for key in row.keys)
+        lines.append(f"| {keys} | {', '.join(row.units)} | {row.meaning} |".replace("|  |", "| |"))
+    return "\n".join(lines) + "\n"
+
+
+def _matching(pattern: str) -> list[str]:
+    """Keys whose name is `pattern`, with or without `results.`, or matches it as a regular expression."""
+    known = known_keys()
+    for key in (pattern, f"results.{pattern}"):
+        if key in known:
+            return [key]
+    try:
+        expression = compiled(pattern)
+    except ConfigError:
+        return []
+    return [key for key in known if expression.fullmatch(key)]
+
+
+def key_documents(pattern: str) -> list[dict[str, Any]]:
+    """Describe the keys whose name is `pattern` or matches it as a regular expression: kind, name, unit, better, description."""
+    return [_document(key, known_keys()[key]) for key in _matching(pattern)]
+
+
+def _document(key: str, row: Row) -> dict[str, Any]:
+    unit = unit_of(key)
+    better = ("higher" if better_of(key) > 0 else "lower") if unit and key.startswith("results.") else ""
+    return {"kind": "key", "name": key, "unit": unit, "better": better, "description": _plain(row.meaning)}
+
+
+def _plain(meaning: str) -> str:
+    return _LINK.sub(r"\1", meaning).replace("`", "")

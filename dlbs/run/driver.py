@@ -1,33 +1,261 @@
-"""Run a plan on any executor: select experiments that have to run, order them, and record their outcomes."""
+"""Run a plan on any executor: look through it, lock its log directories, start experiments that have to run, and record their outcomes.
+
+`Summary` is the state of a run while it lasts, and its outcome afterwards; observers receive one `Event` for each change.
+"""
 
 from __future__ import annotations
 
 import signal
+import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import Any, NamedTuple
 
-from dlbs.doubts import warnings_of
-from dlbs.errors import DlbsError, LaunchError
+from benchmark_core.doubts import warnings_of
+from benchmark_core.exits import FAILED, OK, SIGNALLED
+from benchmark_core.log import STATUSES
+from dlbs.doubts import Doubts
+from dlbs.errors import ConfigError, DlbsError, LaunchError
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.logfiles import keep_attempt, write_log
-from dlbs.executors.wakeups import Signals
+from dlbs.executors.signals import Signals
 from dlbs.experiment import Experiment, log_path
 from dlbs.launch.script import Launcher, make_launcher
-from dlbs.logs import STATUSES, last_values
+from dlbs.logs import last_values
+from dlbs.run.locks import locked
+from dlbs.run.manifest import Differences, Manifest
 from dlbs.run.policies import BatchLimits, Policies
-from dlbs.run.summary import Summary
-
-if TYPE_CHECKING:
-    from dlbs.run.events import Observer
-
-__all__ = ["is_finished", "run_plan"]
+from dlbs.text import counted
 
 _LOOK_AHEAD = 32  # experiments that may wait for room while others run first
 _MOST_OVERTAKEN = 64  # experiments that may overtake one that waits
+
+
+@dataclass
+class Summary:
+    """The state of a run, and in the end its outcome.
+
+    Attributes:
+        total: Number of experiments of the plan.
+        outcomes: Status → number of experiments that ended with it in this run.
+        kept: Experiments that were already finished.
+        kept_skipped: Number of these that were skipped.
+        inactive: Experiments with exp.status=inactive.
+        simulated: Experiments with exp.status=simulate, whose launchers were shown.
+        left: Experiments that were not started, because the run was stopped; after `--detach`, those that continue.
+        stop_signal: Signal that stopped the run; 0 if none.
+        stopped: The reason that a policy stopped the run early.
+        doubts: Warnings of ok experiments, of this run or before.
+        directories: Directories that logs were written to.
+    """
+
+    total: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
+    kept_skipped: int = 0
+    inactive: int = 0
+    simulated: int = 0
+    left: int = 0
+    stop_signal: int = 0
+    stopped: str = ""
+    doubts: Doubts = field(default_factory=Doubts)
+    directories: set[Path] = field(default_factory=set)
+
+    @property
+    def done(self) -> int:
+        """Number of experiments that need no more work."""
+        return self.outcomes.total() + self.kept + self.inactive + self.simulated
+
+    @property
+    def failed(self) -> int:
+        """Number of experiments that ended with a status other than ok."""
+        return sum(count for status, count in self.outcomes.items() if status not in {"ok", "skipped"})
+
+    @property
+    def all_skipped(self) -> bool:
+        """Whether everything was skipped, so that nothing was measured."""
+        return 0 < self.outcomes["skipped"] + self.kept_skipped == self.outcomes.total() + self.kept + self.left
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of `dlbs run`."""
+        if self.stop_signal:
+            return SIGNALLED + self.stop_signal
+        return FAILED if self.failed or self.stopped or self.all_skipped else OK
+
+    def document(self) -> dict[str, Any]:
+        """The summary as a JSON document."""
+        return {
+            "outcomes": dict(self.outcomes),
+            "already_finished": self.kept,
+            "inactive": self.inactive,
+            "simulated": self.simulated,
+            "left": self.left,
+            "doubtful": self.doubts.doubtful,
+            "doubts": dict(self.doubts.kinds),
+            "stop_signal": self.stop_signal or None,
+            "stopped": self.stopped or None,
+            "all_skipped": self.all_skipped,
+            "directories": sorted(map(str, self.directories)),
+            "exit_code": self.exit_code,
+        }
+
+    def keep(self, ending: dict[str, object]) -> None:
+        """Count an experiment that was already finished, by the end of its log."""
+        self.kept += 1
+        self.kept_skipped += ending.get("exp.status") == "skipped"
+        if ending.get("exp.status") == "ok":
+            self.doubts.add(warnings_of(ending))
+
+    def end(self, outcome: Outcome) -> None:
+        """Count an experiment that has ended."""
+        self.outcomes[outcome.status] += 1
+        if outcome.status == "ok":
+            self.doubts.add(warnings_of(outcome.results))
+
+
+class Event(NamedTuple):
+    """A change of state of an experiment.
+
+    Attributes:
+        kind: `skipped` (it need not run), `started`, `withdrawn` (it was cancelled before it began, and waits again), `retried` (it failed
+            and will be retried) or `ended`.
+        experiment: Its final parameters.
+        done: Number of experiments of the plan that need no more work.
+        total: Number of experiments of the plan.
+        outcome: How it ended; None if it has not.
+    """
+
+    kind: str
+    experiment: Experiment
+    done: int
+    total: int
+    outcome: Outcome | None = None
+
+
+class Observer:
+    """An object that receives the events of a running plan; a context manager around the run.
+
+    Attributes:
+        tick_seconds: Interval of `tick` calls while nothing happens; None for no calls.
+    """
+
+    tick_seconds: float | None = None
+
+    def __enter__(self) -> object:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def begin(self, summary: Summary) -> None:
+        """The run begins; `summary` is its state from now on."""
+        return
+
+    def notify(self, event: Event) -> None:
+        """Something happened; called in the thread that runs the plan: a slow observer delays the next experiment."""
+        return
+
+    def tick(self) -> None:
+        """`tick_seconds` have passed."""
+        return
+
+
+class Callback(Observer):
+    """An observer that calls a function when an experiment starts, is retried, or ends."""
+
+    def __init__(self, function: Callable[[Event], None] | None = None) -> None:
+        self.function = function
+
+    def notify(self, event: Event) -> None:
+        if self.function is not None and event.kind in {"started", "retried", "ended"}:
+            self.function(event)
+
+
+def look_through(
+    experiments: Iterable[Experiment], executor: Executor, *, validate: bool, unlabelled: Set[str] = frozenset()
+) -> Manifest:
+    """Inspect a plan in one pass: count experiments, collect log directories, and find problems before anything runs.
+
+    Args:
+        experiments: The resolved plan.
+        executor: The executor that will run it.
+        validate: Whether to find problems.
+        unlabelled: Parameters that labels of experiments omit.
+
+    Raises:
+        ConfigError: The plan is empty, or has problems; all of them are listed.
+    """
+    manifest = Manifest(Differences(unlabelled))
+    validator = None
+    if validate:
+        from dlbs.run.validate import Validator
+
+        validator = Validator(executor, may_run=True)
+    for experiment in experiments:
+        manifest.add(experiment)
+        if validator is not None:
+            validator.check(experiment)
+    if validator is not None:
+        validator.raise_problems()
+    if manifest.count == 0:
+        raise ConfigError("the plan has no experiments", hint="check the configuration with `dlbs build`")
+    return manifest
+
+
+def run_plan(
+    experiments: Iterable[Experiment | None],
+    manifest: Manifest,
+    observer: Observer,
+    executor: Executor,
+    *,
+    show: Callable[[Launcher], None],
+    policies: Policies | None = None,
+    wait: bool = False,
+    detach: bool = False,
+    limits: BatchLimits | None = None,
+) -> Summary:
+    """Run the experiments that are not finished, and write their logs, with the log directories locked for this run.
+
+    Args:
+        experiments: The resolved plan. A None among them: the next experiment is unknown until another one ends.
+        manifest: The result of `look_through`.
+        observer: Is notified of events.
+        executor: Runs experiments.
+        show: Receives the launchers of simulated experiments.
+        policies: Retries, failure limit and deadline.
+        wait: Wait until another run that writes to the same directories has ended, instead of raising an error.
+        detach: Return after everything is started.
+        limits: The batches that did not fit into memory, if the caller needs them too.
+
+    Raises:
+        LaunchError: Another run writes to the same directories, the executor cannot run anything, or this is not the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise LaunchError("a plan can run only in the main thread, because signals stop it")
+    if limits is None:
+        several_batches = "exp.replica_batch" in manifest.differences
+        limits = BatchLimits(manifest.differences.names, manifest.final if several_batches else ())
+    with locked(manifest.directories, executor, wait=wait) as owned:
+        manifest.write()
+        count, summary = manifest.count, Summary(manifest.count)  # that of a plan may grow
+        with Signals() as signals, observer:
+            observer.begin(summary)
+            run = _Run(
+                iter(experiments), summary, observer, executor, signals, show, owned, policies or Policies(), limits
+            )
+            try:
+                run.to_the_end(count, detach)
+            except BaseException as error:
+                run.abandon(f"stopped by {type(error).__name__}")
+                raise
+    return summary
 
 
 def is_finished(experiment: Experiment, ending: dict[str, object], limits: BatchLimits) -> bool:
@@ -45,50 +273,7 @@ def is_finished(experiment: Experiment, ending: dict[str, object], limits: Batch
     return policy == "never" or status != "ok" or not warnings_of(ending)
 
 
-def run_plan(
-    experiments: Iterable[Experiment | None],
-    total: int,
-    observer: Observer,
-    executor: Executor,
-    *,
-    show: Callable[[Launcher], None],
-    directory: Path | None = None,
-    owned: Set[Path] = frozenset(),
-    policies: Policies | None = None,
-    detach: bool = False,
-    limits: BatchLimits | None = None,
-) -> Summary:
-    """Run the experiments that are not finished, and write their logs.
-
-    Args:
-        experiments: The resolved plan. A None among them: the next experiment is unknown until another one ends.
-        total: Number of its experiments.
-        observer: Is notified of events.
-        executor: Runs experiments.
-        show: Receives the launchers of simulated experiments.
-        directory: Working directory of experiments, and base of relative log paths; the current directory by default.
-        owned: Logs of experiments of an earlier run that the executor is still running.
-        policies: Retries, failure limit and deadline.
-        detach: Return after everything is started.
-        limits: The batches that did not fit into memory; learns from the outcomes of this run.
-
-    Raises:
-        LaunchError: The executor cannot run anything.
-    """
-    directory = Path.cwd() if directory is None else directory
-    with Signals() as signals, observer:
-        observer.begin(total)
-        limits, policies = limits or BatchLimits(), policies or Policies()
-        run = _Run(iter(experiments), executor, signals, observer, show, directory, owned, policies, limits)
-        try:
-            run.to_the_end(total, detach)
-        except BaseException as error:
-            run.abandon(f"stopped by {type(error).__name__}")
-            raise
-    return run.summary
-
-
-@dataclass(slots=True)
+@dataclass
 class _Waiting:
     """An experiment that has to run.
 
@@ -102,8 +287,7 @@ class _Waiting:
     overtaken: int = 0
 
 
-@dataclass(slots=True)
-class _Stop:
+class _Stop(NamedTuple):
     """The reason that no more experiments are started.
 
     Attributes:
@@ -119,25 +303,30 @@ class _Run:
     def __init__(
         self,
         experiments: Iterator[Experiment | None],
+        summary: Summary,
+        observer: Observer,
         executor: Executor,
         signals: Signals,
-        observer: Observer,
         show: Callable[[Launcher], None],
-        directory: Path,
         owned: Set[Path],
         policies: Policies,
         limits: BatchLimits,
     ) -> None:
-        self.experiments, self.executor, self.signals, self.observer = experiments, executor, signals, observer
-        self.show, self.directory, self.policies, self._limits = show, directory, policies, limits
+        self.experiments, self.summary, self.observer, self.executor = experiments, summary, observer, executor
+        self.signals, self.show, self.policies, self._limits = signals, show, policies, limits
+        self.directory = Path.cwd()
         self._owned = set(owned)
-        self.summary = Summary()
         self._reached = 0
         self._exhausted = self._prepared = self._withdrawn = False
         self._waiting: deque[_Waiting] = deque()
 
-    def to_the_end(self, total: int, detach: bool) -> None:
-        """Run until nothing is left, everything is started (`detach`), or the run is stopped."""
+    def to_the_end(self, count: int, detach: bool) -> None:
+        """Run until nothing is left, everything is started (`detach`), or the run is stopped.
+
+        Args:
+            count: Number of experiments that the plan has when it begins.
+            detach: Return after everything is started.
+        """
         while True:
             stop = self._reason_to_stop()
             if stop is None:
@@ -153,7 +342,7 @@ class _Run:
             self._wait()
             for experiment, outcome in self.executor.look():
                 self._ended(experiment, outcome)
-        not_reached = max(0, total - self._reached) if stop is not None else 0
+        not_reached = max(0, count - self._reached) if stop is not None else 0
         self.summary.left = not_reached + len(self._waiting) + self.executor.running
         self.summary.stop_signal = self.signals.stop_signal
 
@@ -229,10 +418,10 @@ class _Run:
             self._reached += 1
             if experiment.get("exp.status") == "inactive":
                 self.summary.inactive += 1
-                self.observer.skipped("inactive")
+                self._notify("skipped", experiment)
             elif experiment.get("exp.status") == "simulate":
                 self.summary.simulated += 1
-                self.observer.skipped("simulated")
+                self._notify("skipped", experiment)
                 self.show(make_launcher(experiment, self.directory))
             elif not self._is_finished(experiment):
                 self._waiting.append(_Waiting(experiment))
@@ -251,7 +440,7 @@ class _Run:
             return False
         self._limits.learn_from_log(experiment, ending)
         self.summary.keep(ending)
-        self.observer.skipped("finished")
+        self._notify("skipped", experiment)
         return True
 
     def _is_owned(self, experiment: Experiment) -> bool:
@@ -286,10 +475,9 @@ class _Run:
             self._record_outcome(experiment, Outcome("failure", str(error)))
             return True
         if started:
-            log = log_path(experiment, self.directory)
             if self._owned:
-                self._owned.discard(log.absolute())
-            self.observer.started(experiment, log)
+                self._owned.discard(log_path(experiment, self.directory).absolute())
+            self._notify("started", experiment)
             if reason:  # an earlier run submitted it
                 self._withdraw_too_large()
         return started
@@ -309,7 +497,7 @@ class _Run:
 
     def _ended(self, experiment: Experiment, outcome: Outcome) -> None:
         if outcome.status == WITHDRAWN:
-            self.observer.withdrawn(experiment)
+            self._notify("withdrawn", experiment)
             self._waiting.append(_Waiting(experiment))
             return
         if self._limits.learn(experiment, outcome):
@@ -320,19 +508,22 @@ class _Run:
             try:
                 keep_attempt(log_path(experiment, self.directory), attempt)
             except DlbsError as error:  # another attempt would overwrite this log
-                outcome = replace(outcome, message=f"{outcome.message}; not retried: {error}")
+                outcome = outcome._replace(message=f"{outcome.message}; not retried: {error}")
                 self._record_outcome(experiment, outcome)
                 return
-            self.observer.again(experiment, outcome, attempt)
+            self._notify("retried", experiment, outcome)
             later = time.monotonic() + self.policies.pause(attempt)
             self._waiting.append(_Waiting({**experiment, "exp.attempt": attempt + 1}, later))
             return
         self._record_outcome(experiment, outcome)
 
+    def _notify(self, kind: str, experiment: Experiment, outcome: Outcome | None = None) -> None:
+        self.observer.notify(Event(kind, experiment, self.summary.done, self.summary.total, outcome))
+
     def _record_outcome(self, experiment: Experiment, outcome: Outcome) -> None:
-        self.observer.ended(experiment, outcome)
         self.summary.end(outcome)
+        self._notify("ended", experiment, outcome)
         self.summary.directories.add(log_path(experiment, self.directory).parent)
         most = self.policies.max_failures
         if most and self.summary.failed >= most and not self.summary.stopped:
-            self.summary.stopped = f"{self.summary.failed} experiment{'s' if self.summary.failed > 1 else ''} failed"
+            self.summary.stopped = f"{counted(self.summary.failed, 'experiment')} failed"

@@ -1,11 +1,10 @@
-"""Lock log directories for one run at a time, and end processes that a killed run left there."""
+"""Lock log directories for one run at a time, and tell whose run it is."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
-import re
 import stat
 import time
 from collections.abc import Iterable, Iterator, Set
@@ -14,16 +13,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from dlbs.errors import LaunchError, LogError
-from dlbs.executors.base import Executor
-from dlbs.executors.leftovers import end_processes
-from dlbs.executors.registry import executor_name, is_registered, load_executor
-from dlbs.files import open_regular
-from dlbs.jsonio import load_json
-from dlbs.launch.container import container_name, remove_container
-from dlbs.logs import STATUSES, first_values, last_values
-from dlbs.run.planfile import PLAN_NAME
-
-__all__ = ["LOCK_NAME", "end_orphans", "locked", "owned_logs", "owner", "run_facts"]
+from dlbs.executors.base import Executor, executor_name, is_registered, make_executor
+from dlbs.executors.leftovers import clear_directory
+from dlbs.files import load_json, open_regular, write_all
+from dlbs.run.manifest import PLAN_NAME
+from dlbs.text import counted
 
 LOCK_NAME = ".dlbs.lock"
 _LONGEST = 65_536  # bytes of a lock file
@@ -34,9 +28,8 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
     """Lock log directories while a plan runs; yield the logs in them that the executor is writing for an earlier run.
 
     Processes that an earlier run left there are ended first, except those of the yielded logs; its partial logs next to complete ones
-    are removed. A run that fails before it has run anything
-    leaves no files. The lock is a kernel lock on a file, so it ends with the process in every case. The file names the executor until none
-    of its experiments is left, so that another executor can detect them.
+    are removed. A run that fails before it has run anything leaves no files. The lock is a kernel lock on a file, so it ends with the
+    process in every case. The file names the executor until none of its experiments is left, so that another executor can detect them.
 
     Args:
         directories: They are created if missing. Several may be the same one, through links.
@@ -49,17 +42,13 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
     """
     with ExitStack() as stack:
         held: list[tuple[Path, IO[str]]] = []
-        known: set[object] = set()
-        for directory in sorted(directories, key=_without_links):
-            if known.isdisjoint(_identities(directory)):  # otherwise this run would wait for itself
-                held.append((directory, stack.enter_context(_held(directory, wait))))
-                known |= _identities(directory)
+        for directory in _without_duplicates(directories):
+            held.append((directory, stack.enter_context(_held(directory, wait))))
         owned: set[Path] = set()
         for directory, stream in held:
             _reject_other_executors(directory, _content(stream), executor)
             here = executor.owned_logs(directory)
-            end_orphans(directory, here)
-            _remove_interrupted_repeats(directory, here)
+            clear_directory(directory, here)
             owned |= here
         content = {
             "pid": os.getpid(),
@@ -80,19 +69,14 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
                     _write(stream, {})
 
 
-def _without_links(directory: Path) -> tuple[str, bool]:
-    """Where a directory is, and whether this path leads there through a link: targets are created before links to them are followed."""
-    place = os.path.realpath(directory)
-    return place, place != str(directory)
-
-
-def _identities(directory: Path) -> set[object]:
-    """Values of which two paths of the same directory have one in common, even if it does not exist yet."""
-    found: set[object] = {os.path.realpath(directory)}
-    with suppress(OSError):
-        status = directory.stat()
-        found.add((status.st_dev, status.st_ino))
-    return found
+def _without_duplicates(directories: Iterable[Path]) -> list[Path]:
+    """Each directory once, or a run would wait for itself; by a path without links if there is one."""
+    places: dict[str, Path] = {}
+    for directory in directories:
+        place = os.path.realpath(directory)
+        if place not in places or place == str(directory):
+            places[place] = directory
+    return [directory for _, directory in sorted(places.items())]
 
 
 @contextmanager
@@ -189,7 +173,7 @@ def _reject_other_executors(directory: Path, content: dict[str, Any], executor: 
     count = len(_logs_of(name, directory, executor))
     if count:
         raise LaunchError(
-            f"{count} experiment{'s' if count > 1 else ''} of an earlier run with --executor {name} will still write here",
+            f"{counted(count, 'experiment')} of an earlier run with --executor {name} will still write here",
             where=str(directory),
             hint=f"continue with --executor {name}, or cancel them",
         )
@@ -227,7 +211,7 @@ def _logs_of(name: Any, directory: Path, known: Executor | None) -> Set[Path]:
             hint=f"`dlbs status --executor {name}` shows them, and `dlbs run --executor {name}` continues them; "
             f"if none is running, remove {directory / LOCK_NAME}",
         )
-    return load_executor(name)(Path.cwd()).owned_logs(directory)
+    return make_executor(name).owned_logs(directory)
 
 
 def _content(stream: IO[str] | IO[bytes]) -> dict[str, Any]:
@@ -240,10 +224,8 @@ def _content(stream: IO[str] | IO[bytes]) -> dict[str, Any]:
 
 
 def _write(stream: IO[str], content: dict[str, Any]) -> None:
-    data = json.dumps(content).encode()
     os.ftruncate(stream.fileno(), 0)
-    while data:  # unbuffered: on a full disk, closing a buffered file would write and fail a second time
-        data = data[os.write(stream.fileno(), data) :]
+    write_all(stream.fileno(), json.dumps(content).encode())  # closing a buffered file on a full disk would fail again
 
 
 def _pid(content: dict[str, Any]) -> int | None:
@@ -251,81 +233,15 @@ def _pid(content: dict[str, Any]) -> int | None:
     return pid if isinstance(pid, int) else None
 
 
-def owner(directory: Path) -> int | None:
-    """Process ID of the run that has locked a log directory; 0 if unknown, None if there is no run."""
+def run_facts(directory: Path) -> dict[str, Any] | None:
+    """The facts that the run in a log directory has recorded: `pid`, `since` (its start), `executor`, `jobs` (experiments that run at the same
+    time; null for no limit); None if there is no run."""
     try:
         with open_regular(directory / LOCK_NAME) as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return _pid(_content(stream)) or 0
+                return _content(stream)
     except (OSError, LogError):
         return None
     return None
-
-
-def run_facts(directory: Path) -> dict[str, Any]:
-    """The facts that the run in a log directory has recorded: `pid`, `since` (its start), `executor`, `jobs` (experiments that run at the same
-    time; null for no limit); empty if there is no run."""
-    if owner(directory) is None:
-        return {}
-    try:
-        with open_regular(directory / LOCK_NAME) as stream:
-            return _content(stream)
-    except (OSError, LogError):
-        return {}
-
-
-def end_orphans(directory: Path, spared: Set[Path] = frozenset()) -> int:
-    """End the processes and containers of experiments with unfinished logs, and return the number of processes.
-
-    Processes are identified by the log file in their environment, which all child processes inherit; containers by
-    their names, which derive from the path of the log; never by the name of a program.
-
-    Args:
-        directory: Directory of the logs.
-        spared: Absolute paths of the logs of running experiments to leave alone.
-    """
-    parts = {part.with_suffix(""): part for part in directory.absolute().glob("*.part")}
-    kept = _names_in(directory, spared)
-    logs = {log: part for log, part in parts.items() if log.name not in kept}
-    if not logs:
-        return 0
-    ended = end_processes(set(map(str, logs)))
-    for log, part in logs.items():
-        _remove_container_of(log, part)
-    return ended
-
-
-def _names_in(directory: Path, logs: Set[Path]) -> set[str]:
-    """Names of the logs in a directory, also of those whose paths lead there through links."""
-    place = os.path.realpath(directory)
-    return {log.name for log in logs if os.path.realpath(log.parent) == place}
-
-
-def _remove_interrupted_repeats(directory: Path, spared: Set[Path]) -> None:
-    """Remove the partial log of each experiment whose log is complete: a run that repeated it was killed."""
-    kept = _names_in(directory, spared)
-    for part in directory.absolute().glob("*.part"):
-        log = part.with_suffix("")
-        if log.name in kept or not os.path.lexists(log):
-            continue
-        with suppress(LogError, OSError):  # not a log; the run reports that
-            if stat.S_ISREG(part.lstat().st_mode) and last_values(log).get("exp.status") in STATUSES:
-                part.unlink()
-
-
-def _remove_container_of(log: Path, part: Path) -> None:
-    try:
-        values = first_values(part)
-    except LogError:
-        return  # a link or a pipe, so not left by a run
-    # The name is computed, not read: an unfinished log must not be able to name a foreign container.
-    name = container_name(values, log)
-    if name and re.fullmatch(r"dlbs-[A-Za-z0-9_.-]+", name):
-        remove_container({"exp.docker_launcher": "docker", **_docker_command(values)}, name)
-
-
-def _docker_command(values: dict[str, Any]) -> dict[str, Any]:
-    command = values.get("exp.docker_launcher")
-    return {"exp.docker_launcher": command} if command in {"docker", "podman", "nerdctl"} else {}

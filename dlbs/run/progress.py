@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,30 +16,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from dlbs.doubts import doubts_of, short_doubts
+from benchmark_core.text import printable, short_number
+from dlbs.doubts import short_doubts
 from dlbs.errors import DlbsError
 from dlbs.executors.base import Outcome
-from dlbs.experiment import Experiment, describe
-from dlbs.files import write_atomically
-from dlbs.jsonio import dump_json
-from dlbs.logs import batch_time, finite
-from dlbs.run.remaining import Durations, Remaining, remaining_time
-from dlbs.text import duration, plus_minus, printable, short_number, text
+from dlbs.experiment import Experiment, describe, log_path
+from dlbs.files import dump_json, write_atomically
+from dlbs.logs import batch_time
+from dlbs.run.driver import Event, Observer, Summary
+from dlbs.run.status import Durations, Remaining, last_line, remaining_document, remaining_time
+from dlbs.text import duration, finite, plus_minus, rate_per, text
 
 if TYPE_CHECKING:
     from rich.live import Live
 
-__all__ = ["Progress"]
 
 _TICK_SECONDS = 2.0
 _SHORTEST_LEFT = 0.5  # seconds: shorter times are not shown
 _DAY = 86_400.0  # seconds
-_FEWEST_FOR_PACE = 2  # experiments
 _MOST_LINES = 16  # experiments that are shown at the same time
 _MOST_QUEUED = 64  # queued experiments that are checked for having begun
 
 
-@dataclass(slots=True)
+@dataclass
 class _Running:
     """A running experiment: its label, its log, and its start (`time.monotonic()`).
 
@@ -56,7 +54,7 @@ class _Running:
     began: bool = False
 
 
-class Progress:
+class Progress(Observer):
     """The progress display of a plan.
 
     Args:
@@ -76,10 +74,7 @@ class Progress:
     ) -> None:
         self.file = None if file is None else Path(os.path.realpath(file) if os.path.islink(file) else file)
         self.quiet, self.verbose, self.names = quiet, verbose, names
-        self.counts: Counter[str] = Counter()
-        self.doubtful = 0
-        self.total = 0
-        self.tick_seconds: float | None = None
+        self.summary = Summary()
         self._running: dict[str, _Running] = {}  # keyed by log file
         self._durations = Durations()  # of the experiments that have run
         self._began = time.monotonic()
@@ -106,13 +101,13 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def begin(self, total: int) -> None:
-        """Begin the display of `total` experiments.
+    def begin(self, summary: Summary) -> None:
+        """Begin the display of a run.
 
         Raises:
             ConfigError: The progress file cannot be written, before anything runs.
         """
-        self.total = total
+        self.summary = summary
         self._draw()
         try:
             self._write_file()
@@ -120,76 +115,64 @@ class Progress:
             self.file = None
             raise
 
-    def grow(self, total: int) -> None:
-        """Update the number of experiments."""
-        self.total = total
-        self._draw()
-
     def say(self, line: str) -> None:
         """Print a line among those of the experiments."""
         self._say(printable(line))
 
-    def skipped(self, why: str) -> None:
-        """Count an experiment that does not run."""
-        self.counts[why] += 1
-
-    def started(self, experiment: Experiment, log: Path) -> None:
-        """Show that an experiment begins."""
-        label = describe(experiment, self.names)
-        self._running[str(experiment["exp.log_file"])] = _Running(label, log, time.monotonic(), self._free_slot())
-        self._detect_begun()
-        self._announce_waiting(experiment)
-        if self.verbose:
-            self._say(f"[{self.done}/{self.total}] {label}: started")
+    def notify(self, event: Event) -> None:
+        """Show an event."""
+        if event.kind == "skipped":
+            return
+        if event.kind == "started":
+            self._begin(event.experiment)
+        else:
+            self._end(event)
         self._draw()
-        self._update_file()
+        if event.kind in {"started", "ended"}:
+            self._update_file()
 
     def tick(self) -> None:
         """Redraw the display."""
         self._draw()
 
-    def again(self, experiment: Experiment, outcome: Outcome, attempt: int) -> None:
-        """Show that an experiment failed and will be retried."""
-        self._running.pop(str(experiment["exp.log_file"]), None)
-        words = _outcome_text(experiment, outcome)
-        self._say(
-            f"[{self.done}/{self.total}] {describe(experiment, self.names)}: attempt {attempt}: {words}; retrying"
-        )
-        self._draw()
-
-    def withdrawn(self, experiment: Experiment) -> None:
-        """Remove an experiment that was cancelled before it began."""
-        self._running.pop(str(experiment["exp.log_file"]), None)
-        self._draw()
-
-    def ended(self, experiment: Experiment, outcome: Outcome) -> None:
-        """Show that an experiment has ended."""
-        self.counts[outcome.status] += 1
-        self.doubtful += outcome.status == "ok" and bool(doubts_of(outcome.results))
+    def _begin(self, experiment: Experiment) -> None:
+        label = describe(experiment, self.names)
+        log = log_path(experiment, Path.cwd())
+        self._running[str(experiment["exp.log_file"])] = _Running(label, log, time.monotonic(), self._free_slot())
         self._detect_begun()
+        self._announce_waiting(experiment)
+        if self.verbose:
+            self._say(f"{self._position()} {label}: started")
+
+    def _end(self, event: Event) -> None:
+        """Show that an experiment has ended, will be retried, or was cancelled before it began."""
+        self._detect_begun()
+        experiment, outcome = event.experiment, event.outcome
         ran = self._running.pop(str(experiment["exp.log_file"]), None)
+        if outcome is None:
+            return
+        label = describe(experiment, self.names) if ran is None else ran.label
+        words = _outcome_text(experiment, outcome)
+        if event.kind == "retried":
+            self._say(f"{self._position()} {label}: attempt {experiment.get('exp.attempt') or 1}: {words}; retrying")
+            return
         if ran is not None:
             self._durations.add(outcome.seconds)
-        label = ran.label if ran is not None else describe(experiment, self.names)
-        self._say(f"[{self.done}/{self.total}] {label}: {_outcome_text(experiment, outcome)}")
-        self._draw()
-        self._update_file()
+        self._say(f"{self._position()} {label}: {words}")
+
+    def _position(self) -> str:
+        return f"[{self.summary.done}/{self.summary.total}]"
 
     @property
-    def done(self) -> int:
-        """Number of experiments that need no more work."""
-        return sum(self.counts.values())
-
-    @property
-    def failed(self) -> int:
-        return self.counts["failure"] + self.counts["timeout"]
+    def _failed(self) -> int:
+        return self.summary.outcomes["failure"] + self.summary.outcomes["timeout"]
 
     def remaining(self) -> Remaining | None:
         """The remaining time, from the durations so far; None before the first experiment ended."""
         self._detect_begun()
         now = time.monotonic()
         running = [now - one.since for one in self._running.values() if one.began]
-        return remaining_time(self._durations, self.total - self.done, running, self._most_running)
+        return remaining_time(self._durations, self.summary.total - self.summary.done, running, self._most_running)
 
     def _free_slot(self) -> int:
         taken = {one.slot for one in self._running.values()}
@@ -229,8 +212,6 @@ class Progress:
         from rich.table import Table
         from rich.text import Text
 
-        from dlbs.run.lastline import last_line
-
         now = time.monotonic()
         running = sorted(self._running.values(), key=lambda one: one.slot)
         slots = Table.grid(padding=(0, 1), expand=True)
@@ -246,15 +227,16 @@ class Progress:
         lines: list[Text | Table] = [slots] if running else []
         if len(running) > _MOST_LINES:
             lines.append(Text(f"  and {len(running) - _MOST_LINES} more"))
-        words = [f"{self.done}/{self.total}"]
-        if self.failed:
-            words.append(f"{self.failed} failed")
-        if self.doubtful:
-            words.append(f"{self.doubtful} doubtful")
-        if rate := _pace(self._durations.count, now - self._began):
+        summary = self.summary
+        words = [f"{summary.done}/{summary.total}"]
+        if self._failed:
+            words.append(f"{self._failed} failed")
+        if summary.doubts.doubtful:
+            words.append(f"{summary.doubts.doubtful} doubtful")
+        if rate := rate_per(self._durations.count, now - self._began, "experiments"):
             words.append(rate)
         total = Table.grid(padding=(0, 1))
-        total.add_row(ProgressBar(total=self.total, completed=self.done, width=24), " | ".join(words))
+        total.add_row(ProgressBar(total=summary.total, completed=summary.done, width=24), " | ".join(words))
         left = self.remaining()
         if left is not None and left.seconds >= _SHORTEST_LEFT:
             end = time.localtime(time.time() + left.seconds)
@@ -275,34 +257,23 @@ class Progress:
     def _write_file(self, finished: bool = False) -> None:
         if self.file is None:
             return
-        left = self.remaining()
+        summary = self.summary
+        not_run = {"finished": summary.kept, "inactive": summary.inactive, "simulated": summary.simulated}
         state = {
-            "total": self.total,
-            "done": self.done,
-            "failed": self.failed,
-            "doubtful": self.doubtful,
-            "left": self.total - self.done,
-            "statuses": dict(self.counts),
+            "total": summary.total,
+            "done": summary.done,
+            "failed": self._failed,
+            "doubtful": summary.doubts.doubtful,
+            "left": summary.total - summary.done,
+            "statuses": {why: count for why, count in not_run.items() if count} | dict(summary.outcomes),
             "current": [one.label for one in self._running.values()],
-            "seconds_left": None if left is None else round(left.seconds, 1),
-            "seconds_left_interval": None
-            if left is None or left.low is None or left.high is None
-            else [round(left.low, 1), round(left.high, 1)],
+            **remaining_document(self.remaining()),
             "running": not finished,
             "pid": os.getpid(),
             "updated": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         with write_atomically(self.file, follow=False) as stream:  # a pipe would block experiments until it is read
             stream.write(dump_json(state) + "\n")
-
-
-def _pace(ran: int, seconds: float) -> str:
-    """The rate of experiments per hour or minute, `31 experiments/h`; empty before the second one has ended."""
-    if ran < _FEWEST_FOR_PACE or seconds <= 0:
-        return ""
-    hourly = 3600 * ran / seconds
-    value, unit = (hourly / 60, "min") if hourly >= 600 else (hourly, "h")
-    return f"{value:,.0f} experiments/{unit}" if value >= 10 else f"{value:.1f} experiments/{unit}"
 
 
 def _outcome_text(experiment: Experiment, outcome: Outcome) -> str:

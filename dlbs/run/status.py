@@ -1,27 +1,42 @@
-"""The state of a plan: the plan file that a run writes next to its logs, and the states in these logs."""
+"""The state of a plan, from the files in its log directory: states of experiments, what runs, why others failed, the time that is left.
+
+`Watch.look` answers all of it, for `dlbs status` once and for the live view repeatedly, reading only files that have changed.
+"""
 
 from __future__ import annotations
 
+import math
+import os
+import re
 import time
-from collections.abc import Collection, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from dlbs.doubts import kind_of, warnings_of
+from benchmark_core.doubts import kind_of, warnings_of
+from benchmark_core.log import KEY_LINE, STATUSES
+from benchmark_core.text import printable
 from dlbs.errors import LogError, did_you_mean
 from dlbs.experiment import describe
-from dlbs.logs import STATUSES, finite, first_values, last_values, start_time
-from dlbs.run.locks import owner
-from dlbs.run.planfile import read_plan_file
-from dlbs.run.remaining import Durations, Remaining, remaining_time
-from dlbs.text import text
+from dlbs.files import open_regular
+from dlbs.logs import first_values, last_values, start_time
+from dlbs.run.locks import run_facts
+from dlbs.run.manifest import PLAN_NAME, PlanFile, read_plan_file
+from dlbs.text import duration, finite, text
 
-__all__ = ["State", "ended_state", "label", "read_state", "read_states", "time_left"]
+_FAILED = ("failure", "timeout", "cancelled", "interrupted")
+_MOST_SHOWN = 64  # running experiments
+_MOST_REASONS = 10
+_LAST_BYTES = 4096  # at the end of a log that are searched for its last line
+_RATE = r"(?<![\w.])(\d[\d,]*(?:\.\d+)?) ?([A-Za-z]{1,20}/(?:s|sec|min|h))\b"
+_FEWEST = 3  # durations that an interval requires
+
+_Stamp = tuple[int, int]  # size and modification time in ns of a file
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """The state of an experiment.
 
     Attributes:
@@ -45,72 +60,264 @@ class State:
         return list(dict.fromkeys(map(kind_of, self.warnings)))
 
 
-def read_states(directory: Path, owned: Set[Path] | None = frozenset()) -> list[State]:
-    """The states of all experiments whose logs are or will be in a directory, in the plan's order, after those that are not in the plan.
+class UnderWay(NamedTuple):
+    """A running experiment.
+
+    Attributes:
+        name: Its label.
+        slot: Its position among running experiments, from 1; fixed.
+        gpus, cpus: The resources it was granted; empty if its log does not contain them.
+        seconds: Seconds since it began; None if its log does not contain the start.
+        line: The last line that it printed.
+        rate: The rate in that line, such as `812 images/s`.
+    """
+
+    name: str
+    slot: int
+    gpus: str
+    cpus: str
+    seconds: float | None
+    line: str
+    rate: str
+
+
+class Reason(NamedTuple):
+    """A reason of failures: status, message, number of experiments, and one of them."""
+
+    status: str
+    message: str
+    experiments: int
+    example: str
+
+
+class Look(NamedTuple):
+    """The state of a plan now.
+
+    Attributes:
+        states: All experiments whose logs are or will be in the directory, in the plan's order, after those that are not in the plan.
+        run: The facts that the active run has recorded; None if there is none.
+        since: Start of that run, in seconds since 1970.
+        ended: Number of experiments that have ended since the run began.
+        under_way: Running experiments, ordered by slot.
+        more: Number of running experiments that are not listed.
+        differing: The parameters that differ within the plan.
+        errors: The directory, or its plan file, could not be read.
+    """
+
+    states: tuple[State, ...] = ()
+    run: dict[str, Any] | None = None
+    since: float | None = None
+    ended: int = 0
+    under_way: tuple[UnderWay, ...] = ()
+    more: int = 0
+    differing: tuple[str, ...] = ()
+    errors: tuple[LogError, ...] = ()
+
+    @property
+    def owner(self) -> int | None:
+        """Process ID of the active run; 0 if unknown, None if there is no run."""
+        if self.run is None:
+            return None
+        pid = self.run.get("pid")
+        return pid if isinstance(pid, int) else 0
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Status → number of experiments."""
+        return Counter(state.status for state in self.states)
+
+    @property
+    def done(self) -> int:
+        """Number of experiments that need no more work."""
+        return sum(state.status in STATUSES for state in self.states)
+
+    @property
+    def doubtful(self) -> int:
+        """Number of ok experiments with warnings about their numbers."""
+        return sum(bool(state.warnings) for state in self.states)
+
+    @property
+    def remaining(self) -> Remaining | None:
+        """The remaining time; None if no run is active, or nothing has ended."""
+        return time_left([self])
+
+    @property
+    def reasons(self) -> list[Reason]:
+        """Reasons of failures, the most frequent first."""
+        found: dict[tuple[str, str], list[State]] = {}
+        for state in self.states:
+            if state.status in _FAILED:
+                found.setdefault((state.status, state.message), []).append(state)
+        ordered = sorted(found.items(), key=lambda item: -len(item[1]))[:_MOST_REASONS]
+        return [Reason(status, message, len(group), group[0].log.name) for (status, message), group in ordered]
+
+    @property
+    def problems(self) -> list[str]:
+        """Messages about files that could not be read."""
+        unreadable = [
+            f"{state.log}: {state.message}"
+            for state in self.states
+            if state.status == "interrupted" and "cannot be read" in state.message
+        ]
+        return list(dict.fromkeys([*(f"{error.where}: {error.what}" for error in self.errors), *unreadable]))
+
+    def label(self, log: Path) -> str:
+        """The label of an experiment with a complete or partial log: the parameters that differ within its plan; else empty.
+
+        Also empty if the log cannot be read; the state contains the reason.
+        """
+        try:
+            values = first_values(log) or first_values(f"{log}.part")
+        except LogError:
+            return ""
+        return describe(values, self.differing) if values else ""
+
+
+class Watch:
+    """A log directory, whose files are read again only when they have changed.
 
     Args:
-        directory: Directory of the logs.
-        owned: Absolute paths of logs that an executor is writing or will write without a `dlbs run`; None if
-            its executor could not be queried.
-
-    Raises:
-        LogError: The directory does not exist, or cannot be read.
+        directory: The log directory.
     """
-    try:
-        names = {path.name for path in directory.iterdir()}
-    except FileNotFoundError:
-        hint = _directory_hint(directory)
-        raise LogError("no such directory", where=str(directory), hint=hint) from None
-    except NotADirectoryError:
-        raise LogError("is not a directory", where=str(directory), hint="pass the log directory of a plan") from None
-    except OSError as error:
-        raise LogError(f"cannot be read: {error.strerror}", where=str(directory)) from None
-    planned = read_plan_file(directory).logs
-    found = {name for name in names if name.endswith(".log")} | {
-        name.removesuffix(".part") for name in names if name.endswith(".part")
-    }
-    held = owner(directory) is not None
-    waited_for = {path.name for path in owned or () if path.parent == directory.absolute()}
-    dead = "interrupted" if owned is not None else "unknown"
-    return [
-        read_state(directory / name, names, "running" if held or name in waited_for else dead, name in waited_for)
-        for name in (*sorted(found.difference(planned)), *planned)
-    ]
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._states: dict[str, tuple[_Stamp, State]] = {}  # of complete logs
+        self._plan: tuple[_Stamp, PlanFile] | None = None
+        self._slots: dict[str, int] = {}
+        self._heads: dict[str, dict[str, Any]] = {}
+
+    def learn(self, log: Path, stamp: _Stamp, values: Mapping[str, Any]) -> None:
+        """Take what somebody else has read from a complete log, so that it is not read again.
+
+        Args:
+            log: In the directory itself; others are none of the plan.
+            stamp: Its size and time in ns.
+            values: Of the whole log.
+        """
+        if log.parent == self.directory and log.name.endswith(".log"):
+            self._states[log.name] = stamp, _ended_state(log, values)
+
+    def look(self, owned: Set[Path] | None = frozenset()) -> Look:
+        """The current state of the plan. Errors of the directory and its plan file are in `errors`; those of a log are in its state.
+
+        Args:
+            owned: Absolute paths of logs that an executor is writing or will write without a `dlbs run`; None if
+                its executor could not be queried.
+        """
+        errors: list[LogError] = []
+        stamps = self._stamps(errors)
+        plan = self._plan_file(stamps, errors)
+        run = run_facts(self.directory)
+        waited_for = {path.name for path in owned or () if path.parent == self.directory.absolute()}
+        idle = "unknown" if owned is None else "interrupted"
+        parts = {name.removesuffix(".part") for name in stamps if name.endswith(".part")}
+        found = {name for name in stamps if name.endswith(".log")} | parts
+        states = {}
+        for name in (*sorted(found.difference(plan.logs)), *plan.logs):
+            if name in parts:
+                active = run is not None or name in waited_for
+                states[name] = State(self.directory / name, "running" if active else idle)
+            elif name in waited_for:
+                states[name] = State(self.directory / name, "queued")
+            else:
+                states[name] = self._complete(name, stamps.get(name))
+        self._states = {name: known for name, known in self._states.items() if name in states}
+        running = [state for state in states.values() if state.status == "running"]
+        self._assign(running)
+        shown = [state for state in running if self._slots[state.log.name] <= _MOST_SHOWN]
+        under_way = [self._under_way(state, plan.differing) for state in shown]
+        since = None if run is None else _seconds_of(run.get("since"))
+        ended = [stamps[name][1] / 1e9 for name, state in states.items() if state.status in STATUSES and name in stamps]
+        return Look(
+            states=tuple(states.values()),
+            run=run,
+            since=since,
+            ended=0 if since is None else sum(moment >= since for moment in ended),
+            under_way=tuple(sorted(under_way, key=lambda one: one.slot)),
+            more=len(running) - len(shown),
+            differing=plan.differing,
+            errors=tuple(errors),
+        )
+
+    def _stamps(self, errors: list[LogError]) -> dict[str, _Stamp]:
+        """Size and modification time of each file in the directory."""
+        stamps, where = {}, str(self.directory)
+        try:
+            with os.scandir(self.directory) as entries:
+                for entry in entries:
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except OSError:  # renamed or removed since
+                        continue
+                    stamps[entry.name] = status.st_size, status.st_mtime_ns
+        except FileNotFoundError:
+            errors.append(LogError("no such directory", where=where, hint=_directory_hint(self.directory)))
+        except NotADirectoryError:
+            errors.append(LogError("is not a directory", where=where, hint="pass the log directory of a plan"))
+        except OSError as error:
+            errors.append(LogError(f"cannot be read: {error.strerror}", where=where))
+        return stamps
+
+    def _plan_file(self, stamps: dict[str, _Stamp], errors: list[LogError]) -> PlanFile:
+        stamp = stamps.get(PLAN_NAME)
+        if stamp is None:
+            return PlanFile()
+        if self._plan is None or self._plan[0] != stamp:
+            try:
+                self._plan = stamp, read_plan_file(self.directory)
+            except LogError as error:
+                errors.append(error)
+                return PlanFile()
+        return self._plan[1]
+
+    def _complete(self, name: str, stamp: _Stamp | None) -> State:
+        """The state of an experiment that nobody runs."""
+        log = self.directory / name
+        if stamp is None:
+            return State(log, "to do")
+        known = self._states.get(name)
+        if known is None or known[0] != stamp:
+            try:
+                state = _ended_state(log, last_values(log))
+            except LogError as error:  # one that is not a file must not hide the others
+                state = State(log, "interrupted", error.what)
+            known = self._states[name] = stamp, state
+        return known[1]
+
+    def _assign(self, running: Sequence[State]) -> None:
+        """Assign a fixed slot to each running experiment."""
+        names = [state.log.name for state in running]
+        self._slots = {name: slot for name, slot in self._slots.items() if name in set(names)}
+        self._heads = {name: head for name, head in self._heads.items() if name in self._slots}
+        taken = set(self._slots.values())
+        free = (slot for slot in range(1, len(names) + len(taken) + 1) if slot not in taken)
+        for name in names:
+            if name not in self._slots:
+                self._slots[name] = next(free)
+
+    def _under_way(self, state: State, differing: Sequence[str]) -> UnderWay:
+        name, part = state.log.name, f"{state.log}.part"
+        try:
+            if not self._heads.get(name):
+                self._heads[name] = first_values(part)
+            began = start_time(part)
+        except LogError:  # ended, or not a file; the next look shows which
+            began = None
+        head = self._heads.get(name, {})
+        line = last_line(state.log)
+        return UnderWay(
+            describe(head, differing, whole=True) or name,
+            self._slots[name],
+            text(head.get("exp.gpu_ids") or head.get("exp.gpus")),
+            text(head.get("exp.cpus")),
+            None if began is None else max(0.0, time.time() - began),
+            line,
+            rate_in(line),
+        )
 
 
-def _directory_hint(missing: Path) -> str:
-    """The log directory that may be meant, or how logs are written."""
-    try:
-        beside = [path.name for path in missing.absolute().parent.iterdir() if path.is_dir()]
-    except OSError:
-        beside = []
-    close = did_you_mean(missing.name, beside)
-    return close or "`dlbs run` writes logs to logs/, or to exp.log_dir"
-
-
-def read_state(log: Path, names: Collection[str], under_way: str, queued: bool) -> State:
-    """The state of one experiment.
-
-    Args:
-        log: Its log file.
-        names: Names of the files in the directory of the log.
-        under_way: Its status if its log is being written.
-        queued: Whether an executor will run it.
-    """
-    if f"{log.name}.part" in names:
-        return State(log, under_way)
-    if queued:
-        return State(log, "queued")
-    if log.name not in names:
-        return State(log, "to do")
-    try:
-        ending = last_values(log)
-    except LogError as error:  # one that is not a file must not hide the others
-        return State(log, "interrupted", error.what)
-    return ended_state(log, ending)
-
-
-def ended_state(log: Path, ending: Mapping[str, Any]) -> State:
+def _ended_state(log: Path, ending: Mapping[str, Any]) -> State:
     """The state of an experiment whose log is complete.
 
     Args:
@@ -131,27 +338,147 @@ def ended_state(log: Path, ending: Mapping[str, Any]) -> State:
     )
 
 
-def time_left(states: Sequence[State]) -> Remaining | None:
-    """The remaining time of plans that are running, from the times in their logs; None if none runs, or none has ended yet."""
-    running = [state for state in states if state.status == "running"]
-    if not running:
-        return None
-    left = len(running) + sum(state.status in {"queued", "to do"} for state in states)
-    now = time.time()
-    starts = (start_time(f"{state.log}.part") for state in running)
-    taken = [max(0.0, now - begin) for begin in starts if begin is not None]
-    durations = Durations.of(state.seconds for state in states if state.seconds is not None)
-    return remaining_time(durations, left, taken, len(running))
-
-
-def label(log: Path) -> str:
-    """The label of an experiment with a complete or partial log: the parameters that differ within its plan; else empty.
-
-    Also empty if the log cannot be read; the state contains the reason.
-    """
+def _directory_hint(missing: Path) -> str:
+    """The log directory that may be meant, or how logs are written."""
     try:
-        values = first_values(log) or first_values(f"{log}.part")
-        differing = read_plan_file(log.parent).differing
-    except LogError:
+        beside = [path.name for path in missing.absolute().parent.iterdir() if path.is_dir()]
+    except OSError:
+        beside = []
+    close = did_you_mean(missing.name, beside)
+    return close or "`dlbs run` writes logs to logs/, or to exp.log_dir"
+
+
+def _seconds_of(value: Any) -> float | None:
+    try:
+        return datetime.strptime(value, "%Y-%m-%dT%H:%M:%S%z").timestamp() if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def last_line(log: Path) -> str:
+    """The last complete line that a running experiment printed, ignoring `__key__= value` lines."""
+    try:
+        with open_regular(f"{log}.part") as stream:
+            start = max(0, os.fstat(stream.fileno()).st_size - _LAST_BYTES)
+            stream.seek(start)
+            lines = re.split(r"[\r\n]", stream.read(_LAST_BYTES).decode("utf-8", "replace"))
+    except (OSError, LogError):
         return ""
-    return describe(values, differing) if values else ""
+    # Text before the first newline may be a partial line, and text after the last one is still being written.
+    whole = (line.strip() for line in reversed(lines[start > 0 : -1]))
+    return printable(next((line for line in whole if line and not KEY_LINE.match(line)), ""))
+
+
+def rate_in(line: str) -> str:
+    """The last rate in a line of output, such as `812 images/s`; empty if there is none."""
+    found = re.findall(_RATE, line)
+    return " ".join(found[-1]) if found else ""
+
+
+class Durations:
+    """The durations of ended experiments: count, mean, and sum of squared differences from the mean (Welford)."""
+
+    def __init__(self, seconds: Iterable[float] = ()) -> None:
+        self.count = 0
+        self.mean = self.squares = 0.0
+        for one in seconds:
+            self.add(one)
+
+    def add(self, seconds: float) -> None:
+        """Count a duration."""
+        self.count += 1
+        away = seconds - self.mean
+        self.mean += away / self.count
+        self.squares += away * (seconds - self.mean)
+
+
+class Remaining(NamedTuple):
+    """The remaining time in seconds.
+
+    Attributes:
+        seconds: The estimate.
+        low, high: Its 90 % interval; None if too few experiments have ended.
+    """
+
+    seconds: float
+    low: float | None = None
+    high: float | None = None
+
+    def words(self) -> str:
+        """`about 20 min 5 s left (18 min to 24 min)`."""
+        words = f"about {duration(self.seconds)} left"
+        if self.low is None or self.high is None:
+            return words
+        low, high = _rough(self.low), _rough(self.high)
+        return words if low == high else f"{words} ({low} to {high})"
+
+
+def _rough(seconds: float) -> str:
+    """A duration in words; longer ones are rounded to minutes."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 600:
+        return duration(seconds)
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def remaining_document(left: Remaining | None) -> dict[str, Any]:
+    """The remaining time in a JSON document; null if unknown."""
+    interval = None if left is None or left.low is None or left.high is None else [left.low, left.high]
+    return {
+        "seconds_left": None if left is None else round(left.seconds, 1),
+        "seconds_left_interval": interval and [round(one, 1) for one in interval],
+    }
+
+
+def time_left(looks: Sequence[Look]) -> Remaining | None:
+    """The remaining time of plans, from the times in their logs; None if none is running, or none of their experiments has ended."""
+    states = [state for look in looks for state in look.states]
+    running = sum(state.status == "running" for state in states)
+    left = running + sum(state.status in {"queued", "to do"} for state in states)
+    if not left or not (running or any(look.run is not None for look in looks)):
+        return None
+    durations = Durations(state.seconds for state in states if state.seconds is not None)
+    taken = [one.seconds for look in looks for one in look.under_way if one.seconds is not None]
+    return remaining_time(durations, left, taken, max(1, running))
+
+
+def remaining_time(durations: Durations, left: int, running: Sequence[float], slots: int) -> Remaining | None:
+    """The time until the last experiment ends, with its interval; None before the first has ended.
+
+    The interval assumes independent durations and Student's distribution; it includes the spread of future durations and the error of the mean. It does not
+    model plans in which long experiments come last.
+
+    Args:
+        durations: Durations of the experiments that have ended.
+        left: Experiments that have not ended, those that are running included.
+        running: Elapsed seconds of each running experiment.
+        slots: Experiments that run at the same time.
+    """
+    if not durations.count:
+        return None
+    seconds = remaining_seconds(durations.mean, left, running, slots)
+    if durations.count < _FEWEST:
+        return Remaining(seconds)
+    from benchmark_core.intervals import student_quantile  # it takes 10 ms to import
+
+    variance = durations.squares / (durations.count - 1)
+    spread = math.sqrt(variance * (left + left**2 / durations.count)) / max(1, min(slots, left))
+    half = student_quantile(0.95, durations.count - 1) * spread  # on each side: a 90 % interval
+    return Remaining(seconds, max(0.0, seconds - half), seconds + half)
+
+
+def remaining_seconds(mean: float, left: int, running: Sequence[float], slots: int) -> float:
+    """Seconds until the last experiment ends.
+
+    Args:
+        mean: Duration of an experiment in seconds.
+        left: Experiments that have not ended, those that are running included.
+        running: Elapsed seconds of each running experiment.
+        slots: Experiments that run at the same time.
+    """
+    rests = [max(0.0, mean - taken) for taken in running]
+    work = sum(rests) + mean * max(0, left - len(rests))
+    # An experiment cannot be divided between slots.
+    return max([work / max(1, min(slots, left)), *rests])

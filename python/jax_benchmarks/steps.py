@@ -10,8 +10,6 @@ import jax
 
 from jax_benchmarks.models.model import Arrays, Model
 
-__all__ = ["Inference", "Step", "Training", "peak_memory"]
-
 # As in pytorch_benchmarks: stochastic gradient descent with a small rate, because a benchmark repeats one batch arbitrarily often.
 LEARNING_RATE, MOMENTUM = 0.001, 0.9
 

@@ -19,13 +19,12 @@ import itertools
 from collections.abc import Sequence
 from time import perf_counter
 
+from benchmark_core.crash import guarded
+from benchmark_core.doubts import warning
+from benchmark_core.exits import SkippedError, UsageError
+from benchmark_core.log import Log
+from benchmark_core.program import end, run
 from onnxruntime_benchmarks.options import OnnxOptions, parse_onnx_options
-from pytorch_benchmarks.errors import SkippedError, UsageError
-from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.program import end, run
-from pytorch_benchmarks.unforeseen import guarded
-
-__all__ = ["main"]
 
 _STARTED = perf_counter()
 
@@ -66,10 +65,12 @@ def _benchmark(options: OnnxOptions, log: Log) -> None:
         import onnxruntime
     except ModuleNotFoundError:
         raise UsageError("ONNX Runtime is not installed: pip install 'dlbs[onnxruntime]'") from None
-    from onnxruntime_benchmarks.cache import cached_model
+    from benchmark_core.facts import cpu_title
+    from benchmark_core.gpus import nvidia_title
+    from benchmark_core.measure import About, Subject, benchmark, log_memory
+    from benchmark_core.timing import Schedule
+    from onnxruntime_benchmarks.exported import cached_model
     from onnxruntime_benchmarks.session import check_provider, described, open_session, random_inputs, running
-    from pytorch_benchmarks.host import cpu_title, nvidia_title
-    from pytorch_benchmarks.measure.single import Subject, benchmark
 
     check_provider(options.provider)
     arrived = perf_counter()
@@ -82,20 +83,26 @@ def _benchmark(options: OnnxOptions, log: Log) -> None:
         session, random_inputs(session, options.batch_size, options.seed, dict(model.bounds)), options.provider
     )
     if options.dtype == "float16" and options.provider == "cpu":
-        log.warn("slow data type: on CPUs ONNX Runtime converts float16 to float32 and back; use float32 or int8")
+        log.warn(
+            warning(
+                "slow data type", "ONNX Runtime converts float16 to float32 and back", "use float32 or int8 (exp.dtype)"
+            )
+        )
     subject = Subject(
-        framework="ONNX Runtime",
-        version=onnxruntime.__version__,
-        title=model.title,
-        unit=model.unit,
-        parameters=model.parameters,
-        device=nvidia_title() if options.provider == "cuda" else cpu_title(),
+        about=About(
+            framework="ONNX Runtime",
+            version=onnxruntime.__version__,
+            title=model.title,
+            unit=model.unit,
+            parameters=model.parameters,
+            device=nvidia_title() if options.provider == "cuda" else cpu_title(),
+            environment={"onnxruntime": onnxruntime.__version__, "onnx_exporter": model.exporter or None},
+        ),
         phase="inference",
         step=run.step,
         batches=itertools.repeat(None),
         synchronize=run.synchronize,
         build_seconds=perf_counter() - begin,
-        environment={"onnxruntime": onnxruntime.__version__, "onnx_exporter": model.exporter or None},
         settings={
             "precision": "int8 weights, dynamic quantisation" if options.dtype == "int8" else options.dtype,
             "provider": session.get_providers()[0],
@@ -104,7 +111,9 @@ def _benchmark(options: OnnxOptions, log: Log) -> None:
             "inter_threads": options.inter_threads,
         },
     )
-    benchmark(subject, options, log, started)
+    schedule = Schedule(options.num_batches, options.num_warmup_batches, options.min_time)
+    benchmark(subject, options, schedule, log, started)
+    log_memory(log, subject)
 
 
 if __name__ == "__main__":

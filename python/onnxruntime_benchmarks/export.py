@@ -13,44 +13,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxruntime_benchmarks.description import METADATA_KEY, Bound, Description
-from pytorch_benchmarks.errors import SkippedError, UsageError
-from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.model_options import built_with
-from pytorch_benchmarks.options.common import CommonOptions
-from pytorch_benchmarks.options.option import changed, option
-from pytorch_benchmarks.options.parser import Parser
-from pytorch_benchmarks.program import check_writable, end, run
-from pytorch_benchmarks.unforeseen import guarded
+from benchmark_core.crash import guarded
+from benchmark_core.exits import SkippedError, UsageError
+from benchmark_core.log import Log
+from benchmark_core.options import ModelOptions, Parser, changed, option, whole
+from benchmark_core.program import built_with, check_writable, end, run
+from onnxruntime_benchmarks.exported import METADATA_KEY, Bound, Description
+from pytorch_benchmarks.options import CommonOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pytorch_benchmarks.models.model import Model
 
-__all__ = ["ExportOptions", "export", "main"]
 
 _DTYPES = ("float32", "float16", "int8")
 _MOST_IN_ONE_FILE = 1_500_000_000  # bytes; protocol buffers are limited to 2 GiB, larger weights go into a second file
 
 
-@dataclass(frozen=True, slots=True)
-class ExportOptions:
+@dataclass(frozen=True)
+class ExportOptions(ModelOptions):
     """One export."""
 
-    model: str = changed(CommonOptions, "model")
-    model_opts: dict[str, Any] = changed(CommonOptions, "model_opts")  # noqa: RUF009
-    weights: str = changed(CommonOptions, "weights")
-    batch_size: int = changed(
-        CommonOptions, "batch_size", help="Instances in one batch; the exported file accepts only this size."
-    )
+    batch_size: int = option(16, "Instances in one batch; the exported file accepts only this size.", whole(1))
     dtype: str = option(
         "float32", "Type of weights, inputs and arithmetic; int8 is dynamic quantisation.", choices=_DTYPES
     )
-    seed: int = changed(CommonOptions, "seed")
+    weights: str = changed(CommonOptions, "weights")
     out: str = option("", "File to write; MODEL.onnx if empty.", metavar="FILE")
-    json: str = changed(CommonOptions, "json")
-    debug: bool = changed(CommonOptions, "debug")
 
 
 def export(options: ExportOptions) -> Description:
@@ -67,7 +57,7 @@ def export(options: ExportOptions) -> Description:
             "exporting a model needs PyTorch: pip install 'dlbs[torch]', or use --model_file with an ONNX file"
         ) from None
     from pytorch_benchmarks.model_factory import get_model
-    from pytorch_benchmarks.models.generator import Generator
+    from pytorch_benchmarks.models.model import Generator
 
     torch.manual_seed(options.seed)
     with built_with(options.model_opts, options.model):

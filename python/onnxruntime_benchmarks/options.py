@@ -6,27 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytorch_benchmarks.options.kinds import whole
-from pytorch_benchmarks.options.option import changed, option
-from pytorch_benchmarks.options.parser import Parser
-from pytorch_benchmarks.options.program import ProgramOptions
-
-__all__ = ["DTYPES", "LEVELS", "OnnxOptions", "parse_onnx_options"]
+from benchmark_core.options import Parser, SingleOptions, option, whole
 
 DTYPES = ("float", "float32", "tf32", "float16", "int8", "bfloat16")
 PROVIDERS = ("cpu", "cuda")
 LEVELS = ("disable", "basic", "extended", "all")
 
 
-@dataclass(frozen=True, slots=True)
-class OnnxOptions(ProgramOptions):
+@dataclass(frozen=True)
+class OnnxOptions(SingleOptions):
     """Options of one benchmark. `num_warmup_batches` is None for `auto`."""
 
-    forward_only: bool = changed(
-        ProgramOptions,
-        "forward_only",
-        True,
-        "Benchmark inference, the only phase that ONNX Runtime supports; false is skipped.",
+    forward_only: bool = option(
+        True, "Benchmark inference, the only phase that ONNX Runtime supports; false is skipped."
     )
     dtype: str = option(
         "float32",

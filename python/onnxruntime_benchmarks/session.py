@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from onnxruntime_benchmarks.description import Bound, Description
+from benchmark_core.exits import UsageError
+from benchmark_core.program import lacks_memory
+from onnxruntime_benchmarks.exported import Bound, Description
 from onnxruntime_benchmarks.options import OnnxOptions
-from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.program import lacks_memory
-
-__all__ = ["Running", "check_provider", "described", "open_session", "random_inputs", "running"]
 
 _LEVELS = {
     "disable": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,

@@ -18,21 +18,25 @@ if not __package__:  # run as a script, from any directory
 from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.options.benchmark import BenchmarkOptions, parse_benchmark_options
-from pytorch_benchmarks.program import check_writable, end, run
-from pytorch_benchmarks.unforeseen import guarded
+from benchmark_core.crash import guarded
+from benchmark_core.doubts import warning
+from benchmark_core.log import Log
+from benchmark_core.program import check_writable, end, run
+from pytorch_benchmarks.options import BenchmarkOptions, parse_benchmark_options
 
 if TYPE_CHECKING:
     import torch
 
-    from pytorch_benchmarks.distributed import World
+    from pytorch_benchmarks.devices import Precision, World
 
-__all__ = ["main"]
 
 _STARTED = perf_counter()  # 0.1 s after the interpreter; torch is not imported yet
+_KEPT = (
+    "memory freed by a batch was kept for the next one (runtime.malloc=keep), which makes models up to 2.7 times as fast; "
+    "most programs do not keep it: compare with them under runtime.malloc=system"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _start(options: BenchmarkOptions, arguments: Sequence[str], log: Log) -> None:
     check_writable("--profile", options.profile)
     if options.serving:
-        from pytorch_benchmarks.serving.conflicts import check_serving
+        from pytorch_benchmarks.serving.run import check_serving
 
         check_serving(options)
 
     from pytorch_benchmarks.distributed import started
-    from pytorch_benchmarks.phases.trial import tried
+    from pytorch_benchmarks.workload import tried
 
     with started(options, __file__, arguments) as (device, world), tried(options):
         _benchmark(options, device, world, log)
@@ -61,31 +65,27 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
     """Run one benchmark: set up, timed batches, results, then passes that measure other quantities."""
     import torch
 
-    from pytorch_benchmarks.devices import event_maker, set_backends, synchronizer
-    from pytorch_benchmarks.distributed import largest
-    from pytorch_benchmarks.measure.competing_load import CompetingLoad
-    from pytorch_benchmarks.measure.energy import Energy
-    from pytorch_benchmarks.measure.progress import Progress
-    from pytorch_benchmarks.measure.report import log_competing_load, timestamp
-    from pytorch_benchmarks.measure.results import log_facts, log_loss, log_passes, log_times
-    from pytorch_benchmarks.measure.timing import Schedule, time_batches
-    from pytorch_benchmarks.phases.workload import build_workload
-    from pytorch_benchmarks.precision import choose_precision, slow_on_this_cpu
+    from benchmark_core.measure import benchmark
+    from benchmark_core.timing import Schedule
+    from pytorch_benchmarks.devices import (
+        choose_precision,
+        set_backends,
+        slow_on_this_cpu,
+    )
+    from pytorch_benchmarks.results import log_passes, subject_of
+    from pytorch_benchmarks.workload import build_workload
 
     precision = choose_precision(options, device)
     settings = set_backends(options, tf32=precision.tf32)
     torch.manual_seed(options.seed)
     if options.serving:
-        from pytorch_benchmarks.serving.phase import serve
-
-        serve(
-            options, device, precision, {**settings, "precision": precision.describe(), "compile": options.compile}, log
-        )
+        facts = {**settings, "precision": precision.describe(), "compile": options.compile}
+        _serve(options, device, precision, facts, log)
         return
     if options.pack:
-        from pytorch_benchmarks.torchbench.workload import pack_workload
+        from pytorch_benchmarks.model_factory import load_file
 
-        workload, batch_size = pack_workload(options, device, precision)
+        workload, batch_size = load_file(options.pack_loader, "--pack_loader").pack_workload(options, device, precision)
         if batch_size != options.batch_size:  # the model chose its own; the launcher could not know it
             log("exp.replica_batch", batch_size)
             log("exp.effective_batch", batch_size)
@@ -93,38 +93,39 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
     else:
         workload = build_workload(options, device, world, precision)
     settings |= {"precision": precision.describe(), "compile": options.compile, "cuda_graphs": options.cuda_graphs}
-    log_facts(log, options, workload.model, device, workload.source.title)
-    log("results.time_build", 1000.0 * workload.build_seconds)
-    log.many({**settings, **workload.source.facts}, "results.")
     if slow_on_this_cpu(precision):
-        log.warn(f"slow data type: this CPU has no instructions for {options.dtype}; use float32 or another CPU")
+        log.warn(warning("slow data type", f"this CPU has no instructions for {options.dtype}"))
     if options.num_threads > (os.cpu_count() or 1):
-        log.warn(
-            f"oversubscription: {options.num_threads} threads on {os.cpu_count()} CPUs; use --num_threads {os.cpu_count()} or fewer"
-        )
-
-    competing, energy = CompetingLoad(), Energy.of(device)
+        log.warn(warning("oversubscription", f"{options.num_threads} threads on {os.cpu_count()} CPUs"))
     schedule = Schedule(options.num_batches, options.num_warmup_batches, options.min_time, options.sync)
-    started = perf_counter()
-    log("results.start_time", timestamp())
-    timing = time_batches(
-        workload.step,
-        workload.source.batches,
-        schedule,
-        synchronize=synchronizer(device),
-        make_event=event_maker(device),
-        observers=(competing, energy),
-        agree=lambda number: largest(number, world, device),
-        watcher=Progress(schedule, options.batch_size * world.size, workload.model.unit) if log.reports else None,
-    )
-    log("results.end_time", timestamp())
-
-    log("results.time_to_first_batch", 1000.0 * (started - _STARTED + timing.first))
-    log_loss(log, workload, timing, world, device)
-    log_competing_load(log, competing, len(timing.batches))
-    log.many(energy.metrics(options.batch_size * len(timing.batches)))
-    log_times(log, options, workload, timing, world, device)
+    benchmark(subject_of(options, workload, world, device, settings), options, schedule, log, _STARTED)
+    if log.reports and log.values.get("results.malloc") == "keep":
+        print(_KEPT, flush=True)
     log_passes(log, options, workload, device, precision)
+
+
+def _serve(
+    options: BenchmarkOptions, device: torch.device, precision: Precision, facts: dict[str, Any], log: Log
+) -> None:
+    """Put a model or a server under load, once or in a search, and log the results."""
+    import tempfile
+
+    from benchmark_core.load import CompetingLoad
+    from benchmark_core.measure import log_load
+    from pytorch_benchmarks.serving.loadgen import undisturbed
+    from pytorch_benchmarks.serving.run import make_service, run_once
+    from pytorch_benchmarks.serving.search import search
+
+    with tempfile.TemporaryDirectory(prefix="loadgen-") as temporary:
+        directory = Path(options.serving_log_dir or temporary)
+        service = make_service(options, device, precision, log)
+        log.many(facts, "results.")
+        competing = CompetingLoad()
+        with undisturbed():
+            competing.start()
+            count = (search if options.serving_find else run_once)(options, service, directory, log)
+            competing.stop()
+        log_load(log, competing, max(1, count))
 
 
 if __name__ == "__main__":

@@ -1,32 +1,30 @@
-"""Select the device and its backend settings, and query its facts."""
+"""Devices: selection, backend settings, precision, synchronisation, copies, and facts."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.events import Event
-from pytorch_benchmarks.host import cpu_title
-from pytorch_benchmarks.options.common import CommonOptions
+from benchmark_core.exits import SkippedError, UsageError
+from benchmark_core.facts import cpu_title
+from benchmark_core.gpus import Gpu, facts_of, find_gpu, open_nvml
+from benchmark_core.timing import Event
+from pytorch_benchmarks.options import CommonOptions
 
-__all__ = [
-    "copied_to",
-    "copies_page_locked",
-    "device_title",
-    "event_maker",
-    "local_rank",
-    "make_current",
-    "release_memory",
-    "select_device",
-    "set_backends",
-    "synchronizer",
-]
+_WEIGHTS = {
+    "float": torch.float32,
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
 
 
 def select_device(options: CommonOptions) -> torch.device:
@@ -62,19 +60,6 @@ def select_device(options: CommonOptions) -> torch.device:
     return torch.device(found.type, rank)
 
 
-def _reason(found: torch.device | None) -> str:
-    """The remedy if PyTorch finds `found` instead of the requested device."""
-    if found is not None:
-        return f"use --device {found.type}"
-    built = torch.accelerator.current_accelerator(check_available=False)
-    if built is None:
-        return "this build of PyTorch supports no GPUs: install another one (https://pytorch.org/get-started/locally/)"
-    if torch.version.cuda is not None:
-        return f"check CUDA_VISIBLE_DEVICES and whether the driver supports CUDA {torch.version.cuda}, for which PyTorch was built (nvidia-smi)"
-    platform_of = "ROCm" if torch.version.hip else built.type
-    return f"check the driver and the variables that hide GPUs (PyTorch was built for {platform_of})"
-
-
 def make_current(device: torch.device) -> None:
     """Make a device the current one of this thread, on which events are recorded and which `cuda` without a number means."""
     if device.type != "cpu":
@@ -95,6 +80,26 @@ def local_rank(options: CommonOptions) -> int:
             f"--local_rank {options.local_rank}, but LOCAL_RANK is {launcher_rank}: omit the option, the launcher sets the variable"
         )
     return options.local_rank
+
+
+def map_tensors(function: Callable[..., Any], value: Any, *others: Any) -> Any:
+    """Apply a function to each tensor of nested tuples, and to the corresponding tensors of `others`; the structure is kept."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map_tensors(function, *parts) for parts in zip(value, *others, strict=True))
+    return function(value, *others)
+
+
+def _reason(found: torch.device | None) -> str:
+    """The remedy if PyTorch finds `found` instead of the requested device."""
+    if found is not None:
+        return f"use --device {found.type}"
+    built = torch.accelerator.current_accelerator(check_available=False)
+    if built is None:
+        return "this build of PyTorch supports no GPUs: install another one (https://pytorch.org/get-started/locally/)"
+    if torch.version.cuda is not None:
+        return f"check CUDA_VISIBLE_DEVICES and whether the driver supports CUDA {torch.version.cuda}, for which PyTorch was built (nvidia-smi)"
+    platform_of = "ROCm" if torch.version.hip else built.type
+    return f"check the driver and the variables that hide GPUs (PyTorch was built for {platform_of})"
 
 
 def synchronizer(device: torch.device) -> Callable[[], Any]:
@@ -182,3 +187,137 @@ def set_backends(options: CommonOptions, *, tf32: bool) -> dict[str, Any]:
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "cudnn_benchmark_limit": torch.backends.cudnn.benchmark_limit,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The precision that the options `dtype` and `amp` select.
+
+    Attributes:
+        weights: Type of weights and inputs.
+        autocast: Type that torch.autocast computes in where that is safe; None: all arithmetic is in the type of the weights.
+        tf32: Whether float32 matrix products and convolutions may round their operands to 10 bits of mantissa.
+        device: Type of the device.
+    """
+
+    weights: torch.dtype
+    autocast: torch.dtype | None
+    tf32: bool
+    device: str
+
+    @property
+    def context(self) -> Callable[[], AbstractContextManager[Any]] | None:
+        """A function that creates the context of forward passes; None if they need none."""
+        if self.autocast is None:
+            return None
+        return lambda: torch.autocast(self.device, self.autocast)
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """A scaler that keeps small float16 gradients from vanishing; other types need none (Micikevicius et al., arXiv:1710.03740)."""
+        return torch.amp.GradScaler(self.device) if self.autocast == torch.float16 else None
+
+    @property
+    def arithmetic(self) -> str:
+        """The type of matrix products: float32, tf32, float16 or bfloat16."""
+        return "tf32" if self.tf32 else str(self.autocast or self.weights).removeprefix("torch.")
+
+    def describe(self) -> str:
+        """The precision as text."""
+        return self.arithmetic if self.autocast is None else f"float32 weights, {self.arithmetic} autocast"
+
+
+def choose_precision(options: CommonOptions, device: torch.device) -> Precision:
+    """The requested precision.
+
+    Raises:
+        SkippedError: The device, or PyTorch, does not support it; the message lists the supported types. The same plan may run elsewhere.
+        UsageError: `--amp` with a type that autocast does not support.
+    """
+    able = _able(device)
+    dtype = "float32" if options.dtype == "float" else options.dtype
+    if dtype == "int8":
+        raise SkippedError(
+            f"--dtype int8: PyTorch models compute in floating point; use {', '.join(able)}, or exp.framework=onnxruntime"
+        )
+    if dtype not in able:
+        raise SkippedError(f"--dtype {dtype}: not supported by this {device.type} device; use {', '.join(able)}")
+    if options.amp:
+        if dtype not in {"float16", "bfloat16"}:
+            raise UsageError(f"--amp computes in float16 or bfloat16: use one of them as --dtype, not {dtype}")
+        return Precision(torch.float32, _WEIGHTS[dtype], False, device.type)
+    return Precision(_WEIGHTS[dtype], None, dtype == "tf32", device.type)
+
+
+def _able(device: torch.device) -> list[str]:
+    able = ["float32", "float16", "bfloat16"]
+    if device.type == "cuda":
+        # Not torch.cuda.is_bf16_supported, which is about the current device.
+        is_recent = torch.cuda.get_device_capability(device) >= (8, 0)
+        if torch.version.cuda and is_recent:
+            able.insert(1, "tf32")
+        if not (torch.version.hip or is_recent):
+            able.remove("bfloat16")
+    return able
+
+
+def slow_on_this_cpu(precision: Precision) -> bool:
+    """Whether this CPU has no instructions for the type, so that values are converted back and forth: 0.03 to 0.4 times as fast."""
+    used = precision.autocast or precision.weights
+    if precision.device != "cpu" or used == torch.float32:
+        return False
+    wanted = {"avx512_fp16", "amx_fp16", "fphp"} if used == torch.float16 else {"avx512_bf16", "amx_bf16", "bf16"}
+    try:
+        with open("/proc/cpuinfo") as stream:
+            flags = next((line for line in stream if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return False
+    return not wanted & set(flags.split())
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The group of processes that work together.
+
+    Attributes:
+        rank: Rank of this process, from 0. Rank 0 reports.
+        size: Number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+
+def device_facts(device: torch.device) -> dict[str, Any]:
+    """Facts about PyTorch and the device for the log, under `exp.env.`; unknown ones are None. Frequencies are MHz, memory is bytes."""
+    facts: dict[str, Any] = {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "threads_interop": torch.get_num_interop_threads(),
+    }
+    if device.type != "cuda":
+        return facts
+    properties = torch.cuda.get_device_properties(device)
+    gpu = gpu_of(device)
+    driver = {} if gpu is None else facts_of(gpu)
+    if not driver.get("driver"):  # that of the kernel module remains
+        driver.pop("driver", None)
+    return {
+        **facts,
+        "cuda": torch.version.cuda,
+        "rocm": torch.version.hip,
+        "cudnn": torch.backends.cudnn.version(),
+        "nccl": ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else None,
+        "gpu": properties.name,
+        "gpu_memory": properties.total_memory,
+        "gpu_capability": f"{properties.major}.{properties.minor}",
+        "gpu_multiprocessors": properties.multi_processor_count,
+        **driver,
+    }
+
+
+def gpu_of(device: torch.device) -> Gpu | None:
+    """The NVML view of a device; None without NVML."""
+    if device.type != "cuda" or torch.version.cuda is None:
+        return None
+    nvml = open_nvml()
+    return None if nvml is None else find_gpu(nvml, str(torch.cuda.get_device_properties(device).uuid))

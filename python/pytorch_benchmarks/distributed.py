@@ -9,38 +9,20 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from benchmark_core.crash import guarded
+from benchmark_core.exits import BenchmarkError, UsageError
+from benchmark_core.program import end
 from pytorch_benchmarks import torchrun
-from pytorch_benchmarks.devices import make_current, select_device
-from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from pytorch_benchmarks.devices import World, make_current, select_device
 from pytorch_benchmarks.meeting import Node, meet
 from pytorch_benchmarks.network import endpoint, interface_to
-from pytorch_benchmarks.options.common import CommonOptions
-from pytorch_benchmarks.program import end
-from pytorch_benchmarks.unforeseen import guarded
-
-__all__ = [
-    "World",
-    "communication",
-    "from_first",
-    "joined",
-    "largest",
-    "mean",
-    "parallel",
-    "replicas",
-    "run_replicas",
-    "share_buffers",
-    "slowest",
-    "started",
-    "total",
-]
-
+from pytorch_benchmarks.options import CommonOptions
 
 _COMMUNICATION = {"cuda": "nccl", "xpu": "xccl"}
 _LONGEST_WAIT = 10**7  # seconds; clocks and torchrun have limits
@@ -48,19 +30,6 @@ _EQUAL = (  # options that must be equal on all nodes; paths and devices may dif
     "model", "model_opts", "dtype", "amp", "batch_size", "forward_only", "num_batches", "num_warmup_batches", "epochs",
 )  # fmt: skip
 _ONLY_BETWEEN = {"nccl": "cuda", "xccl": "xpu"}
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """The group of processes that work together.
-
-    Attributes:
-        rank: Rank of this process, from 0. Rank 0 reports.
-        size: Number of processes.
-    """
-
-    rank: int = 0
-    size: int = 1
 
 
 def replicas(options: CommonOptions) -> int:
@@ -113,8 +82,10 @@ def _met(options: CommonOptions) -> list[str]:
 def _facts(options: CommonOptions) -> dict[str, str]:
     """Facts that must be equal on all nodes: versions, and options that determine the computation."""
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
+    here = Path(__file__).parent
+    for package in (here.with_name("benchmark_core"), here):
+        for file in sorted(package.rglob("*.py")):
+            digest.update(file.read_bytes())
     versions = {
         "Python": platform.python_version(),
         "PyTorch": torch.__version__,

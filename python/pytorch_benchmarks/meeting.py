@@ -1,6 +1,6 @@
 """Rendezvous of nodes that are started separately: they wait for each other, reporting the wait, and compare what they run.
 
-torchrun would wait silently. Node 0 listens; the others connect, identify themselves, and wait for its answer. Messages are JSON lines.
+torchrun would wait silently. Node 0 is a server; the others connect, identify themselves, and wait for its answer. Messages are JSON lines.
 """
 
 from __future__ import annotations
@@ -8,18 +8,21 @@ from __future__ import annotations
 import errno
 import json
 import secrets
-import selectors
 import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Condition, Thread
+from typing import Any
 
-from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from benchmark_core.exits import BenchmarkError, UsageError
+from benchmark_core.text import printable
 
 __all__ = ["Node", "meet"]
 
+_TURN = 0.05  # seconds in which node 0 closes its port
 _PAUSE = 0.5  # seconds between two attempts to reach node 0, at most
 _FIRST_PAUSE = 0.05  # seconds after the first attempt; each further pause is twice as long
 _LONGEST = 1 << 16  # bytes of a message
@@ -44,9 +47,8 @@ class Node:
     facts: Mapping[str, str]
 
     def greeting(self, token: str = "") -> bytes:
-        return _line(
-            {"rank": self.rank, "count": self.count, "name": self.name, "facts": {**self.facts}, "token": token}
-        )
+        said = {"rank": self.rank, "count": self.count, "name": self.name, "facts": {**self.facts}, "token": token}
+        return json.dumps(said).encode() + b"\n"
 
     def describe(self) -> str:
         return f"node {self.rank} ({self.name})"
@@ -111,132 +113,127 @@ def meet(
         _join(node, place, wait)
 
 
-@dataclass(slots=True)
-class _Guest:
-    """A connection to node 0.
+class _Guest(StreamRequestHandler):
+    """A connection to node 0, in a separate thread.
 
     Attributes:
-        is_probe: Whether it is node 0's own, to the rendezvous address.
-        received: Data received so far.
-        node: The node that connected, once known.
+        node: The node that connected, once node 0 has accepted it.
     """
 
-    connection: socket.socket
-    is_probe: bool = False
-    received: bytes = b""
+    server: _Host
+    timeout = _PATIENCE  # seconds to identify itself
     node: Node | None = None
 
+    def handle(self) -> None:
+        with suppress(OSError):  # it has disconnected
+            said = _message(self.rfile.readline(_LONGEST))
+            node = _node(said)
+            if node is not None and said.get("token") != self.server.token and self.server.welcome(self, node):
+                self.connection.settimeout(None)
+                while self.connection.recv(_LONGEST):  # it says nothing more until it ends
+                    continue
+        self.server.dismiss(self)
 
-class _Host:
+    def send(self, message: dict[str, Any]) -> None:
+        with suppress(OSError):
+            self.connection.sendall(json.dumps(message).encode() + b"\n")
+
+
+class _Host(ThreadingTCPServer):
     """Node 0, which coordinates the rendezvous."""
 
+    daemon_threads = True
+    block_on_close = False
+
     def __init__(self, node: Node, place: tuple[str, int], wait: _Wait) -> None:
+        super().__init__(place, _Guest, bind_and_activate=False)
+        self.socket.close()
+        self.socket = _listener(place[1])
+        self.token = secrets.token_hex(8)
         self._node, self._place, self._wait = node, place, wait
-        self._token = secrets.token_hex(8)
+        self._changed = Condition()  # holds the lock of what follows
         self._guests: dict[int, _Guest] = {}  # nodes that have arrived, by rank
-        self._selector = selectors.DefaultSelector()
-        self._said = ""
+        self._difference = self._said = ""
+        self._is_over = False
 
     def run(self) -> None:
-        with self._selector, _listener(self._place[1]) as listener:
-            self._listener = listener
-            self._selector.register(listener, selectors.EVENT_READ)
-            try:
-                self._detect_another_host()
-                self._wait_for_all()
-                # Before the others continue, so that they cannot mistake this port for torchrun's.
-                self._selector.unregister(listener)
-                listener.close()
-                self._send_all({"go": True})
-            finally:
-                for key in list(self._selector.get_map().values()):
-                    if isinstance(key.data, _Guest):
-                        key.data.connection.close()
+        Thread(target=self.serve_forever, args=(_TURN,), daemon=True).start()
+        answer: dict[str, Any] = {}
+        try:
+            self._detect_another_host()
+            self._wait_for_all()
+            answer = {"go": True}
+        except BenchmarkError as error:
+            answer = {"error": str(error), "usage": isinstance(error, UsageError)}
+            raise
+        finally:
+            # Before the others continue, so that they cannot mistake this port for torchrun's.
+            self.shutdown()
+            self.server_close()
+            with self._changed:
+                self._is_over = True
+                for guest in self._guests.values():
+                    if answer:
+                        guest.send(answer)
+                    with suppress(OSError):
+                        guest.connection.shutdown(socket.SHUT_RDWR)
+
+    def welcome(self, guest: _Guest, node: Node) -> bool:
+        """Accept a node, and tell it who is missing; or tell it why it is refused."""
+        with self._changed:
+            first = (
+                self._node if node.rank == 0 else self._guests[node.rank].node if node.rank in self._guests else None
+            )
+            if first is not None:
+                why = f"{first.describe()} is already connected: set a different exp.node_rank for each node"
+                guest.send({"error": why})
+            if first is not None or self._is_over:
+                return False
+            guest.node = node
+            self._guests[node.rank] = guest
+            self._difference = self._difference or _difference(self._node, node)
+            if not self._difference:
+                if self._said:
+                    self._wait.say(f"{node.describe()} connected")
+                guest.send({"left": self._wait.left, "missing": self._missing()})
+            self._changed.notify()
+        return True
+
+    def dismiss(self, guest: _Guest) -> None:
+        """Forget a node that has disconnected."""
+        with self._changed:
+            if guest.node is not None and not self._is_over:
+                del self._guests[guest.node.rank]
+                self._said = ""
+                self._wait.say(f"{guest.node.describe()} disconnected")
+                self._changed.notify()
 
     def _missing(self) -> list[int]:
         return [rank for rank in range(1, self._node.count) if rank not in self._guests]
 
     def _wait_for_all(self) -> None:
-        while missing := self._missing():
-            whom = _ranks(missing)
-            if self._wait.left == 0:
-                self._reject_all(self._wait.end(whom), BenchmarkError)
-            if self._wait.is_worth_saying and whom != self._said:
-                self._said = whom
-                self._wait.say(self._wait.describe(whom))
-            for key, _ in self._selector.select(min(_PAUSE, self._wait.left)):
-                if key.data is None:
-                    self._accept()
-                else:
-                    self._read(key.data)
+        with self._changed:
+            while missing := self._missing():
+                whom = _ranks(missing)
+                if self._difference:
+                    break
+                if self._wait.left == 0:
+                    raise BenchmarkError(self._wait.end(whom))
+                if self._wait.is_worth_saying and whom != self._said:
+                    self._said = whom
+                    self._wait.say(self._wait.describe(whom))
+                self._changed.wait(min(_PAUSE, self._wait.left))
+            if self._difference:
+                raise UsageError(self._difference)
 
     def _detect_another_host(self) -> None:
         """Detect another node 0 at this address by its error message. Our own answer, or none, means nothing."""
-        with suppress(OSError):
-            probe = socket.create_connection(self._place, timeout=min(2.0, self._wait.seconds))
-            probe.sendall(self._node.greeting(self._token))
-            self._register(probe, is_probe=True)
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # it has disconnected
-            connection, _ = self._listener.accept()
-            self._register(connection)
-
-    def _register(self, connection: socket.socket, *, is_probe: bool = False) -> None:
-        connection.setblocking(False)
-        self._selector.register(connection, selectors.EVENT_READ, _Guest(connection, is_probe))
-
-    def _read(self, guest: _Guest) -> None:
-        try:
-            data = guest.connection.recv(_LONGEST)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        guest.received += data
-        if not data or len(guest.received) > _LONGEST:
-            self._drop(guest)
-        elif guest.node is None and b"\n" in guest.received:
-            self._greet(guest, _message(guest.received))
-
-    def _drop(self, guest: _Guest) -> None:
-        self._selector.unregister(guest.connection)
-        guest.connection.close()
-        if guest.node is not None:
-            del self._guests[guest.node.rank]
-            self._said = ""
-            self._wait.say(f"{guest.node.describe()} disconnected")
-
-    def _greet(self, guest: _Guest, said: dict[str, Any]) -> None:
-        if guest.is_probe and isinstance(said.get("error"), str):
-            raise UsageError(_printable(said["error"]))
-        node = _node(said)
-        if node is None or said.get("token") == self._token:
-            self._drop(guest)
-        elif node.rank == 0 or node.rank in self._guests:
-            first = self._node if node.rank == 0 else self._guests[node.rank].node or self._node
-            _send(
-                guest.connection,
-                {"error": f"{first.describe()} is already connected: set a different exp.node_rank for each node"},
-            )
-            self._drop(guest)
-        else:
-            guest.node = node
-            self._guests[node.rank] = guest
-            difference = _difference(self._node, node)
-            if difference:
-                self._reject_all(difference, UsageError)
-            if self._said:
-                self._wait.say(f"{node.describe()} connected")
-            _send(guest.connection, {"left": self._wait.left, "missing": self._missing()})
-
-    def _send_all(self, message: dict[str, Any]) -> None:
-        for guest in self._guests.values():
-            _send(guest.connection, message)
-
-    def _reject_all(self, error: str, kind: type[BenchmarkError]) -> NoReturn:
-        self._send_all({"error": error, "usage": kind is UsageError})
-        raise kind(error)
+        with suppress(OSError), socket.create_connection(self._place, timeout=min(2.0, self._wait.seconds)) as probe:
+            probe.sendall(self._node.greeting(self.token))
+            with probe.makefile("rb") as stream:
+                said = _message(stream.readline(_LONGEST))
+            if isinstance(said.get("error"), str):
+                raise UsageError(_printable(said["error"]))
 
 
 def _join(node: Node, place: tuple[str, int], wait: _Wait) -> None:
@@ -260,31 +257,26 @@ def _join(node: Node, place: tuple[str, int], wait: _Wait) -> None:
 
 
 def _answered(connection: socket.socket, wait: _Wait) -> bool:
-    """Whether node 0 reports that all nodes have arrived; False if it disconnected.
+    """Whether node 0 reports that all nodes have arrived; False if it disconnected, or another program answers.
 
     Raises:
         BenchmarkError: Node 0 reports why they cannot continue.
     """
-    received = b""
-    until = time.monotonic() + min(_PATIENCE, wait.left)  # another program on this port may never answer
-    while True:
-        connection.settimeout(max(0.1, until - time.monotonic()))
-        data = connection.recv(_LONGEST)  # a timeout is an OSError
-        received += data
-        if not data or len(received) > _LONGEST:
-            return False
-        while b"\n" in received:
-            line, _, received = received.partition(b"\n")
-            said = _message(line)
+    with connection.makefile("rb") as stream:
+        while True:
+            said = _message(stream.readline(_LONGEST))  # a timeout is an OSError: another program may never answer
             if said.get("go") is True:
                 return True
             if isinstance(said.get("error"), str):
                 raise (UsageError if said.get("usage", True) else BenchmarkError)(_printable(said["error"]))
             left, missing = said.get("left"), said.get("missing")
-            if isinstance(left, int | float) and isinstance(missing, list):
-                until = time.monotonic() + left + _LATE
-                if missing:
-                    wait.say(_Wait(wait.place, wait.seconds, until - _LATE, 0, wait.say).describe(_ranks(missing)))
+            if not isinstance(left, int | float) or not isinstance(missing, list):
+                return False
+            left = min(max(0.0, left), wait.seconds)
+            connection.settimeout(left + _LATE)
+            if missing:
+                theirs = _Wait(wait.place, wait.seconds, time.monotonic() + left, 0, wait.say)
+                wait.say(theirs.describe(_ranks(missing)))
 
 
 def _listener(port: int) -> socket.socket:
@@ -336,22 +328,13 @@ def _node(said: dict[str, Any]) -> Node | None:
 
 
 def _printable(value: object) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in str(value)[:1000])
-
-
-def _line(message: dict[str, Any]) -> bytes:
-    return json.dumps(message).encode() + b"\n"
-
-
-def _send(connection: socket.socket, message: dict[str, Any]) -> None:
-    with suppress(OSError):  # it has disconnected, which the next read detects
-        connection.sendall(_line(message))
+    return printable(str(value)[:1000])
 
 
 def _message(line: bytes) -> dict[str, Any]:
     """Parse a message; empty if it is not one of this protocol."""
     try:
-        said = json.loads(line.split(b"\n", 1)[0])
+        said = json.loads(line)
     except (ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}

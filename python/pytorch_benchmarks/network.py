@@ -6,8 +6,6 @@ import socket
 import struct
 import sys
 
-__all__ = ["endpoint", "interface_to"]
-
 _SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface
 
 

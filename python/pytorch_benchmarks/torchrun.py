@@ -24,10 +24,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytorch_benchmarks.replica_reasons import REASONS, reason_file
-from pytorch_benchmarks.unforeseen import guarded
-
-__all__ = ["main"]
+from benchmark_core.crash import guarded
+from benchmark_core.log import key_line
+from benchmark_core.program import REASONS, reason_file
+from benchmark_core.text import printable
 
 _LONGEST = 1 << 20  # bytes of a reason
 _FAILED, _SIGNALLED = 1, 128  # exit codes
@@ -157,8 +157,8 @@ def _name(number: int) -> str:
 
 
 def _fail(reason: str, exit_code: int) -> int:
-    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in reason)
-    print(f"__exp.status_msg__= {json.dumps(line)}", flush=True)
+    line = printable(" ".join(reason.split()))
+    print(key_line("exp.status_msg", line), flush=True)
     print(f"error: {line}", file=sys.stderr, flush=True)
     return exit_code
 

@@ -21,17 +21,15 @@ if not __package__:  # run as a script, from any directory
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.options.training import TrainingOptions, parse_training_options
-from pytorch_benchmarks.program import check_writable, end, run
-from pytorch_benchmarks.unforeseen import guarded
+from benchmark_core.crash import guarded
+from benchmark_core.log import Log
+from benchmark_core.program import check_writable, end, run
+from pytorch_benchmarks.training.options import TrainingOptions, parse_training_options
 
 if TYPE_CHECKING:
     import torch
 
-    from pytorch_benchmarks.distributed import World
-
-__all__ = ["main"]
+    from pytorch_benchmarks.devices import World
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +45,7 @@ def _start(options: TrainingOptions, arguments: Sequence[str], log: Log) -> None
         check_writable("--output_dir", os.path.join(options.output_dir, "last.pt"), may_be_made=True)
 
     from pytorch_benchmarks.distributed import started
-    from pytorch_benchmarks.phases.trial import tried
+    from pytorch_benchmarks.workload import tried
 
     with started(options, __file__, arguments) as (device, world), tried(options):
         _train(options, device, world, log)
@@ -57,12 +55,12 @@ def _train(options: TrainingOptions, device: torch.device, world: World, log: Lo
     """Run one training: data, model, epochs, accuracy of the best epoch."""
     import torch
 
-    from pytorch_benchmarks.devices import set_backends
-    from pytorch_benchmarks.measure.results import log_facts
-    from pytorch_benchmarks.precision import choose_precision
-    from pytorch_benchmarks.training.epochs import Trainer
-    from pytorch_benchmarks.training.results import compare_with_entry, measure, write_entry
+    from benchmark_core.measure import log_facts
+    from pytorch_benchmarks.devices import choose_precision, set_backends
+    from pytorch_benchmarks.results import about
+    from pytorch_benchmarks.training.accuracy import compare_with_entry, measure, write_entry
     from pytorch_benchmarks.training.setup import Setup, classifier, open_pictures, transforms_for
+    from pytorch_benchmarks.training.trainer import Trainer
 
     precision = choose_precision(options, device)
     settings = set_backends(options, tf32=precision.tf32)
@@ -72,7 +70,7 @@ def _train(options: TrainingOptions, device: torch.device, world: World, log: Lo
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     transforms = transforms_for(model, options)
     setup = Setup(options, pictures, transforms, model.num_classes, precision, device, world)
-    log_facts(log, options, model, device, options.data_backend)
+    log_facts(log, options, about(model, device, options.data_backend))
     log.many({**settings, "precision": precision.describe(), "compile": options.compile}, "results.")
 
     if options.test_only:

@@ -23,14 +23,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from scripts import ROOT
 from scripts.gpu.journal import Case, Journal, cases_of, earlier_of, lines_of
-from scripts.gpu.machine import ROOT, ask_machine, source_digest
-from scripts.gpu.parts import PARTS, Part, run_part, selected
+from scripts.gpu.machine import ask_machine, source_digest
+from scripts.gpu.parts import (
+    PARTS,
+    Part,
+    Stage,
+    processes_for,
+    run_part,
+    run_stage,
+    seconds_of,
+    selected,
+    stages_of,
+    unfinished,
+    what_is_left,
+)
 from scripts.gpu.report import NOT_RUN, make_report, write_report
-from scripts.gpu.schedule import Stage, processes_for, run_stage, seconds_of, stages_of, unfinished, what_is_left
 from scripts.gpu.wheels import install
-
-__all__ = ["main"]
 
 _LEFT_FOR_REPORT = 10.0  # seconds
 

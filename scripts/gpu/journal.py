@@ -10,11 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "DEADLINE", "FINAL", "JOURNAL", "PART", "PIECE", "SESSION", "Case", "Journal", "cases_of", "earlier_of", "lines_of",
-    "out_of_time", "planned_parts",
-]  # fmt: skip
-
 # Environment variables of a session's processes: the file, the current part, and its deadline in seconds since 1970.
 JOURNAL, PART, DEADLINE = "DLBS_GPU_JOURNAL", "DLBS_GPU_PART", "DLBS_GPU_DEADLINE"
 PIECE = "DLBS_GPU_PIECE"  # 0/3 for every third case, from the first on

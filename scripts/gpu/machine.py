@@ -11,12 +11,10 @@ import platform
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-__all__ = ["ask_machine", "facts", "source_digest"]
+from scripts import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 _SECONDS = 120.0
 
 _NVML_OF_GPU = (

@@ -12,8 +12,6 @@ from typing import Any
 
 from scripts.gpu.journal import FINAL, Case
 
-__all__ = ["NOT_RUN", "as_markdown", "make_report", "write_report"]
-
 NOT_RUN = "not run"
 _NAMED = 20  # cases shown per reason; report.json has all
 _LONGEST = 15

@@ -12,9 +12,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-__all__ = ["download", "install", "missing", "wanted"]
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from scripts import ROOT
 
 _EXTRAS = ("torch", "reports", "serving", "gpu")
 _FOR_TESTS = ("pytest", "hypothesis", "protobuf")

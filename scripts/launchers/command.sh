@@ -11,7 +11,8 @@
 {% set run = runtime.launcher + [runtime.python, command.runner] + ns.options + ["--"] + (command.argv | map("sh") | list) %}
 {% if exp.docker %}
 {% set image = exp.docker_image %}
-{% set arguments = ["--workdir", directory, "--volume=" ~ directory ~ ":" ~ directory, "--volume=" ~ command.runner ~ ":" ~ command.runner ~ ":ro"] + command.docker_args %}
+{% set programs = command.runner.rpartition("/")[0] %}
+{% set arguments = ["--workdir", directory, "--volume=" ~ directory ~ ":" ~ directory, "--volume=" ~ programs ~ ":" ~ programs ~ ":ro"] + command.docker_args %}
 {% set command = run %}
 {% include "docker_run.sh" %}
 {% else %}

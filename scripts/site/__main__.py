@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.environments import ROOT
+from scripts import ROOT
 from scripts.site.commands import commands, man_page
 
 

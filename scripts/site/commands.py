@@ -11,8 +11,6 @@ import click
 from dlbs.cli.main import cli
 from dlbs.version import __version__
 
-__all__ = ["Command", "command_reference", "commands", "man_page"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Command:
@@ -39,7 +37,8 @@ def commands(
     """A command and all its subcommands, in the order of the help."""
     context = click.Context(command, parent=parent, info_name=name)
     usage = " ".join(command.collect_usage_pieces(context))
-    records = [one.get_help_record(context) for one in command.get_params(context) if isinstance(one, click.Option)]
+    # Without --help, which click adds to `get_params` of a command that was used in this process.
+    records = [one.get_help_record(context) for one in command.params if isinstance(one, click.Option)]
     children = []
     if isinstance(command, click.Group):
         for verb in command.list_commands(context):

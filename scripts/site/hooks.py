@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
+from typing import Any
 
+import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from scripts.environments import ROOT
+from scripts import ROOT
 from scripts.site.pages import generated_pages
 
-__all__ = ["on_config", "on_files", "on_page_markdown"]
+
+def slug(text: str, separator: str) -> str:
+    """Convert to lower case, without punctuation; each blank becomes a dash."""
+    kept = re.sub(r"[^\w\- ]", "", text.lower())
+    return kept.strip().replace(" ", separator)
+
+
+class Doctests(griffe.Extension):
+    """Put the paragraphs of a docstring that begin with `>>>` into sections."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Change the docstring of an object."""
+        if obj.docstring:
+            obj.docstring.value = re.sub(
+                r"^>>> .*(?:\n.+)*",
+                lambda found: "Examples:\n" + textwrap.indent(found[0], "    "),
+                obj.docstring.value,
+                flags=re.MULTILINE,
+            )
+
 
 _OUTSIDE = {
     "CHANGELOG.md": "changelog.md",

@@ -1,4 +1,4 @@
-"""Generated pages of the site: command, parameter, key and API reference."""
+"""Generated pages of the site: command, parameter, key and API reference, and the map of modules."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import json
 import dlbs
 from dlbs.config.declarations import Parameter
 from dlbs.config.load import load_config
-from dlbs.results.key_table import markdown_table
+from dlbs.results.keys import markdown_table
+from scripts.module_map import module_map
 from scripts.site.commands import command_reference
-
-__all__ = ["generated_pages"]
 
 
 def _text(value: object) -> str:
@@ -76,4 +75,5 @@ def generated_pages() -> dict[str, str]:
         "reference/parameters.md": parameter_reference(),
         "reference/keys.md": key_reference(),
         "reference/api.md": api_reference(),
+        "reference/modules.md": module_map(),
     }

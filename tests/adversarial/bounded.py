@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Ask", "ask_and_expect", "children", "serve"]
+__all__ = ["Ask", "ask_and_expect", "children", "serve", "sparse"]
 
 Ask = Callable[[Any], dict[str, Any]]  # gives a case to a child and returns its answer
 
@@ -110,3 +110,14 @@ def _answer(work: Callable[[Any], Any], given: Any) -> dict[str, Any]:
         kinds = [kind.__name__ for kind in type(error).__mro__]
         refused = "DlbsError" in kinds or "BenchmarkError" in kinds
         return {"kind": "refused" if refused else kinds[0], "error": str(error)[:500]}
+
+
+def sparse(path: Path, size: int = 8 << 30) -> None:
+    """Make a file of zeros that needs no space, beyond the largest size of files that tests may write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    try:
+        path.write_bytes(b"")
+        os.truncate(path, size)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

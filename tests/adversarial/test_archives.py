@@ -22,15 +22,15 @@ from tests.adversarial.bounded import Ask, children
 pytestmark = pytest.mark.integration
 
 PROGRAM = """
-from dlbs.results.read import compressed, records
-from dlbs.results.read.findings import Reading
-from dlbs.results.read.logfiles import read_logs
+from dlbs.results.read import logs, records
+from dlbs.results.read.onelog import Reading
+from dlbs.results.read.logs import read_logs
 from dlbs.results.read.records import load_records, write_records
 from tests.adversarial.bounded import serve
 import csv, json, pathlib, tarfile
 
 # Smaller than the real limits, so that they are reached soon, but with more bytes than a child has memory.
-compressed._UNPACKED, compressed._MOST_LOGS, records._LONGEST_CELL = 160 << 20, 1_000, 4 << 20
+logs._UNPACKED, logs._MOST_LOGS, records._LONGEST_CELL = 160 << 20, 1_000, 4 << 20
 
 def work(given):
     reading = Reading()

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from dlbs.errors import LaunchError
-from dlbs.packs.container_model import ContainerModel
+from dlbs.packs.container_model import ContainerModel, read_output_file
 from dlbs.packs.docker import DockerContainer
-from dlbs.packs.jsonlines import read_output_file
 from tests.services import BASE_IMAGE
 from tests.waiting import PATIENCE
 
@@ -106,7 +105,7 @@ def test_memory_stays_bounded_while_a_large_file_is_read(tmp_path: Path) -> None
     """A file of 400 MB, within the limit of size: only as much of it is read as there are inputs."""
     program = f"""
 import resource
-from dlbs.packs.jsonlines import read_output_file
+from dlbs.packs.container_model import read_output_file
 resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
 print(len(read_output_file({str(tmp_path / "o")!r}, 2)))
 """

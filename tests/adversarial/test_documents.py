@@ -245,11 +245,11 @@ def written(path: Path, document: str | bytes) -> Path:
 
 
 def test_a_configuration_in_yaml(commands: Commands, tmp_path: Path) -> None:
-    check_documents(commands, tmp_path, YAML, "c.yaml", ["build", "--config", "c.yaml", "-Pexp.framework=dummy"])
+    check_documents(commands, tmp_path, YAML, "c.yaml", ["build", "--plan", "c.yaml", "-Pexp.framework=dummy"])
 
 
 def test_a_configuration_in_json(commands: Commands, tmp_path: Path) -> None:
-    check_documents(commands, tmp_path, JSON, "c.json", ["print-config", "--config", "c.json"])
+    check_documents(commands, tmp_path, JSON, "c.json", ["print-config", "--plan", "c.json"])
 
 
 EXPERIMENT = '"exp.framework": "dummy", "dummy.seconds": 0, "dummy.exit_code": 0, "exp.effective_batch": 1, "exp.docker": false, "exp.gpus": "", "exp.log_file": "logs/x.log"'
@@ -263,8 +263,8 @@ PLANS: list[tuple[str | bytes, str | None]] = [
     (f'[{{{EXPERIMENT}, "my.a": {"9" * 3_000}}}]', READ),
     ("", REFUSED),
     ("[]", READ),
-    ("{}", REFUSED),
-    ("null", REFUSED),
+    ("{}", READ),  # an empty grid
+    ("null", READ),
     ("1", REFUSED),
     ("[1]", REFUSED),
     ("[null]", REFUSED),
@@ -396,7 +396,7 @@ STRANGE: list[tuple[str, Callable[[Path], None]]] = [
 @pytest.mark.parametrize(("name", "put"), STRANGE, ids=[f"{name!a} {put.__name__}" for name, put in STRANGE])
 def test_a_file_that_cannot_be_read(commands: Commands, tmp_path: Path, name: str, put: Callable[[Path], None]) -> None:
     put(tmp_path / name)
-    argv = ["validate", "--plan"] if name.startswith("plan") else ["build", "--config"]
+    argv = ["validate", "--plan"] if name.startswith("plan") else ["build", "--plan"]
     check(commands, [(tmp_path, [*argv, name], REFUSED)])
 
 

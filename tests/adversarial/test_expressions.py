@@ -20,8 +20,8 @@ REFUSED = object()
 ANYTHING = object()  # a value, whatever it is
 
 PROGRAM = """
-from dlbs.language import meter
-from dlbs.plan.resolve import Processor
+from dlbs.language import work as limits
+from dlbs.plan.compile import Processor
 from tests.adversarial.bounded import serve
 import re2, psutil
 
@@ -36,7 +36,7 @@ OTHERS = {
 }
 
 def work(given):
-    meter.MAX_SECONDS = given.pop("backstop", meter.MAX_SECONDS)
+    limits.MAX_SECONDS = given.pop("backstop", limits.MAX_SECONDS)
     return str(Processor(environ={"HOME": "/h"}).resolve({**OTHERS, **given})["result"])[:200]
 
 serve(work)

@@ -20,16 +20,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.adversarial.bounded import Ask, ask_and_expect, children
+from tests.adversarial.bounded import Ask, ask_and_expect, children, sparse
 
 pytestmark = pytest.mark.integration
 
 PROGRAM = """
 import sys, torch
 from PIL import Image
-from pytorch_benchmarks.data.crops import Crop
-from pytorch_benchmarks.data.image_folder import ImageFolder
-from pytorch_benchmarks.errors import BenchmarkError
+from pytorch_benchmarks.data.dataset import Crop
+from pytorch_benchmarks.data.images import ImageFolder
+from benchmark_core.exits import BenchmarkError
 from tests.adversarial.bounded import serve
 
 def work(given):
@@ -276,11 +276,6 @@ def listening(root: Path) -> None:
         os.chdir(here)
 
 
-def sparse(root: Path) -> None:
-    with open(root / "class" / "2.jpg", "wb") as stream:
-        stream.truncate(8 << 30)
-
-
 DIRECTORIES: dict[str, tuple[Callable[[Path], Any], Any]] = {
     "a link to itself": (link("again", "."), 1),
     "two links to itself": (lambda root: [link(name, ".")(root) for name in "ab"], 1),
@@ -298,7 +293,7 @@ DIRECTORIES: dict[str, tuple[Callable[[Path], Any], Any]] = {
     "a named pipe": (lambda root: os.mkfifo(root / "class" / "2.jpg"), "is not a regular file"),
     "a socket": (listening, "cannot read the image"),
     "a directory with the name of an image": (lambda root: (root / "class" / "2.jpg").mkdir(), 1),
-    "a file of 8 GB": (sparse, "has 8,589,934,592 bytes, more than"),
+    "a file of 8 GB": (lambda root: sparse(root / "class" / "2.jpg"), "has 8,589,934,592 bytes, more than"),
     "400 directories inside each other": (deep, 1),
     "a class that is a pipe": (lambda root: os.mkfifo(root / "pipe"), 1),
     "a class that is a device": (lambda root: (root / "device").symlink_to("/dev/zero"), 1),

@@ -18,16 +18,16 @@ import pytest
 from PIL import Image
 
 from pytorch_benchmarks.data.make_dataset import encode_datum, make_lmdb
-from tests.adversarial.bounded import Ask, ask_and_expect, children
+from tests.adversarial.bounded import Ask, ask_and_expect, children, sparse
 
 pytestmark = pytest.mark.integration
 
 PROGRAM = """
 import lmdb, torch
-from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
-from pytorch_benchmarks.data.crops import Crop
-from pytorch_benchmarks.data.datum import DatumParser
-from pytorch_benchmarks.errors import BenchmarkError
+from pytorch_benchmarks.data.caffe import CaffeLmdb
+from pytorch_benchmarks.data.dataset import Crop
+from pytorch_benchmarks.data.caffe import DatumParser
+from benchmark_core.exits import BenchmarkError
 from tests.adversarial.bounded import serve
 
 def database(given):
@@ -278,7 +278,7 @@ PLACES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an endless device": (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
     "a link to nowhere": (lambda path: path.symlink_to("nowhere"), "cannot be opened"),
     "a link to itself": (lambda path: path.symlink_to("data.mdb"), "cannot be opened"),
-    "8 GB of nothing": (lambda path: path.write_bytes(b"") or os.truncate(path, 8 << 30), "not an LMDB"),
+    "8 GB of nothing": (sparse, "not an LMDB"),
 }
 
 

@@ -117,7 +117,7 @@ def document(key: str) -> Callable[[Path, str], list[str]]:
         places = {"declaration": "parameters", "extension": "extensions", "cases": "extensions"}
         place = "extensions" if key == "condition" else places.get(key, key)
         (directory / "c.json").write_text(json.dumps({place: parts[key]}))
-        return ["--config", "c.json"]
+        return ["--plan", "c.json"]
 
     return write
 
@@ -192,7 +192,7 @@ def test_a_name_on_its_way_into_an_experiment(commands: Commands, tmp_path: Path
         directory = tmp_path / str(number)
         directory.mkdir()
         flags = make(directory, name)
-        lines.append((directory, ["validate" if "--plan" in flags else "build", *flags]))
+        lines.append((directory, ["validate" if flags[-1].startswith("plan.") else "build", *flags]))
         before[way] = {path.name for path in directory.iterdir()}
     for way, (directory, _), done in zip(WAYS, lines, commands.run_all(lines), strict=True):
         assert not done.is_crash(), (way, done)

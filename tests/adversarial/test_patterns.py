@@ -80,7 +80,7 @@ PATTERNS: list[tuple[str, str]] = [
 def config(directory: Path, parameters: object = None, **parts: object) -> list[str]:
     document = {"parameters": {"my.text": SUBJECT, **(parameters or {})}, **parts}  # type: ignore[dict-item]
     (directory / "c.json").write_text(json.dumps(document))
-    return ["build", "--config", "c.json", "-Pexp.framework=dummy"]
+    return ["build", "--plan", "c.json", "-Pexp.framework=dummy"]
 
 
 def declared(directory: Path, pattern: str) -> list[str]:

@@ -132,7 +132,7 @@ def test_a_generated_plan(commands: Commands, plan: list[dict[str, Any]]) -> Non
 @given(parameters=experiments, varied=st.dictionaries(hostile_names, st.lists(values, max_size=3), max_size=2))
 def test_a_generated_configuration(commands: Commands, parameters: dict[str, Any], varied: dict[str, Any]) -> None:
     document = {"parameters": parameters, "variables": varied, "extensions": [{"parameters": parameters}]}
-    flags = ["--config", "c.json", "-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus="]
+    flags = ["--plan", "c.json", "-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus="]
     verbs = [["build", *flags], ["build", "--resolve", *flags], ["print-config", *flags], ["explain", "my.a", *flags]]
     run_all(commands, {"c.json": json.dumps(document).encode()}, verbs)
 

@@ -15,13 +15,12 @@ import termios
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.conftest import ROOT, RunDlbs, dlbs_environment
 from tests.experiments import DUMMY, launcher, logs, values
 from tests.forked import ForkServer
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, has_ended, wait_until
 
 PROGRAM = f"{shlex.quote(sys.executable)} -m dlbs"
 RUN = f"{PROGRAM} run {shlex.join(DUMMY)}"
@@ -141,8 +140,8 @@ CASES = [{"cases": [{f"my.x{number}": value} for value in range(10)]} for number
 LARGE_PLANS = {
     "a grid": GRID,
     "a grid, resolved": f"--resolve {GRID}",
-    "cases that multiply": "--config cases.json",
-    "cases that multiply, resolved": "--resolve --config cases.json",
+    "cases that multiply": "--plan cases.json",
+    "cases that multiply, resolved": "--resolve --plan cases.json",
     "repeats": "-Pexp.repeats=1000000000000",
 }
 
@@ -166,7 +165,7 @@ def test_an_error_of_output_in_the_middle_of_a_plan_leaves_no_process_behind(tmp
     assert values(log)["exp.status"] == "cancelled"
     if (tmp_path / "pid").exists():  # it may have been ended before it began
         pid = int((tmp_path / "pid").read_text())
-        wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+        wait_until(lambda: has_ended(pid))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
@@ -251,15 +250,15 @@ def test_a_reader_that_goes_on_misses_nothing(tmp_path: Path) -> None:
 
 # Files that the user names for what is written, which are no regular files: what comes of them.
 OUTPUTS = {
-    "a device": ("build --plan /dev/null", 0),
-    "standard output": ("build --plan /dev/stdout", 0),
-    "a pipe that is read": ("build --plan >(cat >read.json)", 0),
-    "a full device": ("build --plan /dev/full", 2),
-    "a pipe that nobody reads": ("build --plan pipe", 2),
-    "a directory": ("build --plan directory", 2),
-    "a link": ("build --plan link.json", 0),
-    "a dangling link": ("build --plan dangling.json", 0),
-    "a link to itself": ("build --plan loop.json", 2),
+    "a device": ("build -o /dev/null", 0),
+    "standard output": ("build -o /dev/stdout", 0),
+    "a pipe that is read": ("build -o >(cat >read.json)", 0),
+    "a full device": ("build -o /dev/full", 2),
+    "a pipe that nobody reads": ("build -o pipe", 2),
+    "a directory": ("build -o directory", 2),
+    "a link": ("build -o link.json", 0),
+    "a dangling link": ("build -o dangling.json", 0),
+    "a link to itself": ("build -o loop.json", 2),
     "a table in a device": ("report logs -o /dev/null", 0),
     "a page in a device": ("report logs --html /dev/null", 0),
     "results in a device": ("parse logs -o /dev/null", 2),
@@ -279,8 +278,8 @@ def test_a_file_to_write_that_is_no_regular_file(
 ) -> None:
     shutil.copytree(measured / "logs", tmp_path / "logs")
     (tmp_path / "directory").mkdir()
-    for name in ("plain", "target.json"):
-        (tmp_path / name).write_text("precious")
+    (tmp_path / "plain").write_text("precious")
+    (tmp_path / "target.json").write_text("[]")
     os.mkfifo(tmp_path / "pipe")
     for name, target in (("link", "target"), ("dangling", "new"), ("loop", "loop")):
         (tmp_path / f"{name}.json").symlink_to(f"{target}.json")
@@ -326,7 +325,7 @@ def test_a_table_in_a_file_has_no_formula(tmp_path: Path, dlbs: RunDlbs, verb: l
 
 # What writes to a file system that is read only, or full.
 WRITES = {
-    "a plan": f"build {shlex.join(DUMMY)} --plan small/plan.json",
+    "a plan": f"build {shlex.join(DUMMY)} -o small/plan.json",
     "a log": f"run {shlex.join(DUMMY)} -Pexp.log_file=small/a.log",
     "results": "parse logs -o small/x.csv",
     "a page": "report logs --html small/x.html",
@@ -383,7 +382,7 @@ DEFECTS = {
 def test_an_unforeseen_error_is_one_line_and_a_file_with_the_details(tmp_path: Path, name: str, code: str) -> None:
     """A real program that runs a command of ours with a defect in it."""
     (tmp_path / "defect.py").write_text(
-        "import click\nfrom dlbs.cli.options import common_options, run\n@click.command()\n@common_options\ndef defect():\n"
+        "from dlbs.cli.main import run\nfrom dlbs.cli.options import verb\n@verb('defect')\ndef defect():\n"
         f"    {code}\nrun(defect, 'defect')\n"
     )
     program = f"{shlex.quote(sys.executable)} defect.py"
@@ -401,7 +400,7 @@ def test_an_unforeseen_error_is_one_line_and_a_file_with_the_details(tmp_path: P
 
 
 def test_details_that_cannot_be_written_are_said_to_be_missing(tmp_path: Path) -> None:
-    program = "import click; from dlbs.cli.options import run; import tempfile; tempfile.tempdir = '/missing'; "
+    program = "import click; from dlbs.cli.main import run; import tempfile; tempfile.tempdir = '/missing'; "
     program += "run(click.Command('x', callback=lambda: 1 / 0), 'x')"
     done = shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(program)}", tmp_path)
     assert done.returncode == 70
@@ -412,7 +411,7 @@ def test_details_that_cannot_be_written_are_said_to_be_missing(tmp_path: Path) -
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
 def test_a_signal_while_a_plan_is_written_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "dlbs", "build", "--plan", "plan.jsonl", *shlex.split(GRID)]
+    command = [sys.executable, "-m", "dlbs", "build", "-o", "plan.jsonl", *shlex.split(GRID)]
     process = subprocess.Popen(
         command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
     )

@@ -24,8 +24,9 @@ import pytest
 import torch
 from pack_runner.run import Events
 
-from tests.adversarial.bounded import Ask, ask_and_expect, children
+from tests.adversarial.bounded import Ask, ask_and_expect, children, sparse
 from tests.forked import ForkServer
+from tests.suites.torchbench.made_models import LOADER, MEASURED
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.integration
 def _tiny_is_known_here_only() -> Iterator[None]:
     """Take the model of these tests out of the registry again: others list the models there."""
     yield
-    from pytorch_benchmarks.models.registry import BUILDERS
+    from pytorch_benchmarks.models.model import BUILDERS
 
     BUILDERS.pop("tiny", None)
     sys.modules.pop("tests.adversarial.tiny", None)
@@ -45,11 +46,11 @@ PROGRAM = """
 import warnings
 import torch
 from pathlib import Path
-from pytorch_benchmarks.errors import BenchmarkError
+from benchmark_core.exits import BenchmarkError
 from tests.adversarial.tiny import Tiny
-from pytorch_benchmarks.models.weights import find_weights
-from pytorch_benchmarks.options.training import TrainingOptions
-from pytorch_benchmarks.training.optimizers import build_optimizer
+from pytorch_benchmarks.weights import find_weights
+from pytorch_benchmarks.training.options import TrainingOptions
+from pytorch_benchmarks.training.trainer import build_optimizer
 from pytorch_benchmarks.training.state import State, average_of, check_same_training, read_checkpoint, read_weights
 from tests.adversarial.bounded import serve
 
@@ -304,7 +305,7 @@ PLACES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an endless device": (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
     "a link to nowhere": (lambda path: path.symlink_to("nowhere"), "does not exist"),
     "a link to itself": (lambda path: path.symlink_to(path.name), "cannot be read"),
-    "8 GB of nothing": (lambda path: path.write_bytes(b"") or os.truncate(path, 8 << 30), "cannot be read"),
+    "8 GB of nothing": (sparse, "cannot be read"),
 }
 
 
@@ -428,9 +429,9 @@ def test_entry(ask: Ask, tmp_path: Path, entry: Any, expected: str) -> None:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What `State.save` writes after two epochs."""
-    from pytorch_benchmarks.options.training import TrainingOptions
-    from pytorch_benchmarks.training.optimizers import build_optimizer
+    from pytorch_benchmarks.training.options import TrainingOptions
     from pytorch_benchmarks.training.state import State, average_of
+    from pytorch_benchmarks.training.trainer import build_optimizer
     from tests.adversarial.tiny import Tiny
 
     model = Tiny()
@@ -574,7 +575,7 @@ class Model(BenchmarkModel):
 """
 ARCHITECTURE = """import torch
 from pathlib import Path
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import register_model
 @register_model("theirs")
 def theirs(**options):
     if True:
@@ -582,12 +583,12 @@ def theirs(**options):
 """
 BROKEN_PACK = "import torch\nfrom pathlib import Path\nLOADS\n"
 THEIRS: dict[str, tuple[str, str, list[str]]] = {
-    "a pack": (PACK, LOADS, ["pytorch_benchmarks.benchmarks", "--pack=theirs", "--device=cpu"]),
-    "a pack that says it in its own words": (PACK, WRAPPED, ["pytorch_benchmarks.benchmarks", "--pack=theirs", "--device=cpu"]),
-    "a pack that loads when it is imported": (BROKEN_PACK, LOADS, ["pytorch_benchmarks.benchmarks", "--pack=theirs", "--device=cpu"]),
-    "a pack that is checked": (PACK, LOADS, ["pytorch_benchmarks.checks.torchbench", "theirs"]),
-    "a network": (ARCHITECTURE, LOADS, ["pytorch_benchmarks.benchmarks", "--model=theirs", "--architecture=theirs/__init__.py", "--device=cpu"]),
-    "a network that is checked": (ARCHITECTURE, WRAPPED, ["pytorch_benchmarks.checks.model", "theirs", "--architecture=theirs/__init__.py"]),
+    "a pack": (PACK, LOADS, ["-m", "pytorch_benchmarks.benchmarks", "--pack=theirs", LOADER, "--device=cpu"]),
+    "a pack that says it in its own words": (PACK, WRAPPED, ["-m", "pytorch_benchmarks.benchmarks", "--pack=theirs", LOADER, "--device=cpu"]),
+    "a pack that loads when it is imported": (BROKEN_PACK, LOADS, ["-m", "pytorch_benchmarks.benchmarks", "--pack=theirs", LOADER, "--device=cpu"]),
+    "a pack that is checked": (PACK, LOADS, [str(MEASURED / "__main__.py"), "check", "theirs"]),
+    "a network": (ARCHITECTURE, LOADS, ["-m", "pytorch_benchmarks.benchmarks", "--model=theirs", "--architecture=theirs/__init__.py", "--device=cpu"]),
+    "a network that is checked": (ARCHITECTURE, WRAPPED, ["-m", "pytorch_benchmarks.checks", "theirs", "--architecture=theirs/__init__.py"]),
 }  # fmt: skip
 
 
@@ -600,7 +601,7 @@ def test_the_advice_of_torch_is_not_passed_on(
     (tmp_path / "theirs" / "__init__.py").write_text(source.replace("LOADS", loads))
     (tmp_path / "theirs" / "file.pt").write_bytes(content)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = forked_torch.run("-m", *command, directory=tmp_path, environment=environment, timeout=PATIENCE)
+    done = forked_torch.run(*command, directory=tmp_path, environment=environment, timeout=PATIENCE)
     assert done.returncode in {1, 2}, done.stderr
     said = done.stdout + done.stderr
     assert "could run code" in said or "is damaged" in said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlbs.cli.options import console
+from dlbs.cli.streams import console
 
 
 @pytest.mark.parametrize("text", ["serving:b:16", ":car:", "[bold]x[/bold]"])

@@ -7,11 +7,13 @@ import re
 import click
 import pytest
 
-from dlbs.cli.former_options import FORMER_OPTIONS, FORMER_VALUES, former_option_hint
 from dlbs.cli.main import cli
+from dlbs.cli.options import usage_hint
+from dlbs.config.names import table
 from tests.conftest import RunDlbs
 
-CASES = [(verb, option, said) for verb, options in FORMER_OPTIONS.items() for option, said in options.items()]
+ALL = [(verb, option, said) for verb, options in table().options.items() for option, said in options.items()]
+CASES = [(verb, option, said) for verb, option, said in ALL if " " not in option]
 
 
 def options_of(verb: str) -> set[str]:
@@ -46,12 +48,7 @@ def test_the_error_says_what_to_write(dlbs: RunDlbs, arguments: list[str], said:
     assert "Did you mean" not in done.stderr
 
 
-VALUES = [
-    (verb, option, value, said)
-    for verb, options in FORMER_VALUES.items()
-    for option, values in options.items()
-    for value, said in values.items()
-]
+VALUES = [(verb, *option.split(" "), said) for verb, option, said in ALL if " " in option]
 
 
 @pytest.mark.parametrize(("verb", "option", "value", "said"), VALUES, ids=[case[2] for case in VALUES])
@@ -60,7 +57,7 @@ def test_a_former_value_is_answered_by_one_of_ours(verb: str, option: str, value
     assert command is not None
     with pytest.raises(click.BadParameter) as raised:
         command.make_context(verb, ["r.json", option, value])
-    assert former_option_hint(raised.value) == said
+    assert usage_hint(raised.value) == said
     command.make_context(verb, ["r.json", *said.split()[1:]])
 
 
@@ -69,7 +66,7 @@ def test_another_wrong_value_has_no_such_answer() -> None:
     assert command is not None
     with pytest.raises(click.BadParameter) as raised:
         command.make_context("report", ["r.json", "--type", "explore"])
-    assert not former_option_hint(raised.value)
+    assert not usage_hint(raised.value)
 
 
 def test_filters_of_series_are_answered_by_names(dlbs: RunDlbs) -> None:

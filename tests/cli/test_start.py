@@ -26,25 +26,19 @@ DUMMY = ["-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus="]
 # Module → the runs that need it. All others start without it.
 ELSEWHERE = {
     "click.shell_completion": "shell completion",
-    "dlbs.cli.completion_scripts": "shell completion",
-    "dlbs.cli.former_options": "a usage error",
-    "dlbs.config.migration": "an invalid parameter",
+    "dlbs.cli.completion": "shell completion",
     "secrets": "serving pages",
     "sqlite3": "a cache of logs",
 }
 OF_RUNS = {
-    "dlbs.cli.as_json": "--json",
-    "dlbs.cli.doubts": "a doubtful result",
-    "dlbs.cli.until_known": "--until-known",
     "dlbs.executors.slurm": "--executor slurm",
     "dlbs.executors.ssh": "--nodes",
     "dlbs.launch.reads": "a parameter that only the command line sets",
     "dlbs.machine.monitor": "monitor.interval",
     "dlbs.packs.extend": "a pack",
     "dlbs.plan.explain": "dlbs explain",
-    "dlbs.results": "until-known",
-    "dlbs.run.lastline": "a terminal",
-    "dlbs.run.status": "dlbs status",
+    "dlbs.adaptive": "--until-known",
+    "dlbs.results": "--until-known",
     "rich": "a terminal",
     "statistics": "monitor.interval",
 }
@@ -64,11 +58,11 @@ def imported(directory: Path, *arguments: str) -> set[str]:
     [
         (["--version"], {"dlbs.config", "dlbs.language", "dlbs.plan", "subprocess", "tempfile", "yaml"}),
         (
-            ["build", "--plan", "plan.json", *DUMMY],
-            {"dlbs.launch", "dlbs.plan.resolve", "dlbs.run", "jinja2", "subprocess", "tempfile"},
+            ["build", "-o", "plan.json", *DUMMY],
+            {"dlbs.launch", "dlbs.run", "jinja2", "subprocess", "tempfile"},
         ),
         (["run", "--quiet", *DUMMY], {*OF_RUNS}),
-        (["run", "--quiet", "--no-validation", *DUMMY], {*OF_RUNS, "dlbs.run.validate", "dlbs.run.framework_checks"}),
+        (["run", "--quiet", "--no-validation", *DUMMY], {*OF_RUNS, "dlbs.run.validate"}),
     ],
     ids=["version", "build", "run", "run without validation"],
 )
@@ -78,10 +72,10 @@ def test_a_verb_imports_nothing_for_what_it_does_not_do(tmp_path: Path, argument
 
 @pytest.mark.integration
 def test_running_a_plan_builds_none(tmp_path: Path) -> None:
-    imported(tmp_path, "build", "--plan", "plan.json", *DUMMY)
+    imported(tmp_path, "build", "-o", "plan.json", *DUMMY)
     modules = imported(tmp_path, "run", "--quiet", "--plan", "plan.json")
-    assert modules & {*ELSEWHERE, *OF_RUNS, "dlbs.plan.build", "dlbs.plan.extensions", "dlbs.plan.grid"} == set()
-    assert "dlbs.plan.resolve" in modules
+    assert modules & {*ELSEWHERE, *OF_RUNS, "dlbs.plan.build"} == set()
+    assert "dlbs.plan.compile" in modules
 
 
 @pytest.mark.integration
@@ -96,7 +90,7 @@ def test_a_report_on_few_logs_needs_neither_plans_nor_a_cache(tmp_path: Path) ->
     imported(tmp_path, "run", "--quiet", *DUMMY)
     modules = imported(tmp_path, "report", "logs")
     assert (
-        modules & {*ELSEWHERE, "dlbs.launch", "dlbs.plan.resolve", "dlbs.results.read.query", "rich._emoji_codes"}
+        modules & {*ELSEWHERE, "dlbs.launch", "dlbs.plan.compile", "dlbs.results.read.query", "rich._emoji_codes"}
         == set()
     )
     assert "dlbs.results.tables.table" in modules

@@ -144,7 +144,7 @@ def test_a_default_of_another_framework_is_no_value() -> None:
         ((), {}, "--: the command is missing"),
         (("",), {}, "--: the command is missing"),
         (("true",), {"parameters": {"exp.framework": "pytorch"}}, "a command requires the framework command"),
-        (("true",), {"plan": "plan.json"}, "--plan: a plan and a command cannot be combined"),
+        (("true",), {"plan": "plan.json"}, "--plan: experiments and a command cannot be combined"),
         (("true",), {"variables": {"size": [1]}}, "-Vsize: the parameter 'size' is not used"),
     ],
 )

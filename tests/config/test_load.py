@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.config.config import Config
-from dlbs.config.flags import parse_value
+from dlbs.config.config import Config, parse_value
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError
 from dlbs.plan.build import build
@@ -197,7 +196,7 @@ ERRORS = [
     ("parameters:\n  a: 1\n  exp.phase: trainning", [":3", "exp.phase is", "did you mean 'training'"]),
     ("parameters:\n  exp.gpus: 'a'", [":2", "does not match", "(GPUs to use, as comma-separated numbers)"]),
     ("parameters:\n  my.x: {val: 1, typ: int}", [":2", "unknown key 'typ'", "did you mean 'type'"]),
-    ("parameters:\n  my.x: {val: 1, type: itn}", [":2", "unknown type 'itn'", "did you mean 'int'"]),
+    ("parameters:\n  my.x: {val: 1, type: itn}", [":2", 'not "itn"', "did you mean 'int'"]),
     (
         "parameters:\n  my.x: {val: 1, type: int, val_domain: [1, a]}",
         [":2", 'val_domain of my.x: my.x must be of type int, not "a"'],

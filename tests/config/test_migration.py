@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.config.migration import EXPRESSIONS, NAMES, expression_hint, former, migration_hint, value_hint
+from dlbs.config.names import expression_hint, former, former_hint, table, value_hint
 from dlbs.errors import ConfigError, DlbsError, ResolveError
-from dlbs.language.parser import parse
+from dlbs.language.template import parse
 from dlbs.plan.build import build
-from dlbs.plan.explain import describe, describe_framework, explanation
+from dlbs.plan.explain import described, described_framework, explained
 from dlbs.plan.pipeline import processor_for
 
 DECLARED = load_config().declarations
 
 
-@pytest.mark.parametrize("row", NAMES, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", table().names, ids=lambda row: row.name)
 def test_each_row_leads_to_parameters_that_exist(row: Any) -> None:
     settings = [one for one in row.values.values() if one]
     for name in filter(None, (row.new, row.reference, *(name for one in settings for name in one))):
@@ -30,7 +30,7 @@ def test_each_row_leads_to_parameters_that_exist(row: Any) -> None:
         DECLARED[row.name].check(word)
 
 
-@pytest.mark.parametrize("row", NAMES, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", table().names, ids=lambda row: row.name)
 def test_a_name_that_exists_is_in_the_table_for_its_values_only(row: Any) -> None:
     if row.name in DECLARED and row.name != "monitor.frequency":  # which is accepted
         assert row.values or row.words
@@ -59,7 +59,7 @@ def test_a_name_that_exists_is_in_the_table_for_its_values_only(row: Any) -> Non
     ],
 )
 def test_the_error_of_an_unknown_name_says_what_to_write(name: str, hint: str) -> None:
-    assert hint in migration_hint(name)
+    assert hint in former_hint(name)
     for flags in ({"parameters": [f"{name}=1"]}, {"variables": [f"{name}=[1,2]"]}):
         with pytest.raises(ConfigError, match=f"unknown parameter '{re.escape(name)}'") as raised:
             load_config(**flags)
@@ -102,10 +102,10 @@ def test_the_error_of_a_condition_says_what_to_write() -> None:
 def test_help_says_what_became_of_names_and_frameworks() -> None:
     config = load_config()
     with pytest.raises(ConfigError, match=r"exp\.device_batch is now exp\.replica_batch"):
-        describe(config, "exp.device_batch")
+        described(config, "exp.device_batch")
     with pytest.raises(ConfigError, match=r"exp\.device_batch is now exp\.replica_batch"):
-        explanation(config, "exp.device_batch")
-    for ask in (describe, describe_framework):
+        explained(config, "exp.device_batch")
+    for ask in (described, described_framework):
         with pytest.raises(
             ConfigError, match=r"the original's framework tensorrt is not included in DLBS: docs/launchers\.md"
         ):
@@ -138,7 +138,7 @@ def test_values_that_mean_the_same_are_accepted(given: str) -> None:
 
 def test_names_of_ones_own_are_not_in_the_table() -> None:
     assert former("my.data_dir") is None
-    assert migration_hint("exp.model") == ""
+    assert former_hint("exp.model") == ""
     assert value_hint("my.data", "synthetic/pinned") == ""
 
 
@@ -184,7 +184,7 @@ def test_replacements_are_expressions_of_ours(old: str) -> None:
     with pytest.raises(DlbsError):
         parse(f"$({old})$")
     new = old
-    for row in EXPRESSIONS:
+    for row in table().expressions:
         if row.becomes is not None:
             new = re.sub(row.pattern, row.becomes, new)
     assert parse(f"$({new})$")

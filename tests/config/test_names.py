@@ -222,7 +222,7 @@ def test_the_hidden_parameters_of_a_built_plan_are_fine(dlbs: RunDlbs) -> None:
     extension = (
         '{"condition": {"exp.model": "([a-z]+).*"}, "parameters": {"exp.project": "${__condition.exp.model_1}"}}'
     )
-    dlbs("build", "--plan", "p.json", "-E", extension, "-Pexp.framework=dummy", "-Pexp.docker=false", check=True)
+    dlbs("build", "-o", "p.json", "-E", extension, "-Pexp.framework=dummy", "-Pexp.docker=false", check=True)
     assert dlbs("validate", "--plan", "p.json").returncode == 0
 
 

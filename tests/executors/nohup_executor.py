@@ -4,89 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
-import time
-import uuid
-from collections.abc import Iterator, Set
-from pathlib import Path
+from collections.abc import Sequence
 
 import psutil
 
-from dlbs.errors import LogError
-from dlbs.executors.base import Executor, Outcome
-from dlbs.executors.detached import Task, command, environment, read_tasks, write_tasks
-from dlbs.experiment import Experiment
-from dlbs.files import read_regular
-
-_POLL = 0.2  # seconds
+from dlbs.errors import LaunchError
+from dlbs.executors.detached import Batch, DetachedExecutor, Queue, Queued, command, environment
 
 
-class NohupExecutor(Executor):
-    """Runs each experiment in a session of its own; `.dlbs-nohup-TOKEN.jsonl` and `.pid` beside the logs say which and where."""
+class NohupExecutor(DetachedExecutor):
+    """Runs each experiment in a session of its own, found by its task file, which is a word of its command."""
 
-    detachable = True
-
-    def __init__(self, directory: Path, jobs: int | None = None) -> None:
-        self.directory, self.jobs = directory, jobs or 1
-        self._files: dict[Path, Task] = {}
-
-    @property
-    def running(self) -> int:
-        return len(self._files)
+    engine = "nohup"
+    poll_seconds = (0.2, 1.0)
 
     @property
     def has_room(self) -> bool:
-        return len(self._files) < self.jobs
+        return self.running < (self.jobs or 1)
 
-    def owned_logs(self, directory: Path) -> Set[Path]:
-        files = filter(_process, directory.glob(".dlbs-nohup-*.jsonl"))
-        return {task.log for file in files for task in read_tasks(file)}
-
-    def start(self, experiment: Experiment) -> bool:
-        if not self.has_room:
-            return False
-        task = Task.of(experiment, self.directory)
-        for file in filter(_process, task.log.parent.glob(".dlbs-nohup-*.jsonl")):
-            for earlier in read_tasks(file):
-                if earlier.log == task.log:  # of an earlier run
-                    self._files[file] = earlier
-                    return True
-        file = task.log.parent / f".dlbs-nohup-{uuid.uuid4().hex[:12]}.jsonl"
-        write_tasks(file, [task])
-        shell = ["sh", "-c", f"nohup setsid {command(file)} 0 >/dev/null 2>&1 & echo $!"]
-        said = subprocess.run(shell, cwd=self.directory, env=environment(), stdout=subprocess.PIPE, check=True).stdout
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended already
-            file.with_suffix(".pid").write_text(f"{int(said)} {psutil.Process(int(said)).create_time()}")
-        self._files[file] = task
-        return True
-
-    def next_look(self) -> float:
-        return time.monotonic() + _POLL
-
-    def look(self) -> Iterator[tuple[Experiment, Outcome]]:
-        for file, task in list(self._files.items()):
-            if _process(file):
-                continue
-            del self._files[file]
-            for own in (file, file.with_suffix(".pid")):
-                own.unlink(missing_ok=True)
-            yield task.experiment, task.outcome() or Outcome("cancelled", "its process ended without a log")
-
-    def end_all(self, message: str) -> None:
-        for file in self._files:
-            process = _process(file)
-            if process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGTERM)
-
-
-def _process(file: Path) -> psutil.Process | None:
-    """The process that runs an experiment; None if it has ended."""
-    try:
-        number, began = read_regular(file.with_suffix(".pid"), 100).split()
-        process = psutil.Process(int(number))
-        same = abs(process.create_time() - float(began)) < 1  # and not another one with its number
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (LogError, OSError, ValueError, psutil.NoSuchProcess):
+    def submit(self, batch: Batch) -> LaunchError | None:
+        words = ["nohup", *shlex.split(command(batch.file)), "0"]
+        with batch.output.open("ab") as output:
+            subprocess.Popen(
+                words, cwd=self.directory, env=environment(), start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
         return None
+
+    def query(self, batches: Sequence[Batch]) -> Queue:
+        found: Queue = {}
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or ()  # none of a process that has ended
+            names = {os.path.basename(word) for word in words}
+            for batch in batches:
+                if batch.file.name in names:
+                    found[batch.name] = {0: Queued(str(process.pid))}
+        return found
+
+    def cancel(self, tasks: Sequence[str], *, pending: bool = False) -> None:
+        for number in () if pending else tasks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGTERM)

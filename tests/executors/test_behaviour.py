@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.executors.registry import load_executor
+from dlbs.executors.base import load_executor
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, start, values
 from tests.forked import Program

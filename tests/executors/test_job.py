@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,7 @@ from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, values
-from tests.waiting import LIMITS, wait_until
+from tests.waiting import LIMITS, has_ended, wait_until
 
 
 @pytest.mark.integration
@@ -46,8 +47,7 @@ def test_a_timeout_ends_everything_the_experiment_started(dlbs: RunDlbs, tmp_pat
         assert f" {limit:g} s" in values(log)["exp.status_msg"]
         begun = pids.read_text().split() if pids.exists() else []
         for line in begun:
-            pid = int(line.split("=")[1])
-            wait_until(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+            wait_until(partial(has_ended, int(line.split("=")[1])))
         if len(begun) == 2:
             return
     raise AssertionError("no experiment began in time")
@@ -130,7 +130,7 @@ def test_processes_in_separate_sessions_end_with_an_experiment_that_fails(
     assert done.returncode == 1
     for name in ("polite", "stubborn"):
         pid = int((tmp_path / name).read_text())
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
+        assert has_ended(pid)
     assert ("tidied up" in logs(tmp_path)[0].read_text()) == (end == "timeout")
 
 

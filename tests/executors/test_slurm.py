@@ -10,12 +10,9 @@ from pathlib import Path
 import pytest
 
 from dlbs.errors import LaunchError
-from dlbs.executors import slurm as slurm_module
-from dlbs.executors.base import Site
 from dlbs.executors.detached import read_tasks
-from dlbs.executors.slurm import SlurmExecutor
-from dlbs.executors.slurm_commands import gpus_of, options_of
-from dlbs.experiment import Experiment
+from dlbs.executors.slurm import SlurmExecutor, gpus_of, options_of
+from dlbs.experiment import Experiment, Site
 
 pytestmark = pytest.mark.integration
 
@@ -83,7 +80,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 @pytest.fixture
 def always_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer is given twice."""
-    monkeypatch.setattr(slurm_module, "_SHORTEST", 0.0)
+    monkeypatch.setattr(SlurmExecutor, "poll_seconds", (0.0, 30.0))
 
 
 @pytest.mark.usefixtures("always_asks")

@@ -13,12 +13,11 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.errors import LaunchError
-from dlbs.executors import ssh, ssh_commands, ssh_session
+from dlbs.executors import ssh, ssh_session
 from dlbs.executors.base import Executor
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.ssh import SshExecutor
-from dlbs.executors.ssh_commands import ssh_command, watched
-from dlbs.executors.ssh_session import Order
+from dlbs.executors.ssh_session import Order, ssh_command, watched
 from dlbs.experiment import Experiment
 from dlbs.launch.script import Launcher, make_launcher
 from dlbs.logs import last_values
@@ -97,8 +96,8 @@ def test_nodes_differ_in_the_rank_alone_and_in_their_log() -> None:
 def test_gpus_of_other_machines_have_no_names_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-aaa,GPU-bbb")
     flags = ("exp.gpus=0,1",)
-    assert "export CUDA_VISIBLE_DEVICES=GPU-aaa,GPU-bbb" in make_launcher(experiment(*flags)).source
-    assert "export CUDA_VISIBLE_DEVICES=0,1" in make_launcher(experiment(*flags, "exp.nodes=a,b")).source
+    assert "export CUDA_VISIBLE_DEVICES='GPU-aaa,GPU-bbb'" in make_launcher(experiment(*flags)).source
+    assert "export CUDA_VISIBLE_DEVICES='0,1'" in make_launcher(experiment(*flags, "exp.nodes=a,b")).source
 
 
 def test_a_host_cannot_be_an_option_of_ssh() -> None:
@@ -202,7 +201,7 @@ def test_each_attempt_has_a_rendezvous_of_its_own(
 def test_a_process_that_keeps_the_output_of_a_connection_open_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    monkeypatch.setattr(ssh_commands, "_PATIENCE", 0.5)
-    monkeypatch.setattr(ssh_commands, "ssh_command", lambda *_: ["sh", "-c", script])
+    monkeypatch.setattr(ssh, "_PATIENCE", 0.5)
+    monkeypatch.setattr(ssh, "ssh_command", lambda *_: ["sh", "-c", script])
     with pytest.raises(LaunchError, match="did not respond within"):
-        ssh_commands.ask("node", "/")
+        ssh.ask("node", "/")

@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from pytorch_benchmarks.data import make_dataset
-from pytorch_benchmarks.data.page_lock import page_locked
-from pytorch_benchmarks.data.prefetch import ahead
-from pytorch_benchmarks.data.source import open_source
-from pytorch_benchmarks.data.synthetic import synthetic_batches
-from pytorch_benchmarks.distributed import World
+from pytorch_benchmarks.data.loader import page_locked
+from pytorch_benchmarks.data.source import ahead, open_source, synthetic_batches
+from pytorch_benchmarks.devices import World
 from pytorch_benchmarks.model_factory import get_model
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
+from pytorch_benchmarks.options import parse_benchmark_options
 from tests.gpu.work import sleep
 
 BATCHES = 24  # more than a ring has places, several times over

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from dlbs.machine.gpus import Gpus
+from dlbs.machine.monitor import Gpus
 
 pytestmark = pytest.mark.alone
 

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.machine.facts import system_facts
+from benchmark_core.gpus import Energy, Gpu, facts_of, find_gpu, open_nvml
+from dlbs.machine.fitness import system_facts
 from dlbs.machine.monitor import Monitor
-from pytorch_benchmarks.measure.energy import Energy, Gpu, facts_of, find_gpu
-from pytorch_benchmarks.measure.peaks import peak_tflops
+from pytorch_benchmarks.results import peak_tflops
 from tests.gpu.driver import MACHINES, RecordedNvml, recording, write_nvidia_smi
 
 WITH_GPU = [machine for machine in MACHINES if recording(machine)["title"]]
 
 
 def gpu_on(machine: str) -> Gpu | None:
-    return find_gpu(RecordedNvml(machine), recording(machine)["uuid"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pynvml", RecordedNvml(machine))  # type: ignore[arg-type]
+        nvml = open_nvml()
+    return None if nvml is None else find_gpu(nvml, recording(machine)["uuid"])
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from pytorch_benchmarks.measure.energy import Energy, Gpu, gpu_of
+from benchmark_core.gpus import Energy, Gpu
+from pytorch_benchmarks.devices import gpu_of
 from tests.gpu.work import matrix_chain
 
 pytestmark = pytest.mark.alone
@@ -85,7 +86,7 @@ def test_work_needs_more_energy_than_rest(cuda: torch.device, gpu: Gpu, figures:
 
 
 def test_nothing_is_said_without_a_counter() -> None:
-    energy = Energy.of(torch.device("cpu"))
+    energy = Energy(gpu_of(torch.device("cpu")))
     energy.start()
     energy.stop()
     assert energy.metrics(1) == {}

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pytorch_benchmarks.measure import timing
-from pytorch_benchmarks.measure.timing import Schedule, time_batches
+from benchmark_core import timing
+from benchmark_core.timing import Schedule, time_batches
 
 COUNT = 8
 

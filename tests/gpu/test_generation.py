@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 
 from pytorch_benchmarks import benchmarks
-from pytorch_benchmarks.devices import set_backends, synchronizer
+from pytorch_benchmarks.devices import Precision, choose_precision, set_backends, synchronizer
 from pytorch_benchmarks.models.llama import Llama, Size
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-from pytorch_benchmarks.phases.generation import Generation
-from pytorch_benchmarks.phases.inference import inference_step
-from pytorch_benchmarks.phases.workload import requested_model
-from pytorch_benchmarks.precision import Precision, choose_precision
+from pytorch_benchmarks.options import parse_benchmark_options
+from pytorch_benchmarks.phases import Generation, inference_step
+from pytorch_benchmarks.workload import requested_model
 from tests.gpu.made import on, pause_of, ran, registered
 from tests.gpu.work import small_model
 

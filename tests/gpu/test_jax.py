@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmark_core.timing import Schedule, time_batches
 from dlbs.logs import parse_line
-from pytorch_benchmarks.measure.timing import Schedule, time_batches
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import logs, values
 from tests.waiting import PATIENCE
@@ -83,7 +83,7 @@ def settings(device: Any, dtype: str = "float32") -> Iterator[None]:
     """The settings of the program for one test."""
     import jax
 
-    from jax_benchmarks.platforms import product_precision
+    from jax_benchmarks.benchmarks import product_precision
 
     with jax.default_device(device), jax.default_matmul_precision(product_precision(dtype)):
         yield

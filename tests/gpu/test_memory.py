@@ -9,10 +9,8 @@ import pytest
 import torch
 
 from pytorch_benchmarks.devices import synchronizer
-from pytorch_benchmarks.measure.passes import peak_memory
-from pytorch_benchmarks.phases.graphs import graphed
-from pytorch_benchmarks.phases.inference import inference_step
-from pytorch_benchmarks.phases.training import training_step
+from pytorch_benchmarks.phases import graphed, inference_step, training_step
+from pytorch_benchmarks.results import peak_memory
 from tests.gpu.work import small_model
 
 pytestmark = pytest.mark.alone

@@ -10,15 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from pytorch_benchmarks.devices import set_backends
+from pytorch_benchmarks.devices import Precision, map_tensors, set_backends
 from pytorch_benchmarks.model_factory import list_models
 from pytorch_benchmarks.models.layers import DropPath
 from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-from pytorch_benchmarks.phases.inference import inference_step
-from pytorch_benchmarks.phases.training import training_step
-from pytorch_benchmarks.precision import Precision
-from pytorch_benchmarks.tensors import map_tensors
+from pytorch_benchmarks.options import parse_benchmark_options
+from pytorch_benchmarks.phases import inference_step, training_step
 from tests.gpu.work import small_model
 from tests.pytorch_benchmarks.models.smaller import SMALLER
 
@@ -27,7 +24,7 @@ STEPS = 12
 _OPTIONS: dict[str, dict[str, Any]] = {**SMALLER, "tinyllama_1b": {"sequence_length": 16}}
 _GPU_MEMORY = {"tinyllama_1b": 24e9}  # bytes, for training
 
-# The whole list takes minutes there; tests/pytorch_benchmarks/models/ and tests/pytorch_benchmarks/checks/test_model.py have it.
+# The whole list takes minutes there; tests/pytorch_benchmarks/models/ and tests/pytorch_benchmarks/test_checks.py have it.
 ON_CPU = ["deep_mnist"]
 CASES = [("cpu", name) for name in ON_CPU] + [
     pytest.param("cuda", name, marks=pytest.mark.gpu) for name in list_models()

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark_core.exits import UsageError
+from benchmark_core.timing import Schedule, time_batches
 from dlbs.logs import parse_line
-from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.measure.timing import Schedule, time_batches
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import logs, values
 

@@ -140,9 +140,9 @@ def test_out_of_memory_is_one_line_and_exit_code_3(cuda: torch.device, finish: F
 
 def test_pinned_memory_that_the_host_lacks_is_out_of_memory_too() -> None:
     """What CUDA says of it, as a recorded text: to try it would take all memory of the machine."""
-    from pytorch_benchmarks.errors import OutOfMemoryError
-    from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-    from pytorch_benchmarks.program import _explain
+    from benchmark_core.exits import OutOfMemoryError
+    from benchmark_core.program import _explain
+    from pytorch_benchmarks.options import parse_benchmark_options
 
     options = parse_benchmark_options(["--model=m"])
     for text in (
@@ -321,10 +321,10 @@ sys.path.insert(0, {str(PYTHON)!r})
 import torch
 from torch import nn
 from pytorch_benchmarks.distributed import World, from_first, joined, largest, mean, parallel, share_buffers, slowest, total
-from pytorch_benchmarks.errors import BenchmarkError
-from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-from pytorch_benchmarks.program import end, run
+from benchmark_core.exits import BenchmarkError
+from benchmark_core.log import Log
+from pytorch_benchmarks.options import parse_benchmark_options
+from benchmark_core.program import end, run
 
 options = parse_benchmark_options(["--model=m", *sys.argv[1:]])
 device = torch.device("cpu") if options.device == "cpu" else torch.device("cuda", 0)
@@ -398,7 +398,7 @@ ARCHITECTURE = """
 import torch
 from torch import nn
 from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import register_model
 
 @register_model("theirs")
 class Theirs(Model):
@@ -470,8 +470,8 @@ FATAL = f"""
 import sys
 sys.path.insert(0, {str(PYTHON)!r})
 import torch
-from pytorch_benchmarks.data.page_lock import page_locked
-from pytorch_benchmarks.program import end
+from pytorch_benchmarks.data.loader import page_locked
+from benchmark_core.program import end
 
 shared = torch.ones(1 << 20).share_memory_()
 try:

@@ -13,16 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytorch_benchmarks.devices import set_backends
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-from pytorch_benchmarks.phases.inference import inference_step
-from pytorch_benchmarks.phases.training import training_step
-from pytorch_benchmarks.precision import Precision
-from pytorch_benchmarks.tensors import map_tensors
-from pytorch_benchmarks.torchbench.workload import pack_workload
+from dlbs.suites.torchbench.measured.workload import pack_workload
+from pytorch_benchmarks.devices import Precision, map_tensors, set_backends
+from pytorch_benchmarks.options import parse_benchmark_options
+from pytorch_benchmarks.phases import inference_step, training_step
 from tests.gpu.test_models import without_noise
 from tests.gpu.work import small_model
-from tests.pytorch_benchmarks.torchbench.made_models import write_model
+from tests.suites.torchbench.made_models import LOADER, write_model
 
 pytestmark = pytest.mark.integration
 
@@ -76,7 +73,13 @@ def test_it_infers_what_it_infers_on_a_cpu_and_learns(device: torch.device, name
 @pytest.mark.parametrize("forward_only", [False, True])
 def test_a_model_in_the_form_of_torchbench(device: torch.device, tmp_path: Path, forward_only: bool) -> None:
     pack = write_model(tmp_path / "present")
-    flags = [f"--pack={pack}", "--model=present", "--batch_size=4", f"--forward_only={str(forward_only).lower()}"]
+    flags = [
+        f"--pack={pack}",
+        LOADER,
+        "--model=present",
+        "--batch_size=4",
+        f"--forward_only={str(forward_only).lower()}",
+    ]
     options = parse_benchmark_options(flags)
     workload, size = pack_workload(options, device, Precision(torch.float32, None, False, device.type))
     results = [workload.step(next(workload.source.batches)) for _ in range(3)]

@@ -15,11 +15,23 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scripts.gpu import schedule
+from scripts.gpu import parts
 from scripts.gpu.__main__ import _keep_what_counts
 from scripts.gpu.journal import PART, PIECE, Case, Journal, cases_of, earlier_of, lines_of
-from scripts.gpu.parts import ALONE, PARTS, TOGETHER, Part, run_part, selected
-from scripts.gpu.schedule import processes_for, run_stage, seconds_of, stages_of, unfinished, what_is_left
+from scripts.gpu.parts import (
+    ALONE,
+    PARTS,
+    TOGETHER,
+    Part,
+    processes_for,
+    run_part,
+    run_stage,
+    seconds_of,
+    selected,
+    stages_of,
+    unfinished,
+    what_is_left,
+)
 from tests.conftest import ROOT
 from tests.gpu.made_up import environment, made_up, outcomes, start_session, wait_for
 from tests.waiting import PATIENCE, wait_until
@@ -355,4 +367,4 @@ def test_tests_that_were_omitted_are_run_when_they_are_asked_for(tmp_path: Path)
 
 
 def test_the_time_to_start_is_less_than_a_part_takes() -> None:
-    assert all(part.seconds / part.pieces > schedule._START for part in PARTS)
+    assert all(part.seconds / part.pieces > parts._START for part in PARTS)

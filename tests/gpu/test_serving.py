@@ -15,17 +15,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmark_core.log import Log
 from pytorch_benchmarks import benchmarks
-from pytorch_benchmarks.devices import set_backends
-from pytorch_benchmarks.log import Log
+from pytorch_benchmarks.devices import choose_precision, set_backends
 from pytorch_benchmarks.model_factory import get_model, load_architecture
-from pytorch_benchmarks.options.benchmark import BenchmarkOptions, parse_benchmark_options
-from pytorch_benchmarks.precision import choose_precision
-from pytorch_benchmarks.serving.backend import Backend, Unwatched
+from pytorch_benchmarks.options import BenchmarkOptions, parse_benchmark_options
 from pytorch_benchmarks.serving.local import Local, build_local
-from pytorch_benchmarks.serving.queue import Queue
-from pytorch_benchmarks.serving.subject import make_subject
-from pytorch_benchmarks.serving.system import System
+from pytorch_benchmarks.serving.run import make_service
+from pytorch_benchmarks.serving.system import Backend, Queue, System, Unwatched
 from tests.gpu.made import no_waiting, on, pause_of, ran, registered
 from tests.waiting import wait_until
 
@@ -241,8 +238,8 @@ def test_worker_processes_have_the_memory_for_themselves(
     options = parse_benchmark_options(
         ["--model=alexnet", "--serving", "--serving_worker_kind=processes", "--batch_size=1"]
     )
-    subject = make_subject(options, cuda, choose_precision(options, cuda), Log())
-    assert len(subject.make_backends) == 1
+    service = make_service(options, cuda, choose_precision(options, cuda), Log())
+    assert len(service.make_backends) == 1
     assert torch.cuda.memory_reserved(cuda) <= before
 
 
@@ -261,7 +258,7 @@ def test_the_highest_rate_is_not_above_that_of_the_device(
     cuda: torch.device, serve: Serve, figures: dict[str, Any]
 ) -> None:
     code, found, errors = serve(
-        "slow_net", "--serving_find=max_qps", "--serving_find_processes=1", "--serving_find_trials=6", "--serving_target_latency=100",
+        "slow_net", "--serving_find=max_qps", "--serving_find_trials=6", "--serving_target_latency=100",
         '--model_opts={"milliseconds":10}', on(cuda),
     )  # fmt: skip
     assert code == 0, errors

@@ -8,15 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlbs.executors.slots import Grant, Slots
+from dlbs.executors.job import Grant
+from dlbs.executors.local import Slots
 from dlbs.machine.resources import Request
 from tests.conftest import RunDlbs
 from tests.gpu.work import logged
 
 GPUS = (0, 1, 2, 5)
 REQUESTS = st.one_of(
-    st.builds(Request, any_gpus=st.integers(0, 4)),
-    st.builds(Request, gpus=st.frozensets(st.sampled_from(GPUS), max_size=3)),
+    st.builds(lambda number: Request(any_gpus=number), st.integers(0, 4)),
+    st.builds(
+        Request,
+        st.frozensets(st.sampled_from(GPUS), max_size=3),
+        st.just(0),
+        st.just(frozenset()),
+        st.just(0),
+        st.just(0),
+    ),
 )
 
 

@@ -15,21 +15,15 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from pytorch_benchmarks.data.synthetic import synthetic_batches
-from pytorch_benchmarks.devices import set_backends
-from pytorch_benchmarks.distributed import World
-from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.measure.passes import count_work
+from benchmark_core.exits import UsageError
+from pytorch_benchmarks.data.source import synthetic_batches
+from pytorch_benchmarks.devices import Precision, World, choose_precision, map_tensors, set_backends
 from pytorch_benchmarks.model_factory import get_model
-from pytorch_benchmarks.models.generator import Generator
-from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-from pytorch_benchmarks.phases.graphs import graphed
-from pytorch_benchmarks.phases.inference import inference_step
-from pytorch_benchmarks.phases.training import training_step
-from pytorch_benchmarks.phases.workload import build_workload
-from pytorch_benchmarks.precision import Precision, choose_precision
-from pytorch_benchmarks.tensors import map_tensors
+from pytorch_benchmarks.models.model import Generator, Model
+from pytorch_benchmarks.options import parse_benchmark_options
+from pytorch_benchmarks.phases import graphed, inference_step, training_step
+from pytorch_benchmarks.results import count_work
+from pytorch_benchmarks.workload import build_workload
 from tests.conftest import ROOT
 from tests.gpu.test_models import without_noise
 from tests.gpu.work import small_model
@@ -145,7 +139,7 @@ def test_a_compiled_model_is_recorded(cuda: torch.device) -> None:
 WAITING = """
 from torch import nn
 from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import register_model
 
 @register_model("waiting")
 class Waiting(Model):

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark_core.timing import Schedule, Timing, Watcher, time_batches
 from pytorch_benchmarks.devices import event_maker, synchronizer
-from pytorch_benchmarks.measure.timing import Schedule, Timing, Watcher, time_batches
-from pytorch_benchmarks.phases.graphs import graphed
+from pytorch_benchmarks.phases import graphed
 from tests.gpu.work import matrix_chain, sleep
 
 pytestmark = pytest.mark.alone

@@ -12,15 +12,14 @@ import torch
 
 from pytorch_benchmarks import benchmarks, train
 from pytorch_benchmarks.data import loader, make_dataset
-from pytorch_benchmarks.data.page_lock import page_locked
+from pytorch_benchmarks.data.loader import page_locked
 from pytorch_benchmarks.data.transforms import Transforms
-from pytorch_benchmarks.options.training import parse_training_options
-from pytorch_benchmarks.phases.training import training_step
-from pytorch_benchmarks.precision import Precision
-from pytorch_benchmarks.training.augmenting import OPERATIONS, Augmenting
-from pytorch_benchmarks.training.mixing import Mixing
-from pytorch_benchmarks.training.optimizers import build_optimizer
+from pytorch_benchmarks.devices import Precision
+from pytorch_benchmarks.phases import training_step
+from pytorch_benchmarks.training.augmenting import OPERATIONS, Augmenting, Mixing
+from pytorch_benchmarks.training.options import parse_training_options
 from pytorch_benchmarks.training.state import average_of, update_average
+from pytorch_benchmarks.training.trainer import build_optimizer
 from tests.gpu.made import no_waiting, on, pause_of, ran, registered
 from tests.gpu.work import small_model
 

@@ -1,11 +1,9 @@
-"""What tests do on pages: wait for them without a limit of time, read a column, sort, choose a value of a facet, and ask axe-core."""
+"""What tests do on pages: wait for them, read a column, sort, choose a value of a facet, and ask axe-core."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-
-from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Locator, Page
@@ -14,8 +12,8 @@ __all__ = ["choose", "column", "facet", "patient", "sort_by", "values_of", "viol
 
 
 def patient(context: BrowserContext) -> BrowserContext:
-    """Let the pages of a context wait as long as all tests do: 30 s, the default of Playwright, are too short for a busy machine."""
-    context.set_default_timeout(1000 * PATIENCE)
+    """Let the pages of a context wait twice as long as usual, for a busy machine; a label that has changed still fails soon."""
+    context.set_default_timeout(60_000)
     return context
 
 

@@ -51,7 +51,7 @@ def test_a_network_from_a_template_to_trained_weights(
     file = tmp_path / "packs" / "mynet" / "architecture.py"
 
     def checked() -> subprocess.CompletedProcess[str]:
-        return bench("mynet", f"--architecture={file}", program=BENCHMARKS / "checks" / "model.py")
+        return bench("mynet", f"--architecture={file}", program=BENCHMARKS / "checks.py")
 
     first = checked()
     assert first.returncode == 1
@@ -71,7 +71,7 @@ def test_a_network_from_a_template_to_trained_weights(
 
     # Its recipe trains it.
     make_pictures(tmp_path / "set", 40)
-    recipe = ("run", "--config", "packs/mynet/recipe.yaml", "-Ppytorch.data_dir=set", "-Pexp.log_dir=trained", *HERE)
+    recipe = ("run", "--plan", "packs/mynet/recipe.yaml", "-Ppytorch.data_dir=set", "-Pexp.log_dir=trained", *HERE)
     dlbs(*recipe, "-Ptrain.epochs=2", check=True)
     (training,) = logged(tmp_path, "trained/*.log")
     assert training["results.accuracy_instances"] == 21
@@ -142,9 +142,8 @@ def checkout(tmp_path: Path) -> Path:
     copy = tmp_path / "checkout"
     for name in ("python", "config", "scripts", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("models", "checks"):
-        room = Path("tests", "pytorch_benchmarks", name)
-        shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    room = Path("tests", "pytorch_benchmarks", "models")
+    shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
     for file in (
         "__init__.py",
         "conftest.py",
@@ -153,7 +152,8 @@ def checkout(tmp_path: Path) -> Path:
         "services.py",
         "waiting.py",
         "pytorch_benchmarks/__init__.py",
-        "pytorch_benchmarks/torchbench",
+        "pytorch_benchmarks/changes.py",
+        "pytorch_benchmarks/test_every_model.py",
     ):
         source = ROOT / "tests" / file
         (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / "tests" / file)
@@ -162,14 +162,14 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, python: ForkServer, checkout: Path, tmp_path: Path) -> None:
-    """The steps of docs/packs-architectures.md, with the file that stands there."""
-    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "packs-architectures.md").read_text(), re.DOTALL)
+    """The steps of docs/packs-models.md, with the file that stands there."""
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "packs-models.md").read_text(), re.DOTALL)
 
     # The file, its line in the table, its published number of values.
     (checkout / "python" / "pytorch_benchmarks" / "models" / "perceptron.py").write_text(source)
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
-    check = ("-m", "pytorch_benchmarks.checks.model", "perceptron")
+    check = ("-m", "pytorch_benchmarks.checks", "perceptron")
     before = python.run(*check, directory=checkout / "python", environment=clean, timeout=PATIENCE)
     assert "docs/models.md does not mention the model" in before.stdout
     with (checkout / "docs" / "models.md").open("a") as page:
@@ -179,14 +179,14 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, python: ForkServer, 
 
     # Its expected output: missing, accepted, compared.
     def pytest_says(**environment: str) -> subprocess.CompletedProcess[str]:
-        files = [f"tests/pytorch_benchmarks/{name}" for name in ("models/test_models.py", "checks/test_model.py")]
+        files = [f"tests/pytorch_benchmarks/{name}" for name in ("models/test_models.py", "test_every_model.py")]
         command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", "perceptron"]
         return python.run(*command, directory=checkout, environment={**clean, **environment}, timeout=PATIENCE)
 
     (checkout / "tests" / "expected").mkdir()
     missing = pytest_says()
     assert missing.returncode == 1
-    assert "EXPECTTEST_ACCEPT=1 pytest tests/pytorch_benchmarks/checks/test_model.py -k perceptron" in missing.stdout
+    assert "EXPECTTEST_ACCEPT=1 pytest tests/pytorch_benchmarks/test_every_model.py -k perceptron" in missing.stdout
     assert pytest_says(EXPECTTEST_ACCEPT="1").returncode == 0
     assert json.loads((checkout / "tests" / "expected" / "perceptron.json").read_text())["shapes"] == [[2, 10]]
     assert pytest_says().returncode == 0
@@ -195,7 +195,7 @@ def test_a_network_becomes_one_of_the_models(dlbs: RunDlbs, python: ForkServer, 
     recipe = (checkout / "config" / "recipes" / "deep_mnist.yaml").read_text().replace("deep_mnist", "perceptron")
     (checkout / "config" / "recipes" / "perceptron.yaml").write_text(recipe)
     make_pictures(tmp_path / "set", 28)
-    trained = ("run", "--config", "recipes/perceptron.yaml", "-Ppytorch.data_dir=set", "-Ptrain.epochs=2", *HERE)
+    trained = ("run", "--plan", "recipes/perceptron.yaml", "-Ppytorch.data_dir=set", "-Ptrain.epochs=2", *HERE)
     dlbs(*trained, check=True, DLBS_ROOT=str(checkout))
     (training,) = logged(tmp_path)
     entry = tmp_path / training["results.weights"]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmark_core.log import key_line
 from dlbs.executors.local import LocalExecutor
-from dlbs.logs import parameter_line
 from dlbs.run.locks import locked
 from tests.conftest import RunDlbs, start_dlbs
 from tests.integration.pages import patient, sort_by
@@ -87,7 +87,7 @@ def test_the_live_view_follows_the_logs(page: Page, tmp_path: Path) -> None:
     running = {"exp.gpu_ids": "0,1", "exp.cpus": "0-3", **make_record("resnet18", 64, status="")}
     logs = tmp_path / "logs"
     with locked([logs], LocalExecutor(tmp_path)):  # as a run does
-        (tmp_path / "head").write_text("".join(f"{parameter_line(key, value)}\n" for key, value in running.items()))
+        (tmp_path / "head").write_text("".join(f"{key_line(key, value)}\n" for key, value in running.items()))
         (tmp_path / "head").rename(logs / "new.log.part")
         page.wait_for_selector("#running")
         assert "resnet18" in page.locator("#running").inner_text()

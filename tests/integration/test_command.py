@@ -141,7 +141,7 @@ def test_build_and_explain_take_commands_too(dlbs: RunDlbs) -> None:
 
 
 def test_a_built_plan_runs(dlbs: RunDlbs, tmp_path: Path) -> None:
-    dlbs("build", "--plan", "plan.json", "-Pexp.num_batches=2", "--", "echo", "{n}", "-Vn=[1,2]", check=True)
+    dlbs("build", "-o", "plan.json", "-Pexp.num_batches=2", "--", "echo", "{n}", "-Vn=[1,2]", check=True)
     done = dlbs("run", "--plan", "plan.json", check=True)
     assert "2 experiments: 2 ok" in done.stderr
     assert [one["command.argv"][1] for one in map(values, logs(tmp_path))] == [1, 2]

@@ -111,7 +111,7 @@ def test_verbs_names_and_values(typed: Typed) -> None:
     assert typed("dlbs valid\t") == ["validate"]
     assert typed("dlbs run -Pexp.mo\t=alexnet_\t --deb\t") == ["run", "-Pexp.model=alexnet_owt", "--debug"]
     assert typed("dlbs run -P exp.phase=inf\t") == ["run", "-P", "exp.phase=inference"]
-    assert typed("dlbs run --config plan_of\t") == ["run", "--config", "plan_of_mine.yaml"]
+    assert typed("dlbs run --plan plan_of\t") == ["run", "--plan", "plan_of_mine.yaml"]
 
 
 @pytest.mark.parametrize("typed", ["bash"], indirect=True)  # what a shell inserts is the same in all

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dlbs.logs import LOG_VARIABLE, parse_line
+from benchmark_core.log import LOG_VARIABLE
+from dlbs.logs import parse_line
 from tests.experiments import start
 from tests.integration.kills import kill_at_a_random_moment
 from tests.waiting import PATIENCE

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.environments import clean_environment
+from scripts.release_check import clean_environment
 from tests.conftest import ROOT
 from tests.waiting import PATIENCE
 
@@ -98,7 +98,7 @@ def outputs(tmp_path: Path) -> tuple[str, str]:
 def test_a_slower_pull_request_fails(repository: Path, step: Step, tmp_path: Path) -> None:
     git(repository, "checkout", "--quiet", "-b", "change")
     commit(repository, 130)
-    done = step(config="benchmark.yaml", rounds="3", trust_doubtful="true", arguments="-Pexp.num_warmup_batches=0\n")
+    done = step(plan="benchmark.yaml", rounds="3", trust_doubtful="true", arguments="-Pexp.num_warmup_batches=0\n")
     assert done.returncode == 1, done.stdout + done.stderr
     verdict, summary = outputs(tmp_path)
     assert verdict == "regression"
@@ -108,7 +108,7 @@ def test_a_slower_pull_request_fails(repository: Path, step: Step, tmp_path: Pat
     assert len(list((repository / "dlbs-logs").glob("*/round*/*.log"))) == 12
     assert "::error title=DLBS::regression" in done.stderr
     assert git(repository, "worktree", "list").count("\n") == 1  # the checkout of the base is removed
-    tolerated = step(config="benchmark.yaml", rounds="1", trust_doubtful="true", fail_on_regression="false")
+    tolerated = step(plan="benchmark.yaml", rounds="1", trust_doubtful="true", fail_on_regression="false")
     assert tolerated.returncode == 0
     assert outputs(tmp_path)[0] == "regression"
 
@@ -119,7 +119,7 @@ def test_an_equal_pull_request_passes_in_a_shallow_checkout(repository: Path, st
     upstream = tmp_path / "upstream"
     repository.rename(upstream)
     git(tmp_path, "clone", "--quiet", "--depth=1", "--branch=change", upstream.as_uri(), str(repository))
-    done = step(config="benchmark.yaml", rounds="3", trust_doubtful="true")  # it fetches the base
+    done = step(plan="benchmark.yaml", rounds="3", trust_doubtful="true")  # it fetches the base
     assert done.returncode == 0, done.stdout + done.stderr
     verdict, summary = outputs(tmp_path)
     assert verdict == "ok"
@@ -130,7 +130,7 @@ def test_a_benchmark_that_fails_is_no_pass(repository: Path, step: Step, tmp_pat
     git(repository, "checkout", "--quiet", "-b", "change")
     (repository / "bench.py").write_text("raise SystemExit('no data')")
     git(repository, "commit", "--quiet", "--all", "-m", "Break it")
-    done = step(config="benchmark.yaml", rounds="1")
+    done = step(plan="benchmark.yaml", rounds="1")
     assert done.returncode == 1
     verdict, summary = outputs(tmp_path)
     assert verdict in {"regression", "failure"}
@@ -140,12 +140,12 @@ def test_a_benchmark_that_fails_is_no_pass(repository: Path, step: Step, tmp_pat
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"config": ""}, "config: name the plan to run"),
-        ({"config": "no.yaml"}, "config: no.yaml: no such file in this checkout"),
-        ({"config": "benchmark.yaml", "rounds": "many"}, "rounds: 'many' is not a number of rounds"),
-        ({"config": "benchmark.yaml", "base": "nowhere"}, "base: nowhere: no such commit in this checkout"),
-        ({"config": "benchmark.yaml", "base": "--all"}, "base: '--all' is not a commit, tag or branch"),
-        ({"config": "benchmark.yaml", "trust_doubtful": "yes"}, "trust-doubtful: 'yes' is neither true nor false"),
+        ({"plan": ""}, "plan: name the plan to run"),
+        ({"plan": "no.yaml"}, "plan: no.yaml: no such file in this checkout"),
+        ({"plan": "benchmark.yaml", "rounds": "many"}, "rounds: 'many' is not a number of rounds"),
+        ({"plan": "benchmark.yaml", "base": "nowhere"}, "base: nowhere: no such commit in this checkout"),
+        ({"plan": "benchmark.yaml", "base": "--all"}, "base: '--all' is not a commit, tag or branch"),
+        ({"plan": "benchmark.yaml", "trust_doubtful": "yes"}, "trust-doubtful: 'yes' is neither true nor false"),
     ],
 )
 def test_wrong_inputs_are_one_error(step: Step, inputs: dict[str, str], message: str) -> None:

@@ -14,7 +14,7 @@ from dlbs.results.store.store import Store
 from tests.conftest import RunDlbs
 from tests.integration.pages import violations
 from tests.integration.test_browser import Served
-from tests.results.history.test_trends import nightly
+from tests.results.test_trends import nightly
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.environments import build_packages, clean_environment, install
+from scripts.release_check import build_packages, clean_environment, install
 from tests.conftest import ROOT
 from tests.services import BASE_IMAGE
 from tests.waiting import PATIENCE, wait_until

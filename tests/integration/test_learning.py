@@ -1,4 +1,4 @@
-"""Training trains: in every precision, for long, and in several processes as in one. checks/test_model.py trains every model."""
+"""Training trains: in every precision, for long, and in several processes as in one. test_every_model.py trains every model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pytorch_benchmarks.devices import Precision
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.phases.training import training_step
-from pytorch_benchmarks.precision import Precision
+from pytorch_benchmarks.phases import training_step
 from tests.conftest import ROOT
 from tests.forked import ForkServer
 from tests.pytorch_benchmarks.models.smaller import SIDE
@@ -66,7 +66,7 @@ import sys
 import torch
 from pytorch_benchmarks.distributed import joined, parallel
 from pytorch_benchmarks.model_factory import get_model
-from pytorch_benchmarks.phases.training import training_step
+from pytorch_benchmarks.phases import training_step
 
 device = torch.device("cpu")
 with joined(device) as world:

@@ -15,7 +15,7 @@ from dlbs.run.locks import locked
 from tests.integration.pages import sort_by
 from tests.integration.test_browser import Served
 from tests.made_logs import make_logs, make_record, write_log
-from tests.run.test_watch import begin, end
+from tests.run.test_status import begin, end
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ def test_nothing_is_invented_anywhere(dlbs: RunDlbs, tmp_path: Path, template: b
 
 
 def test_what_is_said_is_shown(dlbs: RunDlbs, tmp_path: Path) -> None:
-    program(tmp_path, 'echo "__results.throughput__= 5"; echo "model {{ exp.model }}"', template=True)
+    program(tmp_path, 'echo "__results.throughput__= 5"; echo model {{ exp.model }}', template=True)
     done = dlbs("run", *OWN, "-Pexp.model=net", "-Vexp.replica_batch=[2,4]", check=True)
     assert "[2/2] batch 4: ok in " in done.stderr
     report = dlbs("report", "logs", check=True).stdout
@@ -63,7 +63,7 @@ def test_what_is_said_is_shown(dlbs: RunDlbs, tmp_path: Path) -> None:
 
 
 def test_a_launcher_that_reads_a_model_that_nobody_set_is_refused(dlbs: RunDlbs, tmp_path: Path) -> None:
-    program(tmp_path, 'echo "model {{ exp.model }}"', template=True)
+    program(tmp_path, "echo model {{ exp.model }}", template=True)
     done = dlbs("run", *OWN)
     assert done.returncode == 2
     assert "uses 'exp.model', of frameworks with models, in an experiment of the framework own" in done.stderr

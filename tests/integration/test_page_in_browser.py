@@ -45,7 +45,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
 def large(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of a report of 1,200 experiments: models, batches and three data types, ten runs each."""
     from dlbs.config.load import load_config
-    from dlbs.results.page.page import write_page
+    from dlbs.results.page.report import write_page
 
     records = [
         make_record(f"model{number}", batch, repeat=repeat, time=batch + at, batches=2, exp__dtype=kind)
@@ -101,18 +101,22 @@ def test_facets_narrow_by_exact_values_in_the_order_of_numbers(page: Page, large
     assert list(values_of(page, "batch")) == ["1", "2", "16", "128"]
     assert list(values_of(page, "model"))[:3] == ["model1", "model2", "model3"]
     assert list(values_of(page, "model"))[-1] == "model10"
-    choose(page, "type", "float16")
+    choose(page, "data type", "float16")
     assert page.locator("#shown").inner_text() == "400 of 1,200"
-    assert set(column(page, "type")) == {"float16"}
-    assert values_of(page, "type") == {"bfloat16": 400, "float16": 400, "float32": 400}  # what else could be chosen
+    assert set(column(page, "data type")) == {"float16"}
+    assert values_of(page, "data type") == {
+        "bfloat16": 400,
+        "float16": 400,
+        "float32": 400,
+    }  # what else could be chosen
     assert values_of(page, "batch") == {"1": 100, "2": 100, "16": 100, "128": 100}  # of the selection
     choose(page, "batch", "16")
     choose(page, "batch", "128")
     assert page.locator("#shown").inner_text() == "200 of 1,200"
-    page.get_by_role("button", name="remove type: float16").click()
+    page.get_by_role("button", name="remove data type: float16").click()
     assert page.locator("#shown").inner_text() == "600 of 1,200"
     page.fill("#words", "float16")
-    assert set(column(page, "type")) == {"float16"}  # not bfloat16
+    assert set(column(page, "data type")) == {"float16"}  # not bfloat16
 
 
 def test_rows_are_drawn_as_they_are_scrolled_to(page: Page, large: str) -> None:
@@ -138,7 +142,7 @@ def test_the_plot_follows_the_selection_and_shows_exact_numbers(page: Page, larg
     assert plotted(page).startswith("throughput, images/s over batch, 16 lines")
     assert "The first 16 of 30 lines" in page.locator("#plotnote").inner_text()
     choose(page, "model", "model3")
-    choose(page, "type", "bfloat16")
+    choose(page, "data type", "bfloat16")
     assert plotted(page).startswith("throughput, images/s over batch, 1 line")
     page.locator("#numbers > summary").click()
     page.locator("#numbers tbody tr").first.wait_for()
@@ -164,7 +168,7 @@ def test_any_quantity_over_any_parameter(page: Page, large: str) -> None:
     page.goto(large)
     page.select_option("#plot-y", label="batch time, ms")
     page.select_option("#plot-x", label="model")
-    page.select_option("#plot-lines", label="type")
+    page.select_option("#plot-lines", label="data type")
     assert plotted(page).startswith("batch time, ms over model, 3 lines")
     assert "mix experiments that differ in batch" in page.locator("#plotnote").inner_text()
     page.select_option("#plot-x", label="throughput, images/s")
@@ -186,7 +190,7 @@ def test_batch_times_of_single_runs_follow_the_table(page: Page, large: str) -> 
     assert [float(one) for one in shown] == pytest.approx([float(one) for one in slowest], rel=0.01)
     choose(page, "model", "model3")
     choose(page, "batch", "16")
-    choose(page, "type", "float16")
+    choose(page, "data type", "float16")
     choose(page, "repeat", "2")
     assert page.locator("#batches tbody tr").count() == 1
     assert page.locator("#batches tbody td").all_inner_texts()[1] == "2"
@@ -195,7 +199,7 @@ def test_batch_times_of_single_runs_follow_the_table(page: Page, large: str) -> 
 def written(directory: Path, count: int) -> str:
     """The URL of a report of runs that differ in nothing."""
     from dlbs.config.load import load_config
-    from dlbs.results.page.page import write_page
+    from dlbs.results.page.report import write_page
 
     path = directory / "report.html"
     write_page(str(path), [make_record(seed=run) for run in range(count)], load_config().declarations)
@@ -300,7 +304,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Page, report: str, wi
 
 def test_everything_can_be_done_with_the_keyboard(page: Page, large: str) -> None:
     page.goto(large)
-    facet(page, "type").locator("label input").nth(1).focus()
+    facet(page, "data type").locator("label input").nth(1).focus()
     page.keyboard.press("Space")
     assert page.locator("#shown").inner_text() == "400 of 1,200"
     page.locator("#results thead button").first.focus()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dlbs.errors import LogError
-from dlbs.results.history.pages import HistoryPages
+from dlbs.results.page.history import HistoryPages
 from dlbs.results.store.store import Store
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record

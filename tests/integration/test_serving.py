@@ -187,7 +187,7 @@ def test_the_highest_rate_is_searched_beside_offline(serve: Serve, tmp_path: Pat
     for bound in (200, 2_000, 20_000):  # ms: as long as this machine needs for an answer without load
         done = serve(
             "--model=deep_mnist", "--batch_size=4", "--serving_find=max_qps", f"--serving_target_latency={bound}", "--serving_percentile=50",
-            "--serving_find_processes=2", "--serving_find_trials=10", f"--serving_log_dir=logs{bound}",
+            "--serving_find_trials=10", f"--serving_log_dir=logs{bound}",
         )  # fmt: skip
         if "no rate meets the bounds" not in done.stderr:
             break
@@ -198,23 +198,32 @@ def test_the_highest_rate_is_searched_beside_offline(serve: Serve, tmp_path: Pat
     assert served(found, "offline_qps") > 0
     assert 0 < served(found, "unloaded_latency") <= bound
     trials = served(found, "trials")
-    assert all(set(trial) == {"process", "qps", "latency", "kept"} for trial in trials)
+    assert all(set(trial) == {"qps", "latency", "kept"} for trial in trials)
     assert served(found, "scenario") == "server"
     assert "deep_mnist serving, server: " in done.stdout
     assert found["exp.model_title"] == "DeepMNIST"
     assert found["results.competing_load"] is None or found["results.competing_load"] >= 0
-    limits = served(found, "max_qps_per_process")
-    logs = tmp_path / f"logs{bound}"
-    if any("limit not reached" in warning for warning in found.get("results.warnings", [])):
-        assert (len(limits), served(found, "max_qps_processes")) == (1, 1)
-    else:
-        assert (len(limits), served(found, "max_qps_processes")) == (2, 2)
-        assert served(found, "max_qps") == pytest.approx((limits[0] * limits[1]) ** 0.5)
-        assert 8 <= len(trials) <= 10
-        assert {trial["process"] for trial in trials} == {1, 2}
-        assert (logs / "process-2" / f"trial-{len(trials):02d}" / "mlperf_log_detail.txt").exists()
-    assert {"offline", "unloaded", "trial-01"} <= {path.name for path in (logs / "process-1").iterdir()}
-    assert (logs / f"process-{len(limits)}" / "at-the-limit" / "mlperf_log_summary.txt").exists()
+    assert 8 <= len(trials) <= 10
+    names = {path.name for path in (tmp_path / f"logs{bound}").iterdir()}
+    assert names == {
+        "offline",
+        "unloaded",
+        "at-the-limit",
+        *(f"trial-{number:02d}" for number in range(1, len(trials) + 1)),
+    }
+    assert (tmp_path / f"logs{bound}" / "at-the-limit" / "mlperf_log_summary.txt").exists()
+
+
+def test_a_search_may_start_at_a_rate(serve: Serve) -> None:
+    done = serve(
+        "--model=deep_mnist", "--batch_size=4", "--serving_find=max_qps", "--serving_target_latency=20000", "--serving_percentile=50",
+        "--serving_find_start=50", "--serving_find_trials=4",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = results(done)
+    assert "results.serving.offline_qps" not in found
+    assert served(found, "trials")[0]["qps"] == pytest.approx(50, rel=0.01)
+    assert served(found, "max_qps") > 0
 
 
 SEARCH = (
@@ -223,40 +232,19 @@ SEARCH = (
 )  # fmt: skip
 
 
-def in_a_trial(forked_torch: ForkServer, tmp_path: Path, *flags: str) -> tuple[Running, psutil.Process]:
-    """A program whose search will not end, and the process that runs its first LoadGen run."""
-    program = begin(forked_torch, tmp_path, "--model=deep_mnist", "--batch_size=4", *SEARCH, *flags)
-    wait_until(lambda: (tmp_path / "logs" / "process-1" / "offline" / "mlperf_log_detail.txt").exists())
-    (child,) = spawned(program)
-    return program, child
-
-
 @pytest.mark.parametrize("workers", ["threads", "processes"])
-def test_ctrl_c_ends_a_search_and_its_processes(forked_torch: ForkServer, tmp_path: Path, workers: str) -> None:
-    program, child = in_a_trial(forked_torch, tmp_path, f"--serving_worker_kind={workers}")
-    family = [child, *child.children()]
-    assert len(family) == (1 if workers == "threads" else 2)
-    for process in (child.pid, program.pid):  # a terminal sends it to both
-        os.kill(process, signal.SIGINT)
+def test_ctrl_c_ends_a_search_and_its_workers(forked_torch: ForkServer, tmp_path: Path, workers: str) -> None:
+    program = begin(
+        forked_torch, tmp_path, "--model=deep_mnist", "--batch_size=4", *SEARCH, f"--serving_worker_kind={workers}"
+    )
+    wait_until(lambda: (tmp_path / "logs" / "offline" / "mlperf_log_detail.txt").exists())
+    family = spawned(program)
+    assert len(family) == (0 if workers == "threads" else 1)
+    for pid in (*(one.pid for one in family), program.pid):  # a terminal sends it to all
+        os.kill(pid, signal.SIGINT)
     _, err = program.communicate()
     assert (program.returncode, err) == (130, "error: interrupted\n")
     wait_until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
-
-
-def test_a_search_that_is_killed_leaves_no_process(forked_torch: ForkServer, tmp_path: Path) -> None:
-    program, child = in_a_trial(forked_torch, tmp_path)
-    program.kill()
-    program.communicate()
-    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
-
-
-def test_a_process_of_a_search_that_dies_is_an_error(forked_torch: ForkServer, tmp_path: Path) -> None:
-    program, child = in_a_trial(forked_torch, tmp_path)
-    child.kill()
-    out, err = program.communicate()
-    assert program.returncode == 1
-    assert err == f"error: process 1 of the search (pid {child.pid}) ended by signal 9 before its answer to 'offline'\n"
-    assert "__exp.status_msg__" in out
 
 
 def test_an_architecture_that_fails_in_a_search_is_an_error_with_its_traceback(serve: Serve, tmp_path: Path) -> None:
@@ -273,19 +261,16 @@ def test_an_architecture_that_fails_in_a_search_is_an_error_with_its_traceback(s
     assert f'File "{path}", line 4, in broken' in done.stdout
 
 
-def test_a_server_is_searched_by_several_client_processes(serve: Serve, local_server: LocalServer) -> None:
+def test_a_server_is_searched_and_not_restarted(serve: Serve, local_server: LocalServer) -> None:
     for bound in (100, 1_000, 10_000):  # ms: as long as this machine needs for an answer without load
         done = serve(
             *TEXT, f"--serving_url={local_server.url}", "--serving_find=max_qps", f"--serving_target_latency={bound}", "--serving_percentile=50",
-            "--serving_find_processes=2", "--serving_find_trials=8",
+            "--serving_find_trials=8",
         )  # fmt: skip
         if "no rate meets the bounds" not in done.stderr:
             break
     assert done.returncode == 0, done.stderr
-    found = results(done)
-    warnings = " ".join(found["results.warnings"])
-    assert served(found, "max_qps_processes") == 2 or "limit not reached" in warnings
-    assert "server not restarted: the interval covers client processes" in warnings or "limit not reached" in warnings
+    assert "server not restarted: repeated searches have new clients" in " ".join(results(done)["results.warnings"])
 
 
 @pytest.mark.parametrize(
@@ -294,7 +279,7 @@ def test_a_server_is_searched_by_several_client_processes(serve: Serve, local_se
         (("--serving_scenario=server",), "the server scenario needs a bound"),
         (("--serving_scenario=server", "--serving_target_latency=5"), "the server scenario needs a rate"),
         (("--serving_find=max_qps",), "the server scenario needs a bound"),
-        (("--serving_find=max_qps", "--serving_target_latency=5", "--serving_find_trials=19"), "5 processes need at least 20"),
+        (("--serving_find=max_qps", "--serving_target_latency=5", "--serving_find_trials=3"), "--serving_find_trials"),
         (("--serving_find=max_qps", "--serving_target_latency=5", "--serving_scenario=offline"), "not of offline"),
         (("--serving_queue_limit=3",), "only the server scenario can have a limit, not single-stream"),
         (("--serving_target_ttft=3", "--serving_target_latency=3", "--serving_scenario=server", "--serving_target_qps=1"), "omit one"),

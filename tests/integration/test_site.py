@@ -18,7 +18,7 @@ import pytest
 import dlbs
 from dlbs.cli.main import cli
 from dlbs.config.load import load_config
-from dlbs.results.key_table import known_keys
+from dlbs.results.keys import known_keys
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.integration, pytest.mark.release]
@@ -105,7 +105,7 @@ def test_nothing_is_loaded_from_another_host(built: Path) -> None:
 def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
     for name in ("config", "dlbs", "docs", "examples", "python", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "site-packages"))
-    for path in (*ROOT.glob("*.md"), ROOT / "mkdocs.yml"):
+    for path in (*ROOT.glob("*.md"), ROOT / "mkdocs.yml", ROOT / "pyproject.toml"):
         shutil.copy(path, tmp_path)
     with (tmp_path / "docs" / "store.md").open("a") as page:
         page.write("\nSee [there](nowhere.md) and [here](slurm.md#no-such-heading).\n")
@@ -116,13 +116,14 @@ def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
 
 
 def test_every_command_has_a_man_page(built: Path) -> None:
-    names = {path.replace(" ", "-") for path, _ in verbs()}
+    names = {path.replace(" ", "-"): command for path, command in verbs()}
     pages = {path.stem: path for path in (built / "man" / "man1").iterdir()}
-    assert set(pages) == names
+    assert pages.keys() == names.keys()
     for name, path in pages.items():
         text = path.read_text()
         assert text.startswith('.TH "')
-        for section in ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "SEE ALSO"):
+        options = ["OPTIONS"] if names[name].params else []
+        for section in ("NAME", "SYNOPSIS", "DESCRIPTION", *options, "SEE ALSO"):
             assert f"\n.SH {section}\n" in text, (name, section)
         for other in re.findall(r"^\.BR (\S+) \(1\)$", text, re.MULTILINE):
             assert other.replace("\\-", "-") in names

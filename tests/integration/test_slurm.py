@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.executors.slurm_commands import options_of, time_limit
+from dlbs.executors.slurm import options_of, time_limit
 from tests.conftest import RunDlbs, start_dlbs
 from tests.experiments import launcher, logs, values
 from tests.forked import Program

@@ -36,7 +36,7 @@ MNIST = (
 
 # Each node says that it is there. One that is told to go on does not; a worker has a session of its own, as those of torchrun.
 HOLD = (
-    "setsid sleep 1000 & touch here{{ exp.node_rank }}; echo begun; echo '__results.throughput__= {{ exp.node_rank }}'; "
+    "setsid sleep 1000 & touch here{{ exp.node_rank }}; echo begun; echo '__results.throughput__= '{{ exp.node_rank }}; "
     "while [ ! -e go{{ exp.node_rank }} ]; do sleep 0.1; done; exit $(cat go{{ exp.node_rank }})"
 )
 

@@ -19,7 +19,7 @@ import torch
 from dlbs.logs import parse_line
 from pytorch_benchmarks import model_factory, train
 from pytorch_benchmarks.data import make_dataset
-from pytorch_benchmarks.models.weights import read_weights
+from pytorch_benchmarks.weights import read_weights
 from tests.conftest import BENCHMARKS, Bench, RunDlbs, start_dlbs
 from tests.forked import ForkServer
 from tests.waiting import PATIENCE, wait_until
@@ -425,7 +425,7 @@ def test_a_recipe_is_an_experiment_like_any_other(dlbs: RunDlbs, tmp_path: Path)
         assert make_dataset.main(["image_folder", str(tmp_path / "set" / part), *images, *size]) == 0
     recipe = (
         "run",
-        "--config",
+        "--plan",
         "recipes/deep_mnist.yaml",
         "-Ppytorch.data_dir=set",
         "-Pexp.gpus=",
@@ -435,7 +435,7 @@ def test_a_recipe_is_an_experiment_like_any_other(dlbs: RunDlbs, tmp_path: Path)
     found = log_of(tmp_path)
     # The accuracy is the result: in the terminal, in the default report and on the page.
     assert f", accuracy {found['results.accuracy_top1']:.2f} %, " in done.stderr
-    assert "Accuracy (top 1), %" in dlbs("report", "logs", check=True).stdout
+    assert "Top-1 accuracy, %" in dlbs("report", "logs", check=True).stdout
     dlbs("report", "logs", "--html", "page.html", check=True)
     assert "accuracy, %" in (tmp_path / "page.html").read_text()
     assert found["exp.status"] == "ok"
@@ -456,6 +456,6 @@ def test_a_recipe_is_an_experiment_like_any_other(dlbs: RunDlbs, tmp_path: Path)
 
 
 def test_a_recipe_needs_data(dlbs: RunDlbs) -> None:
-    done = dlbs("run", "--config", "recipes/resnet18.yaml", "-Pexp.gpus=", "-Pexp.docker=false")
+    done = dlbs("run", "--plan", "recipes/resnet18.yaml", "-Pexp.gpus=", "-Pexp.docker=false")
     assert done.returncode == 2
     assert "training needs data (set pytorch.data_dir to a directory that contains train and val)" in done.stderr

@@ -21,11 +21,10 @@ pytestmark = pytest.mark.integration
 
 EXAMPLES = {
     "first-hour": "first-hour",
-    "own-script": "own-script",
     "gate-pull-requests": "pull-request",
-    "two-machines": "two-machines",
-    "train-to-accuracy": "train",
-    "slurm-cluster": "slurm",
+    "multi-node": "two-machines",
+    "training": "train",
+    "slurm": "slurm",
 }
 
 
@@ -42,7 +41,7 @@ def check(name: str, directory: Path, environment: dict[str, str] | None = None)
 
 
 @pytest.mark.release
-@pytest.mark.parametrize("name", [name for name in EXAMPLES if name != "slurm-cluster"])
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name != "slurm"])
 def test_a_page_does_what_it_says(tmp_path: Path, name: str) -> None:
     check(name, tmp_path)
 
@@ -50,7 +49,7 @@ def test_a_page_does_what_it_says(tmp_path: Path, name: str) -> None:
 @pytest.mark.release
 @pytest.mark.needs("Slurm")
 def test_the_page_about_slurm_on_a_real_cluster(cluster: Cluster, tmp_path: Path) -> None:
-    check("slurm-cluster", tmp_path, cluster.environment)
+    check("slurm", tmp_path, cluster.environment)
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES.items())
@@ -69,7 +68,7 @@ def test_the_workflow_of_the_page_gives_the_action_its_inputs() -> None:
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     (step,) = (one for one in workflow["jobs"]["benchmark"]["steps"] if one["uses"] == "./.dlbs")
     assert set(step["with"]) <= set(action["inputs"])
-    assert (ROOT / "examples" / "pull-request" / step["with"]["config"]).is_file()
+    assert (ROOT / "examples" / "pull-request" / step["with"]["plan"]).is_file()
     for name, one in action["inputs"].items():
         assert f"| `{name}` |" in page("gate-pull-requests")
         assert one.get("default", "") in page("gate-pull-requests")
@@ -77,7 +76,7 @@ def test_the_workflow_of_the_page_gives_the_action_its_inputs() -> None:
 
 @pytest.mark.release
 def test_the_notebook_runs_and_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scripts.notebook import executed
+    from scripts.tutorials import executed
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import dlbs as package
-from dlbs.exit_codes import FAILED, INTERRUPTED, OK, REGRESSION, UNDECIDED, WRONG_INPUT
+from benchmark_core.exits import FAILED, INTERRUPTED, OK, REGRESSION, UNDECIDED, WRONG_INPUT
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, start, values
 from tests.slurm_cluster import Cluster
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 BY = ("--until-known", "--by", "exp.seed")
 # Throughputs of seed 1, 2 and 3: 2 is as fast as 1, 3 is faster by a half; runs spread by 3 %.
 MEASURES = (
-    "echo '__results.throughput__= {{ 100 * (1.5 if exp.seed == 3 else 1.0) * (1 + 0.008 * ((exp.repeat * 7 + exp.seed) % 5)) }}'"
+    "echo '__results.throughput__= '{{ 100 * (1.5 if exp.seed == 3 else 1.0) * (1 + 0.008 * ((exp.repeat * 7 + exp.seed) % 5)) }}"
     "\necho {{ exp.seed }} {{ exp.repeat }} >> order"
 )
 
@@ -161,7 +161,7 @@ def test_on_a_cluster(dlbs: RunDlbs, tmp_path: Path, cluster: Cluster) -> None:
 
 def test_a_written_plan_is_repeated_too(dlbs: RunDlbs, tmp_path: Path) -> None:
     flags = (*DUMMY, launcher(tmp_path, MEASURES), "-Vexp.seed=[1,3]")
-    dlbs("build", *flags, "--plan", "plan.json", check=True)
+    dlbs("build", *flags, "-o", "plan.json", check=True)
     done = dlbs("run", "--plan", "plan.json", *BY)
     assert done.returncode == OK, done.stderr
     assert {values(log)["exp.repeat"] for log in logs(tmp_path)} == set(range(1, 6))
@@ -196,7 +196,7 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(
 
 
 def test_a_resolved_plan_cannot_be_repeated(dlbs: RunDlbs) -> None:
-    dlbs("build", *DUMMY, "--resolve", "--plan", "plan.json", "-Vexp.seed=[1,2]", check=True)
+    dlbs("build", *DUMMY, "--resolve", "-o", "plan.json", "-Vexp.seed=[1,2]", check=True)
     done = dlbs("run", "--plan", "plan.json", *BY)
     assert done.returncode == WRONG_INPUT
     assert "without --resolve" in done.stderr

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from pytorch_benchmarks.errors import UnknownModelError, UsageError
+from benchmark_core.exits import UnknownModelError, UsageError
 from pytorch_benchmarks.model_factory import get_model as torch_model
 from pytorch_benchmarks.models import gpt2 as torch_gpt2
 from pytorch_benchmarks.models import resnet as torch_resnet
 from pytorch_benchmarks.models.model import Model as TorchModel
-from pytorch_benchmarks.phases.training import training_step
+from pytorch_benchmarks.phases import training_step
 
 pytestmark = pytest.mark.integration
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from jax_benchmarks.options import parse_jax_options
-from jax_benchmarks.platforms import check_arithmetic, choose_platform, gpu_facts, import_jax
-from pytorch_benchmarks.errors import SkippedError, UsageError
-from pytorch_benchmarks.program import explain
+from benchmark_core.exits import SkippedError, UsageError
+from benchmark_core.program import explain
+from jax_benchmarks.benchmarks import check_arithmetic, choose_platform, gpu_facts, import_jax, parse_jax_options
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
@@ -101,8 +100,8 @@ def test_only_one_gpu_is_opened(kind: str) -> None:
     """JAX reserves three quarters of the memory of each GPU that it opens. What JAX itself passes to the GPU's plugin has the last word."""
     code = (
         "import sys\n"
-        "from jax_benchmarks.options import parse_jax_options\n"
-        "from jax_benchmarks.platforms import import_jax\n"
+        "from jax_benchmarks.benchmarks import parse_jax_options\n"
+        "from jax_benchmarks.benchmarks import import_jax\n"
         "import_jax(parse_jax_options(['--model=deep_mnist', '--device=auto']))\n"
         "from jax._src import xla_bridge\n"
         "print(xla_bridge._options_from_jax_configs(sys.argv[1])['visible_devices'])\n"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dlbs.errors import ExpressionError
 from dlbs.language.template import escape, is_template
-from dlbs.plan.resolve import Processor
+from dlbs.plan.compile import Processor
 
 VALUES = {"a": 1, "b": "two", "l": ["x", "y z"], "which": "b", "t": True}
 

@@ -244,7 +244,7 @@ def test_pytorch_on_bare_metal() -> None:
     assert " --forward_only=false " in line
     assert "--data_dir" not in line
     assert "export PYTHONPATH=" in source
-    assert ":/opt/py" in source
+    assert ":'/opt/py'" in source
 
 
 def test_pytorch_in_docker() -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark_core.gpus import cuda_name, docker_name, gpu_count, visible_gpus
 from dlbs.errors import LaunchError
-from dlbs.machine.devices import cuda_name, docker_available, docker_name, gpu_count, query_nvidia, visible_gpus
-from dlbs.machine.facts import system_facts
+from dlbs.machine.fitness import system_facts
+from dlbs.machine.resources import docker_available, query_nvidia
 
 
 @pytest.fixture
@@ -146,6 +147,6 @@ def test_without_a_driver_nvidia_smi_fails(nvidia_smi: Callable[[str], None]) ->
 @pytest.mark.integration
 def test_a_driver_that_does_not_respond(nvidia_smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     nvidia_smi("exec sleep 60")
-    monkeypatch.setattr("dlbs.machine.devices._NVIDIA_SMI_SECONDS", 0.1)
+    monkeypatch.setattr("dlbs.machine.resources._NVIDIA_SMI_SECONDS", 0.1)
     with pytest.raises(LaunchError, match="did not respond"):
         query_nvidia(("name",))

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from dlbs.machine import cpus, monitor
-from dlbs.machine.cpus import CpuEnergy
-from dlbs.machine.gpus import GPU_SERIES
-from dlbs.machine.monitor import Monitor
+from dlbs.machine import monitor
+from dlbs.machine.monitor import GPU_SERIES, CpuEnergy, Monitor
 
 WATTS = 10.0
 
@@ -99,7 +97,7 @@ def counters(directory: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> l
         (zone / "max_energy_range_uj").write_text("1000000\n")
         (zone / "energy_uj").write_text("0900000\n")
         found.append(zone / "energy_uj")
-    monkeypatch.setattr(cpus, "glob", SimpleNamespace(glob=lambda pattern: list(map(str, found))))
+    monkeypatch.setattr(monitor, "glob", SimpleNamespace(glob=lambda pattern: list(map(str, found))))
     return found
 
 

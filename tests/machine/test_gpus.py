@@ -11,9 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 import dlbs as package
-from dlbs.doubts import doubts_of
-from dlbs.machine.gpus import GPU_SERIES, Gpus
-from dlbs.machine.monitor import Monitor
+from benchmark_core.doubts import doubts_of
+from dlbs.machine.monitor import GPU_SERIES, Gpus, Monitor
 from tests.experiments import logs, values
 
 THERMAL, POWER_CAP, IDLE = 0x40, 0x4, 0x1
@@ -64,13 +63,13 @@ class Nvml:
 
 
 def now_at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    monkeypatch.setattr("dlbs.machine.gpus._microseconds", lambda: 1_700_000_000_000_000 + round(1e6 * seconds))
+    monkeypatch.setattr("dlbs.machine.monitor._microseconds", lambda: 1_700_000_000_000_000 + round(1e6 * seconds))
 
 
 @pytest.fixture(autouse=True)
 def _a_second_between_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = itertools.count(1_700_000_000)
-    monkeypatch.setattr("dlbs.machine.gpus._microseconds", lambda: 1_000_000 * next(seconds))
+    monkeypatch.setattr("dlbs.machine.monitor._microseconds", lambda: 1_000_000 * next(seconds))
 
 
 def warnings(monkeypatch: pytest.MonkeyPatch, reasons: list[int], programs: dict[int, int]) -> list[str]:
@@ -122,7 +121,10 @@ def test_a_lost_gpu_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_programs_that_use_the_gpu_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     (said,) = warnings(monkeypatch, [0, 0], {OTHER: 40})
-    assert said == f"GPU contention: other programs (process {OTHER}) used 40 % of GPU 3; end them (see nvidia-smi)"
+    assert (
+        said
+        == f"GPU contention: other programs (process {OTHER}) used 40 % of GPU 3; end them (see nvidia-smi) and rerun"
+    )
 
 
 def test_a_program_that_only_occupies_memory_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +144,7 @@ def test_the_experiment_does_not_disturb_itself(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_server_that_shares_a_gpu_is_no_other_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """MPS: its process runs the kernels of the experiment."""
-    monkeypatch.setattr("dlbs.machine.gpus._command", lambda pid: "nvidia-cuda-mps")
+    monkeypatch.setattr("dlbs.machine.monitor._command", lambda pid: "nvidia-cuda-mps")
     assert warnings(monkeypatch, [0, 0], {os.getpid(): 97}) == []
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from onnxruntime_benchmarks.description import Description
+from benchmark_core.exits import SkippedError, UsageError
 from onnxruntime_benchmarks.export import ExportOptions, export
+from onnxruntime_benchmarks.exported import Description
 from onnxruntime_benchmarks.options import OnnxOptions
-from pytorch_benchmarks.errors import SkippedError, UsageError
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.models import gpt2, llama, resnet
 

@@ -8,10 +8,10 @@ from typing import Any
 import onnxruntime
 import pytest
 
+from benchmark_core.exits import OutOfMemoryError, UsageError
+from benchmark_core.program import explain
 from onnxruntime_benchmarks.options import OnnxOptions
 from onnxruntime_benchmarks.session import check_provider, open_session
-from pytorch_benchmarks.errors import OutOfMemoryError, UsageError
-from pytorch_benchmarks.program import explain
 
 
 class Session:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.packs.check import findings_of
+from dlbs.packs.kinds import findings_of
 
 PROGRAM = """
 import json, pathlib, sys, time

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dlbs.packs.definition import find_pack
-from dlbs.packs.extend import needs_environment
-from tests.conftest import BENCHMARKS, ROOT, Bench, RunDlbs
+from dlbs.packs.kinds import needs_environment
+from tests.conftest import ROOT, RunDlbs
 from tests.packs.test_packs import experiments, write_pack
 from tests.services import BASE_IMAGE
 
@@ -86,29 +86,18 @@ def test_a_pack_needs_an_environment_if_something_names_requirements(
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    ("file", "source", "check", "phase"),
-    [
-        ("__init__.py", MODEL, ("torchbench.py", "packs/plain"), "inference"),
-        (
-            "architecture.py",
-            ARCHITECTURE,
-            ("model.py", "plain", "--architecture=packs/plain/architecture.py"),
-            "training",
-        ),
-    ],
+    ("file", "source", "phase"),
+    [("__init__.py", MODEL, "inference"), ("architecture.py", ARCHITECTURE, "training")],
 )
 def test_one_file_is_a_model_that_is_checked_and_runs(
-    dlbs: RunDlbs, bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-    file: str, source: str, check: tuple[str, ...], phase: str,
-) -> None:  # fmt: skip
+    dlbs: RunDlbs, tmp_path: Path, file: str, source: str, phase: str
+) -> None:
     pack = tmp_path / "packs" / "plain"
     pack.mkdir(parents=True)
     (pack / file).write_text(source)
     base = {"DLBS_BASE": str(tmp_path / "base")}
     assert "plain: nothing to install" in dlbs("pack", "install", "plain", **base).stderr
-    monkeypatch.setenv("EXPECTTEST_ACCEPT", "1")
-    program, *words = check
-    checked = bench(*words, program=BENCHMARKS / "checks" / program)
+    checked = dlbs("pack", "check", "plain", EXPECTTEST_ACCEPT="1", **base)
     assert checked.returncode == 0, checked.stdout
     few = ("-Pexp.num_batches=2", "-Pexp.num_warmup_batches=0", "-Pexp.docker=false", f"-Pexp.phase={phase}")
     done = dlbs("run", *RUN, *few, **base)

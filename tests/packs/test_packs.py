@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pack_runner.events import Events, read_events
+from pack_runner.run import Events, read_events
 
 from dlbs.errors import ConfigError
 from dlbs.experiment import describe
+from dlbs.packs.configure import parameters_of
 from dlbs.packs.definition import find_pack, find_packs, select
-from dlbs.packs.extend import option_name, parameters_of
+from dlbs.packs.pack import option_name
 from tests.conftest import ROOT, RunDlbs
 
 

@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 from dlbs.errors import ConfigError, LaunchError
-from dlbs.packs.container_model import Model, load_model
+from dlbs.packs.container_model import Model, load_model, predict_lines, write_jsonl_file
 from dlbs.packs.definition import find_pack
-from dlbs.packs.jsonlines import write_jsonl_file
-from dlbs.packs.predictions import predict_lines
 from tests.conftest import RunDlbs
 
 INPUTS = [{"text": "a"}, {"text": "bb"}, {"text": "ccc"}]

@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pack_runner.events import Events
-from pack_runner.output import TerminalCodes
+from pack_runner.run import Events, TerminalCodes
 
 from tests.conftest import ROOT, RunDlbs
 from tests.packs.test_packs import write_pack

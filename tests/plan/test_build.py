@@ -16,7 +16,7 @@ from dlbs.config.load import load_config
 from dlbs.errors import ConfigError, DlbsError
 from dlbs.language.template import escape
 from dlbs.plan.build import build
-from dlbs.plan.explain import describe, explanation
+from dlbs.plan.explain import described, explained, lines, tree
 from dlbs.plan.files import read_plan, write_plan
 from dlbs.plan.pipeline import processor_for
 
@@ -335,7 +335,7 @@ def test_a_failing_build_leaves_no_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("p.json", "{}", "a plan must be a JSON list"),
+        ("p.json", "{}", "experiments must be a JSON list"),
         ("p.json", "[1]", "experiment 1"),
         ("p.json", "[\n{\n", "not JSON"),
         ("p.jsonl", "{}\n{", "p.jsonl:2"),
@@ -394,13 +394,13 @@ def test_an_error_calls_a_group_as_it_was_written(tmp_path: Path, value: str, sa
 def test_explain_calls_a_group_as_it_was_written(tmp_path: Path) -> None:
     extension = {"condition": {"my.a": "(.).*"}, "parameters": {"my.b": "${__condition.my.a_1}"}}
     made = config(tmp_path, parameters={"my.a": "x"}, extensions=[extension])
-    lines = explanation(made, "my.b")
-    assert lines[0].startswith('my.b = "x"  from "${__condition.my.a_1}"')
+    assert next(tree(explained(made, "my.b"))).startswith('my.b = "x"  from "${__condition.my.a_1}"')
 
 
 def test_descriptions_fit_into_80_columns() -> None:
-    for lines in (explanation(load_config(), "exp.docker"), describe(load_config(), "exp.docker")):
-        shown = [line for line in lines if line.strip() in load_config().declarations["exp.docker"].desc]
+    config = load_config()
+    for printed in (tree(explained(config, "exp.docker")), lines(described(config, "exp.docker"))):
+        shown = [line for line in printed if line.strip() in config.declarations["exp.docker"].desc]
         assert len(shown) > 1
         assert max(map(len, shown)) < 80
 

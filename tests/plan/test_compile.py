@@ -1,4 +1,4 @@
-"""The function of one shape, as docs/engine.md shows it."""
+"""The function of one shape, as dlbs/plan/engine.md shows it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import pytest
 from dlbs.config.declarations import Parameter
 from dlbs.errors import ExpressionError
 from dlbs.experiment import Experiment
-from dlbs.plan.resolve import Processor
-from dlbs.plan.shape import MAX_REMEMBERED
+from dlbs.plan.compile import MAX_REMEMBERED, Processor
 
-PAGE = Path(__file__).parents[2] / "docs" / "engine.md"
+PAGE = Path(__file__).parents[2] / "dlbs" / "plan" / "engine.md"
 
 
 def blocks(language: str) -> list[str]:

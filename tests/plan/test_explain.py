@@ -9,8 +9,7 @@ import pytest
 
 from dlbs.config.config import Config
 from dlbs.packs.configure import configure
-from dlbs.plan.descriptions import explanation_document
-from dlbs.plan.explain import explanation
+from dlbs.plan.explain import explained, tree
 from tests.packs.test_packs import write_pack
 
 EXTENSIONS = """\
@@ -35,8 +34,8 @@ exclude:
 
 def set_at(config: Config, name: str) -> tuple[Any, str]:
     """A parameter's value in the first experiment, and the place that set it."""
-    document = explanation_document(config, name)["parameters"][name]
-    (line,) = [line for line in explanation(config, name) if line.startswith(f"{name} = ") and "(set at" in line]
+    document = explained(config, name)["parameters"][name]
+    (line,) = [line for line in tree(explained(config, name)) if line.startswith(f"{name} = ") and "(set at" in line]
     assert line.endswith(f"(set at {document['set_at']})")
     return document["value"], document["set_at"]
 

@@ -13,8 +13,7 @@ from dlbs.config.load import load_config
 from dlbs.errors import ConfigError, LaunchError
 from dlbs.launch.script import make_launcher
 from dlbs.packs.configure import configure
-from dlbs.plan.build import build
-from dlbs.plan.frameworks import Carried
+from dlbs.plan.build import Carried, build
 from dlbs.plan.pipeline import processor_for
 from tests.conftest import ROOT, RunDlbs
 
@@ -184,10 +183,10 @@ def test_what_a_file_without_frameworks_declares_is_for_all(tmp_path: Path) -> N
 
 def test_a_printed_configuration_makes_the_same_experiments(dlbs: RunDlbs, tmp_path: Path) -> None:
     own(tmp_path, "frameworks: {own: [dummy]}\nparameters:\n  own.size: {val: 3, type: int, desc: How big.}\n")
-    flags = ("--config", "own.yaml", "-Pexp.docker=false", "-Vexp.framework=[own,pytorch]", "-Pown.launcher=own.sh")
+    flags = ("--plan", "own.yaml", "-Pexp.docker=false", "-Vexp.framework=[own,pytorch]", "-Pown.launcher=own.sh")
     (tmp_path / "merged.json").write_text(dlbs("print-config", "--json", *flags, check=True).stdout)
     direct = dlbs("build", "--resolve", *flags, check=True).stdout
-    assert dlbs("build", "--resolve", "--config", "merged.json", check=True).stdout == direct
+    assert dlbs("build", "--resolve", "--plan", "merged.json", check=True).stdout == direct
 
 
 @pytest.mark.parametrize(

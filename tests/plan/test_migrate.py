@@ -12,7 +12,7 @@ from dlbs.config.load import load_config
 from dlbs.errors import ConfigError
 from dlbs.launch.script import make_launcher
 from dlbs.plan.build import build
-from dlbs.plan.migrate import migrate, summary
+from dlbs.plan.migrate import lines, migrate, summary
 from dlbs.plan.pipeline import processor_for
 from tests.conftest import RunDlbs
 
@@ -267,7 +267,7 @@ def test_names_of_ones_own_in_a_plan_are_left_out_if_empty_and_named_if_not() ->
 
 def test_notes_of_a_plan_are_told_once() -> None:
     migration = migrate(json.dumps([{"exp.framework": "dummy", "exp.proj": "x"}] * 3), "p.json")
-    assert list(summary(migration, "p.json")) == [
+    assert list(lines(summary(migration, "p.json"))) == [
         "p.json: 1 changed:",
         "  exp.proj: is exp.project (3 experiments)",
         "p.json: 0 left to you",
@@ -308,7 +308,7 @@ def test_the_verb_keeps_what_was_there(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "c.json").read_text())["parameters"]["exp.project"] == "mine"
     again = dlbs("migrate", "c.json")
     assert again.stdout == "c.json: 0 changed\nc.json: 0 left to you\n"
-    assert dlbs("build", "--config", "c.json").returncode == 0
+    assert dlbs("build", "--plan", "c.json").returncode == 0
     (tmp_path / "c.json").write_text(ORIGINAL)
     refused = dlbs("migrate", "c.json")
     assert refused.returncode == 2

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.plan.order import ordered
-from dlbs.plan.pipeline import resolved_plan
+from dlbs.plan.pipeline import ordered, resolved_plan
 
 
 def test_orders() -> None:

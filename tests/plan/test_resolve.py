@@ -13,7 +13,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.errors import DlbsError, ExpressionError, ResolveError
 from dlbs.experiment import Experiment
 from dlbs.language.template import escape
-from dlbs.plan.resolve import Processor
+from dlbs.plan.compile import Processor
 
 # Random experiments: constants, and values that refer to names defined before them (so that there is no cycle).
 

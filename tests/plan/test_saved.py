@@ -15,7 +15,7 @@ from dlbs.packs.configure import configure
 from dlbs.plan.build import build
 from dlbs.plan.files import plan_contains, write_plan
 from dlbs.plan.pipeline import Repeats, planned_and_ordered, processor_for, resolved_plan
-from dlbs.run.planfile import read_plan_file
+from dlbs.run.manifest import read_plan_file
 from tests.conftest import RunDlbs
 from tests.experiments import logs
 
@@ -100,7 +100,7 @@ def test_what_only_building_uses_is_refused(raw: str, tmp_path: Path, given: dic
     if "files" in given:
         (tmp_path / "config.yaml").write_text(given["files"][0], encoding="utf-8")
         given = {"files": [str(tmp_path / "config.yaml")]}
-    with pytest.raises(ConfigError, match="cannot be combined with a plan file"):
+    with pytest.raises(ConfigError, match="cannot be combined with a list of experiments"):
         changed(raw, **given)
 
 

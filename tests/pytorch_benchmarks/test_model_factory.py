@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dlbs.config.models import registered_in
+from benchmark_core.exits import UnknownModelError, UsageError
+from dlbs.config.names import registered_in
 from dlbs.packs.definition import find_pack
-from pytorch_benchmarks.errors import UnknownModelError, UsageError
+from pytorch_benchmarks import model_factory
 from pytorch_benchmarks.model_factory import ModelFactory, get_model, list_models, load_architecture, register_model
-from pytorch_benchmarks.models import providers
 from pytorch_benchmarks.models.model import Model
 
 
@@ -68,10 +68,10 @@ def test_a_model_of_a_provider_that_cannot_be_built_does_not_blame_the_package(m
     def build(package: object, name: str, **options: object) -> Model:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setitem(providers.PROVIDERS, "json", build)
+    monkeypatch.setitem(model_factory.PROVIDERS, "json", build)
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         get_model("json:model")
-    monkeypatch.setitem(providers.PROVIDERS, "nowhere", build)
+    monkeypatch.setitem(model_factory.PROVIDERS, "nowhere", build)
     with pytest.raises(UsageError, match="needs the package nowhere, which cannot be imported"):
         get_model("nowhere:model")
 
@@ -88,7 +88,6 @@ def test_two_models_cannot_have_one_name() -> None:
 
 FORMER = """
 import torch.nn as nn
-from pytorch_benchmarks.models import providers
 from pytorch_benchmarks.models.model import Model
 
 class Perceptron(Model):

@@ -6,10 +6,10 @@ import socket
 
 import pytest
 
+from benchmark_core.exits import UsageError
 from pytorch_benchmarks.distributed import run_replicas
-from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.network import endpoint, interface_to
-from pytorch_benchmarks.options.common import CommonOptions
+from pytorch_benchmarks.options import CommonOptions
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
+from benchmark_core.exits import UsageError
+from benchmark_core.program import REASONS, leave_reason
 from pytorch_benchmarks import torchrun
 from pytorch_benchmarks.devices import local_rank
 from pytorch_benchmarks.distributed import communication
-from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-from pytorch_benchmarks.replica_reasons import REASONS, leave_reason
+from pytorch_benchmarks.options import parse_benchmark_options
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 

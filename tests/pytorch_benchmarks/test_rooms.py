@@ -14,30 +14,16 @@ PACKAGE = ROOT / "python" / "pytorch_benchmarks"
 
 # A module imports from its own row and from those above it. A name stands for a module, or for all modules of a room.
 ROWS = (
-    {
-        "errors",
-        "events",
-        "files",
-        "host",
-        "load_errors",
-        "log",
-        "meeting",
-        "network",
-        "option_values",
-        "replica_reasons",
-        "tensors",
-        "tensor_files",
-        "torchrun",
-        "unforeseen",
-    },
+    {"meeting", "network", "torchrun"},
     {"options"},
-    {"devices", "precision", "distributed", "model_options", "program"},
+    {"devices", "distributed"},
     {"data"},
-    {"models"},
+    {"models", "weights"},
     {"model_factory"},
     {"phases"},
-    {"measure"},
-    {"torchbench", "training", "checks", "serving"},
+    {"workload"},
+    {"results"},
+    {"training", "checks", "serving"},
     {"benchmarks", "train"},
 )
 NUMBER = {name: number for number, row in enumerate(ROWS) for name in row}

@@ -8,13 +8,13 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.results.grouping import common_label, distinguishing_names, label_of
-from dlbs.results.page.page import page_html
-from dlbs.results.plots.figure import draw
+from dlbs.results.page.report import page_html
+from dlbs.results.plots.kinds import draw
 from dlbs.results.statistics.compare import compare
-from dlbs.results.statistics.rules import Rules
+from dlbs.results.statistics.verdicts import Rules
 from dlbs.results.statistics.within import compare_by
-from dlbs.results.tables.default import default_tables
-from dlbs.results.tables.listing import listing_table
+from dlbs.results.tables.lists import listing_table
+from dlbs.results.tables.report import default_tables
 from dlbs.results.tables.scores import scores
 from tests.made_logs import make_record
 
@@ -89,7 +89,10 @@ def test_batch_sizes_are_columns_if_they_vary() -> None:
 def test_scores_comparisons_and_plots_have_the_same_labels() -> None:
     assert [score.bench for score in scores(sweep(), DECLARATIONS)] == LABELS
     assert sorted(match.label for match in compare(sweep(), sweep(), DECLARATIONS).matches) == sorted(LABELS)
-    assert compare_by(sweep(), DECLARATIONS, by="runtime.malloc").experiments == ["runtime.cpus=1", "runtime.cpus=0"]
+    assert compare_by(sweep(), DECLARATIONS, Rules(by="runtime.malloc")).experiments == [
+        "runtime.cpus=1",
+        "runtime.cpus=0",
+    ]
     bars = draw("bars", sweep(), DECLARATIONS)
     assert [tick.get_text() for tick in bars.axes[0].get_yticklabels()] == LABELS  # bars with long labels lie
     _, subtitle, note = (words.get_text() for words in bars.texts)
@@ -102,7 +105,7 @@ def test_scores_comparisons_and_plots_have_the_same_labels() -> None:
 @pytest.mark.integration
 def test_the_page_has_columns_for_what_varies() -> None:
     page = page_html(sweep(), DECLARATIONS)
-    for title in ("runtime.malloc", "runtime.cpus", "repeat"):
+    for title in ("memory allocator", "runtime.cpus", "repeat"):
         assert f'"title":"{title}"' in page
     assert '<button type="button">model</button>' not in page
 
@@ -129,7 +132,7 @@ def repeated(batch: int, count: int = 3) -> Records:
 
 def test_the_label_of_a_comparison_holds_only_what_both_sides_have_in_common() -> None:
     small, large = repeated(8), repeated(16)
-    inside = compare_by([*small, *large], DECLARATIONS, by="exp.replica_batch")
+    inside = compare_by([*small, *large], DECLARATIONS, Rules(by="exp.replica_batch"))
     assert inside.experiments == ["deep_mnist, training, float32, gpu"]
     assert [match.label for match in inside.comparisons[0].matches] == inside.experiments
     between = compare(small, large, DECLARATIONS)

@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 
+from benchmark_core.doubts import doubts_of
 from dlbs.config.load import load_config
-from dlbs.doubts import doubts_of
 from dlbs.results.keys import better_of, unit_of
 from dlbs.results.statistics.compare import compare
-from dlbs.results.statistics.rules import Rules
-from dlbs.results.statistics.samples import usual_metric
+from dlbs.results.statistics.samples import logged_interval, usual_metric
+from dlbs.results.statistics.verdicts import Rules
 from dlbs.results.tables.comparison import comparison_table
-from dlbs.results.tables.default import default_tables, usual_values
-from dlbs.results.underload import logged_interval, search_lines
+from dlbs.results.tables.report import default_tables, usual_values
 from tests.made_logs import make_record
 from tests.results.plots.test_latency import SEARCH, SWEEP, served
 
@@ -32,36 +31,16 @@ def test_a_table_has_rates_percentiles_and_validity() -> None:
     assert "[low, high] 1 run: 95 % CI from its queries; ignores variation between runs" in table.legend
 
 
-def test_a_table_shows_the_limits_of_the_processes_of_a_search() -> None:
-    limits = {"results.serving.max_qps_per_process": [57.5, 66.25], "results.serving.max_qps_processes": 2}
-    (table,) = default_tables([SEARCH | limits], DECLARATIONS)
+def test_a_table_shows_the_highest_rate_of_a_search() -> None:
+    (table,) = default_tables([SEARCH], DECLARATIONS)
     assert table.columns[0] == "Highest rate, queries/s"
     assert (table.cells[0][0].low, table.cells[0][0].high) == (60.0, 64.0)
-    assert table.legend[:3] == [
-        "[low, high] of the highest rate, 1 run: 95 % CI from its processes",
-        "[low, high] 1 run: 95 % CI from its queries; ignores variation between runs",
-        "Highest rate 62.00: 2 processes, 57.50, 66.25",
-    ]
+    assert table.legend[0] == "[low, high] 1 run: 95 % CI from its queries or trials; ignores variation between runs"
 
 
 def test_how_a_highest_rate_was_computed() -> None:
     (table,) = default_tables([SEARCH], DECLARATIONS, explain=True)
-    assert "62.00, a single run; [60.00, 64.00]: 95 % CI from its processes" in table.formulas[0]
-
-
-@pytest.mark.parametrize("limits", [None, 3, [], ["x", None, True]])
-def test_limits_that_are_no_numbers_are_not_shown(limits: object) -> None:
-    assert search_lines([SEARCH | {"results.serving.max_qps_per_process": limits}]) == []
-
-
-def test_only_some_of_many_searches_are_listed() -> None:
-    searches = [
-        SEARCH | {"results.serving.max_qps": float(rate), "results.serving.max_qps_per_process": [float(rate)]}
-        for rate in range(1, 14)
-    ]
-    lines = search_lines(searches)
-    assert lines[0] == "Highest rate 13.00: 1 process, 13.00"
-    assert lines[-1] == "and 3 more searches"
+    assert "62.00, a single run; [60.00, 64.00]: 95 % CI from its trials" in table.formulas[0]
 
 
 def test_what_was_timed_keeps_its_columns_beside_what_was_served() -> None:
@@ -104,7 +83,7 @@ def test_bounds_that_are_none_are_no_interval(bounds: object) -> None:
 
 def test_units_and_what_is_better() -> None:
     assert unit_of("results.serving.latency_p999") == unit_of("results.serving.ttft_p50_ci95") == "ms"
-    assert unit_of("results.serving.max_qps") == unit_of("results.serving.max_qps_per_process") == "queries/s"
+    assert unit_of("results.serving.max_qps") == unit_of("results.serving.offline_qps") == "queries/s"
     assert better_of("results.serving.max_qps") == better_of("results.serving.tokens_per_second") == 1
     assert better_of("results.serving.latency_p99") == better_of("results.serving.queue_time") == -1
 
@@ -116,8 +95,7 @@ def test_warnings_of_serving_are_known_kinds() -> None:
         "late load generator: queries were issued 1 ms late; leave it a CPU",
         "imprecise limit: ±9 % after 20 trials; raise serving.find_trials",
         "limit not reached: all trials met the bounds; the limit is above",
-        "one process: the interval ignores how processes differ; raise serving.find_processes",
-        "server not restarted: the interval covers client processes; restart it and search again",
+        "server not restarted: repeated searches have new clients of the same server; restart it between them",
     ]
     kinds = doubts_of(served(1.0, 1.0) | {"results.warnings": warnings})
     assert list(kinds) == [warning.partition(":")[0] for warning in warnings]

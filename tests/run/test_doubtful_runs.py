@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.doubts import KINDS, Doubts, describe_doubts, doubts_of, short_doubts
+from benchmark_core.doubts import KINDS, doubts_of
+from dlbs.doubts import Doubts, describe_doubts, short_doubts
 from dlbs.logs import last_values
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import DUMMY, launcher, logs
@@ -79,13 +80,8 @@ def test_a_progress_line_has_the_kind_and_its_figure(warning: str, short: str) -
 
 
 def test_every_kind_that_is_logged_is_explained() -> None:
-    sources = [*(ROOT / "python").rglob("*.py"), ROOT / "dlbs" / "machine" / "gpus.py"]
-    logged = {
-        kind
-        for source in sources
-        for kind in re.findall(r"""(?:warn|append)\(\s*f?"([A-Za-z' -]+): """, source.read_text())
-        if source.name in {"doubts.py", "gpus.py"} or "warn(" in source.read_text()
-    }
+    sources = [path.read_text() for path in (ROOT / "python").rglob("*.py")]
+    logged = {kind for source in sources for kind in re.findall(r"""\bwarning\(\s*"([A-Za-z' -]+)\"""", source)}
     assert {"CPU contention", "drift", "outliers", "failures", "GPU contention", "GPU throttling"} <= logged
     assert logged <= KINDS.keys()
 
@@ -96,7 +92,7 @@ def test_help_explains_the_kinds(word: str) -> None:
     for kind in [kind for kind in KINDS if word.lower() in kind.lower()] or ["CPU contention"]:
         assert kind in lines
         assert f"  {KINDS[kind].meaning}" in lines
-        assert f"  {KINDS[kind].remedy}" in lines
+        assert any(line.startswith(f"  {KINDS[kind].remedy}") for line in lines)
 
 
 def test_dlbs_help_knows_doubtful(dlbs: RunDlbs) -> None:

@@ -101,17 +101,17 @@ def test_simulated_experiments_may_stand_beside_others(dlbs: RunDlbs, tmp_path: 
 
 
 def test_a_written_plan_runs(dlbs: RunDlbs, tmp_path: Path) -> None:
-    dlbs("build", *DUMMY, "--plan", "plan.json", "-Vexp.replica_batch=[1,2]", check=True)
+    dlbs("build", *DUMMY, "-o", "plan.json", "-Vexp.replica_batch=[1,2]", check=True)
     assert isinstance(json.loads((tmp_path / "plan.json").read_text()), list)
     assert dlbs("run", "--plan", "plan.json").returncode == 0
     assert len(logs(tmp_path)) == 2
-    dlbs("build", *DUMMY, "--resolve", "--plan", "plan.jsonl", "-Vexp.replica_batch=[1,2]", check=True)
+    dlbs("build", *DUMMY, "--resolve", "-o", "plan.jsonl", "-Vexp.replica_batch=[1,2]", check=True)
     done = dlbs("run", "--plan", "plan.jsonl")
     assert "2 already finished" in done.stderr
 
 
 def test_p_changes_a_written_plan(dlbs: RunDlbs, tmp_path: Path) -> None:
-    dlbs("build", *DUMMY, "--plan", "plan.json", check=True)
+    dlbs("build", *DUMMY, "-o", "plan.json", check=True)
     dlbs("run", "--plan", "plan.json", "-Pexp.model=other", check=True)
     assert values(logs(tmp_path)[0])["exp.model"] == "other"
     done = dlbs("run", "--plan", "plan.json", "-Vexp.model=[a,b]")

@@ -14,12 +14,28 @@ import psutil
 import pytest
 
 from dlbs.executors.base import Outcome
-from dlbs.run.lastline import last_line, rate_in
+from dlbs.experiment import Experiment
+from dlbs.run.driver import Event, Observer, Summary
 from dlbs.run.progress import Progress
-from dlbs.run.remaining import Durations, remaining_seconds, remaining_time
+from dlbs.run.status import Durations, last_line, rate_in, remaining_seconds, remaining_time
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import DUMMY, launcher, start
 from tests.waiting import PATIENCE, wait_until
+
+
+class Run:
+    """A run of a plan, as an observer sees it."""
+
+    def __init__(self, observer: Observer, total: int) -> None:
+        self.observer, self.summary = observer, Summary(total)
+        observer.begin(self.summary)
+
+    def start(self, experiment: Experiment) -> None:
+        self.observer.notify(Event("started", experiment, self.summary.done, self.summary.total))
+
+    def end(self, experiment: Experiment, outcome: Outcome) -> None:
+        self.summary.end(outcome)
+        self.observer.notify(Event("ended", experiment, self.summary.done, self.summary.total, outcome))
 
 
 def test_progress_file(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -85,7 +101,7 @@ def test_labels_hold_what_differs(dlbs: RunDlbs, tmp_path: Path) -> None:
     done = dlbs("run", *DUMMY, *swept, "-Pexp.repeats=2", check=True)
     assert "[1/8] batch 2, runtime.malloc=keep, repeat 1: ok" in done.stderr
     assert "[8/8] batch 4, runtime.malloc=system, repeat 2: ok" in done.stderr
-    dlbs("build", *DUMMY, *swept, "--plan", "plan.json", check=True)
+    dlbs("build", *DUMMY, *swept, "-o", "plan.json", check=True)
     done = dlbs("run", "--plan", "plan.json", "-Pexp.log_dir=other", check=True)
     assert "[4/4] batch 4, runtime.malloc=system: ok" in done.stderr
 
@@ -93,8 +109,8 @@ def test_labels_hold_what_differs(dlbs: RunDlbs, tmp_path: Path) -> None:
 def test_the_accuracy_of_a_training_stands_before_its_speed(capsys: pytest.CaptureFixture[str]) -> None:
     results = {"results.accuracy_top1": 71.2345, "results.throughput": 812.25, "results.unit": "images"}
     with Progress() as progress:
-        progress.begin(1)
-        progress.ended({"exp.model": "resnet18", "exp.log_file": "a.log"}, Outcome("ok", "", 65.0, results))
+        run = Run(progress, 1)
+        run.end({"exp.model": "resnet18", "exp.log_file": "a.log"}, Outcome("ok", "", 65.0, results))
     assert "[1/1] resnet18: ok in 1 min 5 s, accuracy 71.23 %, 812.2 images/s\n" in capsys.readouterr().err
 
 
@@ -126,13 +142,13 @@ def seconds_left(progress: Progress) -> float | None:
         ([10.0], 4, None, None),  # nobody knows how much they vary
         ([10.0, 10.0, 10.0], 4, 40.0, 40.0),
         ([9.0, 10.0, 11.0] * 10, 4, 37.0, 43.0),
-        ([1.0, 10.0, 100.0], 4, 0.0, 610.0),
+        ([1.0, 10.0, 100.0], 4, 0.0, 636.0),
     ],
 )
 def test_the_remaining_time_has_an_interval(
     durations: list[float], left: int, low: float | None, high: float | None
 ) -> None:
-    found = remaining_time(Durations.of(durations), left, [], 1)
+    found = remaining_time(Durations(durations), left, [], 1)
     assert found is not None
     assert found.seconds == pytest.approx(sum(durations) / len(durations) * left)
     assert (found.low, found.high) == (
@@ -147,7 +163,7 @@ def test_the_interval_holds_the_time_as_often_as_it_says() -> None:
     source = random.Random(5)
     held = 0
     for _ in range(2000):
-        found = remaining_time(Durations.of([source.gauss(60, 6) for _ in range(5)]), 20, [], 1)
+        found = remaining_time(Durations([source.gauss(60, 6) for _ in range(5)]), 20, [], 1)
         assert found is not None
         assert found.low is not None
         assert found.high is not None
@@ -174,18 +190,17 @@ def test_the_rate_in_a_line(line: str, rate: str) -> None:
 def test_the_remaining_time_counts_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("dlbs.run.progress.time.monotonic", lambda: now)
-    experiments = [{"exp.log_file": f"{number}.log"} for number in range(4)]
+    experiments = [{"exp.log_file": str(tmp_path / f"{number}.log")} for number in range(4)]
     progress = Progress(quiet=True)
-    progress.begin(4)
+    run = Run(progress, 4)
     assert progress.remaining() is None
     for experiment in experiments[:2]:
-        log = tmp_path / experiment["exp.log_file"]
-        Path(f"{log}.part").touch()
-        progress.started(experiment, log)
+        Path(f"{experiment['exp.log_file']}.part").touch()
+        run.start(experiment)
         if experiment is experiments[0]:
             assert progress.remaining() is None
             now += 40
-            progress.ended(experiment, Outcome("ok", "", 40.0, {}))
+            run.end(experiment, Outcome("ok", "", 40.0, {}))
     seen = []
     for _ in range(5):
         seen.append(seconds_left(progress))
@@ -196,14 +211,14 @@ def test_the_remaining_time_counts_down(tmp_path: Path, monkeypatch: pytest.Monk
 def test_experiments_in_a_queue_do_not_run_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("dlbs.run.progress.time.monotonic", lambda: now)
-    experiments = [{"exp.log_file": f"{number}.log"} for number in range(4)]
+    experiments = [{"exp.log_file": str(tmp_path / f"{number}.log")} for number in range(4)]
     progress = Progress(quiet=True)
-    progress.begin(4)
+    run = Run(progress, 4)
     (tmp_path / "0.log.part").touch()
     for experiment in experiments:  # a cluster takes all of them
-        progress.started(experiment, tmp_path / experiment["exp.log_file"])
+        run.start(experiment)
     now += 40
-    progress.ended(experiments[0], Outcome("ok", "", 40.0, {}))
+    run.end(experiments[0], Outcome("ok", "", 40.0, {}))
     assert seconds_left(progress) == 120.0
 
 
@@ -226,7 +241,9 @@ def test_waiting_takes_no_processor_time(tmp_path: Path) -> None:
         after, more = own.cpu_times(), own.num_ctx_switches()
         return after.user + after.system - before.user - before.system, more.voluntary - switches.voluntary
 
-    found = []  # it may still be beginning: one quiet time will do, because whoever polls has none
+    found: list[
+        tuple[float, int]
+    ] = []  # it may still be beginning: one quiet time will do, because whoever polls has none
     while not found or found[-1][0] >= 0.05 or found[-1][1] >= 10:
         assert len(found) < 20, found
         found.append(used(1.5))

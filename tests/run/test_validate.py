@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from benchmark_core.gpus import gpu_count
 from dlbs.config.load import load_config
-from dlbs.config.models import known_models
-from dlbs.machine.devices import gpu_count
+from dlbs.config.names import known_models
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for
 from dlbs.run.validate import Validator
@@ -213,7 +213,7 @@ def test_the_gpu_that_is_there_is_fine(tmp_path: Path) -> None:
 
 def test_known_models_are_those_that_are_registered() -> None:
     from pytorch_benchmarks.model_factory import list_models
-    from pytorch_benchmarks.models.registry import BUILDERS
+    from pytorch_benchmarks.models.model import BUILDERS
 
     ours = [name for name in list_models() if BUILDERS[name].__module__.startswith("pytorch_benchmarks.")]
     assert sorted(known_models()) == ours  # other tests may have registered theirs in this process

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
+from benchmark_core.doubts import warnings_of
+from benchmark_core.text import printable
 from dlbs.config.declarations import Parameter
-from dlbs.doubts import warnings_of
 from dlbs.files import make_parent, write_bytes
-from dlbs.results.export.labels import labels_of
-from dlbs.results.read.moments import order_of
-from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number, status_of
-from dlbs.text import counted, printable, text
-
-__all__ = ["write_junit"]
+from dlbs.results.export.kinds import labels_of
+from dlbs.results.runs import Record, number, order_of, status_of
+from dlbs.text import counted, text
 
 # Status → JUnit element: a failed test, or one without a result for another reason.
 _ELEMENTS = {

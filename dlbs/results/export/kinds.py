@@ -1,27 +1,50 @@
-"""Formats of `dlbs export --to`. Each function takes records, declarations and the destination."""
+"""Formats of `dlbs export --to`, tables of records among them, and the labels of exported experiments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from dlbs.config.declarations import Parameter
-from dlbs.errors import LogError
-from dlbs.results.read.onelog import Record
-from dlbs.results.registry import Registry, registered
+from dlbs.errors import LogError, Registry, registered
+from dlbs.experiment import describe
+from dlbs.results.grouping import label_names
+from dlbs.results.read.records import write_records
+from dlbs.results.runs import Record
+from dlbs.text import text
 
-__all__ = ["KINDS", "SUFFIXES", "export", "kind_of_file"]
 
-_HERE = "dlbs.results.export"
+def labels_of(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
+    """Label each experiment; runs with the same parameters are numbered in the order of the records."""
+    names = label_names(records, declarations)
+    seen: dict[str, int] = {}
+    labels = []
+    for record in records:
+        label = describe(record, names, whole=True) or text(record.get("exp.log_file")) or "experiment"
+        seen[label] = seen.get(label, 0) + 1
+        labels.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
+    return labels
+
+
+def write_table(records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str) -> tuple[int, str]:
+    """Write a results file, which `dlbs report` reads too; its suffix determines the format.
+
+    Raises:
+        LogError: The suffix is unknown, or a package is missing.
+        ConfigError: The file cannot be written.
+    """
+    write_records(destination, records)
+    return len(records), destination
+
 
 KINDS: Registry = {
-    "json": (f"{_HERE}.tables:write_table", "JSON, as dlbs parse writes it"),
-    "jsonl": (f"{_HERE}.tables:write_table", "JSON Lines, one experiment per line"),
-    "csv": (f"{_HERE}.tables:write_table", "CSV, one experiment per line"),
-    "parquet": (f"{_HERE}.tables:write_table", "Apache Parquet, a column for each key"),
-    "junit": (f"{_HERE}.junit:write_junit", "JUnit XML: each experiment is a test"),
-    "prometheus": (f"{_HERE}.prometheus:write_prometheus", "a text file for Prometheus' node exporter"),
-    "mlflow": (f"{_HERE}.mlflow:log_runs", "runs in an MLflow store: a directory, or the URI of a server"),
-    "tensorboard": (f"{_HERE}.tensorboard:write_events", "a directory of event files for TensorBoard"),
+    "json": ("dlbs.results.export.kinds:write_table", "JSON, as dlbs parse writes it"),
+    "jsonl": ("dlbs.results.export.kinds:write_table", "JSON Lines, one experiment per line"),
+    "csv": ("dlbs.results.export.kinds:write_table", "CSV, one experiment per line"),
+    "parquet": ("dlbs.results.export.kinds:write_table", "Apache Parquet, a column for each key"),
+    "junit": ("dlbs.results.export.junit:write_junit", "JUnit XML: each experiment is a test"),
+    "prometheus": ("dlbs.results.export.prometheus:write_prometheus", "a text file for Prometheus' node exporter"),
+    "mlflow": ("dlbs.results.export.mlflow:log_runs", "runs in an MLflow store: a directory, or the URI of a server"),
+    "tensorboard": ("dlbs.results.export.tensorboard:write_events", "a directory of event files for TensorBoard"),
 }
 
 # File name suffix → format; text formats may be followed by `.gz`.

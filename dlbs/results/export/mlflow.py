@@ -11,22 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark_core.doubts import warnings_of
 from dlbs.config.declarations import Parameter
-from dlbs.doubts import warnings_of
-from dlbs.errors import LogError
-from dlbs.extras import require
-from dlbs.logs import finite
-from dlbs.results.export.labels import labels_of
-from dlbs.results.read.digest import digest_of
-from dlbs.results.read.moments import timestamp
-from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number, status_of
-from dlbs.text import text
+from dlbs.errors import LogError, require
+from dlbs.results.export.kinds import labels_of
+from dlbs.results.runs import Record, digest_of, number, status_of, timestamp
+from dlbs.text import finite, text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["log_runs"]
 
 _STATUSES = {"ok": "FINISHED", "failure": "FAILED", "timeout": "FAILED", "unfinished": "FAILED"}  # all others: KILLED
 _LONGEST = 6000  # characters of the value of a parameter or tag; MLflow rejects longer ones

@@ -5,24 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from benchmark_core.doubts import doubts_of
 from dlbs.config.declarations import Parameter
-from dlbs.doubts import doubts_of
 from dlbs.errors import LogError
 from dlbs.experiment import usual_names
 from dlbs.files import make_parent, write_atomically
-from dlbs.results.export.labels import naming_parameters
+from dlbs.results.grouping import label_names
 from dlbs.results.keys import unit_of
-from dlbs.results.read.moments import order_of, timestamp
-from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number, status_of
+from dlbs.results.runs import Record, number, order_of, status_of, timestamp
 from dlbs.text import text
-
-__all__ = ["write_prometheus"]
 
 # By convention, metrics have base units, named at the end: https://prometheus.io/docs/practices/naming/
 _BASE_UNITS = {
     "ms": ("seconds", 1e-3), "s": ("seconds", 1.0), "bytes": ("bytes", 1.0), "J": ("joules", 1.0), "W": ("watts", 1.0),
-    "instances/s": ("instances_per_second", 1.0), "tokens/s": ("tokens_per_second", 1.0), "1/s": ("per_second", 1.0),
+    "instances/s": ("instances_per_second", 1.0), "tokens/s": ("tokens_per_second", 1.0), "FLOP/s": ("per_second", 1.0),
     "%": ("ratio", 1e-2), "°C": ("celsius", 1.0), "MHz": ("hertz", 1e6),
 }  # fmt: skip
 _ALWAYS = ("exp.project", "exp.framework", "exp.device_title", "exp.env.host", "exp.id")
@@ -45,7 +41,7 @@ def write_prometheus(
         raise LogError(
             "the collector of Prometheus reads only .prom files", where=destination, hint="use the suffix .prom"
         )
-    names = naming_parameters(records, declarations)
+    names = label_names(records, declarations)
     last: dict[str, Record] = {}
     for record in sorted(records, key=lambda one: order_of(one.get("exp.start_time"))):
         last[_labels(record, names)] = record

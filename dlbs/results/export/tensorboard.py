@@ -8,20 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark_core.doubts import warnings_of
 from dlbs.config.declarations import Parameter
-from dlbs.doubts import warnings_of
-from dlbs.errors import ConfigError
-from dlbs.extras import require
+from dlbs.errors import ConfigError, require
 from dlbs.files import write_bytes
-from dlbs.logs import finite
-from dlbs.results.export.labels import labels_of, naming_parameters
-from dlbs.results.read.digest import digest_of
-from dlbs.results.read.moments import timestamp
-from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number, status_of
-from dlbs.text import text
-
-__all__ = ["write_events"]
+from dlbs.results.export.kinds import labels_of
+from dlbs.results.grouping import label_names
+from dlbs.results.runs import Record, digest_of, number, status_of, timestamp
+from dlbs.text import finite, text
 
 _LONGEST = 100  # characters of a directory's name
 _DIGITS = 8  # of the digest of an experiment, at the end of its directory's name
@@ -40,7 +34,7 @@ def write_events(records: Sequence[Record], declarations: Mapping[str, Parameter
         ConfigError: A file cannot be written.
     """
     require("tensorboard", "tensorboard")
-    names = naming_parameters(records, declarations) or ["exp.model"]
+    names = label_names(records, declarations) or ["exp.model"]
     earlier = _directories(Path(destination))
     for label, record in zip(labels_of(records, declarations), records, strict=True):
         digest = digest_of(record)[:_DIGITS]

@@ -5,28 +5,98 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from dlbs.doubts import warnings_of
+from benchmark_core.doubts import warnings_of
+from dlbs.config.declarations import Parameter
 from dlbs.files import make_parent, write_atomically
-from dlbs.logs import finite
 from dlbs.results.grouping import common_label
+from dlbs.results.keys import quantity
 from dlbs.results.page.assets import COMPARISON_SCRIPTS, document
-from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number
-from dlbs.results.statistics.compare import Comparison, Match
-from dlbs.results.statistics.facts import different_facts, is_fact
-from dlbs.results.statistics.samples import THROUGHPUT, TIME, has_value
-from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS
+from dlbs.results.runs import Record, number
+from dlbs.results.statistics.compare import Comparison, Match, compare, different_facts, is_fact
+from dlbs.results.statistics.samples import THROUGHPUT, TIME, has_value, usual_metric
+from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, Rules
 from dlbs.results.statistics.within import ComparisonBy
-from dlbs.results.tables.cells import quantity
-from dlbs.results.tables.comparison import STATISTIC_NAMES, run_count, summary, tone_of, value_cell
-from dlbs.results.tables.comparison_by import summary_by
+from dlbs.results.tables.comparison import (
+    STATISTIC_NAMES,
+    ratio_cell,
+    run_count,
+    summary,
+    summary_by,
+    tone_of,
+    value_cell,
+)
 from dlbs.results.tables.table import Table
-from dlbs.text import first_few, text
+from dlbs.text import finite, first_few, text
 
-__all__ = ["comparison_html", "write_comparison"]
+_MOST_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """A row of the summary: experiment, verdict, ratio with its interval, notes."""
+
+    cells: tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Summary of a comparison.
+
+    Attributes:
+        since: The earlier results, as given by the user.
+        quantity: The compared quantity with its unit.
+        threshold: The threshold as text.
+        summary: Verdicts and the mean ratio in one line.
+        regressions: The worst regressions, including broken and missing experiments.
+        count: Number of all regressions.
+    """
+
+    since: str
+    quantity: str
+    threshold: str
+    summary: str
+    regressions: list[Regression]
+    count: int
+
+
+def changes_since(
+    since: str, before: Sequence[Record], records: Sequence[Record], declarations: Mapping[str, Parameter]
+) -> Changes:
+    """Compare experiments with earlier ones by the default rules.
+
+    Args:
+        since: Name of the earlier results.
+        before: Earlier experiments.
+        records: The experiments.
+        declarations: Declared parameters, with those that identify an experiment.
+
+    Raises:
+        LogError: numpy or scipy is not installed.
+    """
+    metric = usual_metric([*before, *records])
+    made = compare(before, records, declarations, Rules(metric=metric), sides=("before", "now"))
+    worst = sorted(made.regressions, key=_ratio)
+    return Changes(
+        since,
+        quantity(metric, [*before, *records]),
+        f"{100 * made.threshold:g} %",
+        summary(made),
+        [
+            Regression((match.label, match.verdict, ratio_cell(match.estimate).words(), "; ".join(match.notes)))
+            for match in worst[:_MOST_NAMED]
+        ],
+        len(worst),
+    )
+
+
+def _ratio(match: Match) -> float:
+    """Sort key: broken experiments first, then the largest differences."""
+    return -abs(math.log(match.estimate.ratio)) if match.estimate else -math.inf
+
 
 _QUANTILES = 40  # steps of the distribution of batch times
 _MOST_BATCHES = 4_000  # largest number of matches for which the file contains batch times

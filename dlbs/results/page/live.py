@@ -12,14 +12,62 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
-from dlbs.run.locks import LOCK_NAME, owner
-from dlbs.run.watch import Look, Watch
+from dlbs.run.locks import LOCK_NAME, run_facts
+from dlbs.run.status import Look, Watch
+from dlbs.text import counted, duration, rate_per
 
 if TYPE_CHECKING:
     from dlbs.config.declarations import Parameter
-    from dlbs.results.read.onelog import Record
+    from dlbs.results.runs import Record
 
-__all__ = ["LiveResults", "Prepared"]
+
+def now_variables(look: Look, now: float | None = None) -> dict[str, Any]:
+    """Variables of the template `live.html`.
+
+    Args:
+        look: State of the plan.
+        now: Seconds since 1970; by default, the current time.
+    """
+    now = time.time() if now is None else now
+    left = look.remaining
+    jobs, counts = (look.run or {}).get("jobs"), look.counts
+    seconds = None if look.since is None else max(0.0, now - look.since)
+    return {
+        "planned": len(look.states),
+        "done": look.done,
+        "counts": [
+            counted_words
+            for status in ("ok", "failure", "timeout", "skipped", "cancelled", "running", "interrupted", "queued", "to do")
+            if counts[status] and (counted_words := f"{counts[status]:,} {status}")
+        ],
+        "doubtful": look.doubtful,
+        "owner": look.owner,
+        "since": "" if look.since is None or seconds is None else f"since {_moment(look.since, now)}, {duration(seconds)} ago",
+        "left": "" if left is None else left.words(),
+        "until": "" if left is None else _moment(now + left.seconds, now),
+        "pace": rate_per(look.ended, seconds, "experiments"),
+        "slots": f"{len(look.under_way) + look.more} of {jobs}" if isinstance(jobs, int) else f"{len(look.under_way) + look.more}",
+        "running": [
+            {
+                "slot": one.slot, "name": one.name, "gpus": one.gpus or "–", "cpus": one.cpus or "–",
+                "since": "–" if one.seconds is None else duration(one.seconds), "rate": one.rate or "–", "line": one.line,
+            }
+            for one in look.under_way
+        ],
+        "more": look.more,
+        "reasons": [
+            {"words": ": ".join(filter(None, [one.status, one.message])), "count": counted(one.experiments, "experiment"), "example": one.example}
+            for one in look.reasons
+        ],
+    }  # fmt: skip
+
+
+def _moment(moment: float, now: float) -> str:
+    """Format a time for humans: `10:01` today, else `Sat 21 Nov, 10:01`."""
+    there, here = time.localtime(moment), time.localtime(now)
+    is_today = there[:3] == here[:3]
+    return time.strftime("%H:%M" if is_today else "%a %d %b, %H:%M", there)
+
 
 _SHARE = 0.05  # of one CPU's time for generating pages while a plan runs, to not disturb measurements
 _MANY_FILES = 500  # from this number on, a placeholder is shown while they are read for the first time
@@ -57,7 +105,7 @@ class _Budget:
 
     def is_spent(self) -> bool:
         """Whether a plan runs and repeating the work now would use too much CPU time."""
-        return time.monotonic() < self.not_before and owner(self.directory) is not None
+        return time.monotonic() < self.not_before and run_facts(self.directory) is not None
 
     def spend(self, began: float) -> None:
         """Record that the work took the time since `began`."""
@@ -83,7 +131,7 @@ class LiveResults:
     """
 
     def __init__(self, directory: Path) -> None:
-        from dlbs.results.read.kept import KeptLogs
+        from dlbs.results.read.logs import KeptLogs
 
         self.directory = directory
         self._watch, self._logs = Watch(directory), KeptLogs(str(directory))
@@ -111,7 +159,7 @@ class LiveResults:
 
     def plots(self) -> Prepared:
         """Plots of the current content. While a plan runs, they may be outdated if drawing them takes long."""
-        from dlbs.results.page.page import plots_html
+        from dlbs.results.page.report import plots_html
 
         made = self._content()
         with self._drawing:
@@ -126,7 +174,7 @@ class LiveResults:
     def page(self) -> Prepared:
         """The whole page; a placeholder that polls for its content while many logs are read for the first time."""
         from dlbs.results.page.assets import fragment
-        from dlbs.results.page.page import live_page_html, page_title
+        from dlbs.results.page.report import live_page_html, page_title
 
         if self._made is None and (count := self._files()) >= _MANY_FILES:
             return Prepared.of(live_page_html(fragment("first.html", {"count": count}), page_title([]), ""))
@@ -142,7 +190,6 @@ class LiveResults:
 
     def _now(self, *, fresh: bool = False) -> dict[str, Any]:
         """Variables of the current progress; `fresh` reads the directory again even if the last reading is recent."""
-        from dlbs.results.page.now import now_variables
 
         with self._watching:
             began = time.monotonic()
@@ -187,8 +234,8 @@ class LiveResults:
 
     def _make(self, version: str) -> _Made:
         from dlbs.config.load import load_config
-        from dlbs.results.page.page import content_html, page_title
-        from dlbs.results.read.findings import Reading
+        from dlbs.results.page.report import content_html, page_title
+        from dlbs.results.read.onelog import Reading
 
         reading = Reading()
         records: list[Record] = []

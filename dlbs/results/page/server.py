@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark_core.text import printable
 from dlbs.errors import DlbsError
-from dlbs.results.page.connections import Limits, Listener, server_config
+from dlbs.results.page.history import Asked, HistoryPages
 from dlbs.results.page.live import LiveResults, Prepared
-from dlbs.text import printable
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
 
-__all__ = ["HEADERS", "HOST", "application", "protected", "serve"]
 
 HOST = "127.0.0.1"
 HEADERS = {
@@ -32,18 +32,45 @@ HEADERS = {
 Tell = Callable[[Exception], None]
 
 
-def serve(pages: Starlette, listener: Listener, limits: Limits) -> None:
-    """Serve pages until the process is interrupted.
+def listen(port: int) -> socket.socket:
+    """Listen on this machine only, before the address is printed, so that it can be used immediately.
 
     Args:
-        pages: Result of `application` or `protected`.
-        listener: Listening socket.
-        limits: Limits for clients.
+        port: Port; 0 selects a free one.
+
+    Raises:
+        OSError: The port is not available.
+    """
+    return socket.create_server((HOST, port), backlog=64)
+
+
+def serve(pages: Starlette, listener: socket.socket) -> None:
+    """Serve pages until the process is interrupted, within uvicorn's own limits for clients.
+
+    Args:
+        pages: Result of `application` or `history_application`.
+        listener: Result of `listen`.
     """
     import uvicorn
 
+    config = uvicorn.Config(
+        pages,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        # Clients must not be able to fill a log: invalid HTTP would log warnings, even tracebacks. The page reports its own errors.
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=64,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=2,
+        h11_max_incomplete_event_size=16 << 10,
+    )
     try:
-        uvicorn.Server(server_config(pages, limits)).run(sockets=[listener])
+        uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:  # raised again by uvicorn after a regular shutdown
         return
 
@@ -143,3 +170,32 @@ def protected(pages: Mapping[str, Callable[[Request], Response]], port: int, tel
         Middleware(OnlySameOrigin),
     ]
     return Starlette(routes=[Route(path, guarded(make)) for path, make in pages.items()], middleware=middleware)
+
+
+def history_application(url: str, directory: Path, port: int, tell: Callable[[Exception], None]) -> Starlette:
+    """Create the web application of a store's history.
+
+    Args:
+        url: URL of the store.
+        directory: Directory of logs that may be shown.
+        port: Port of the server.
+        tell: Called with unexpected errors.
+    """
+    from starlette.responses import HTMLResponse
+
+    pages = HistoryPages(url, directory)
+
+    def answering(make: Callable[[Asked], str]) -> Callable[[Request], Response]:
+        def answer(request: Request) -> Response:
+            return HTMLResponse(make(dict(request.query_params)), headers=HEADERS)
+
+        return answer
+
+    made = {
+        "/": pages.overview,
+        "/trend": pages.trend,
+        "/compare": pages.compare,
+        "/tags": pages.tags,
+        "/run": pages.run,
+    }
+    return protected({path: answering(make) for path, make in made.items()}, port, tell)

@@ -4,31 +4,282 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError
-from dlbs.results.grouping import groups
-from dlbs.results.plots.appearance import muted
-from dlbs.results.plots.axis import set_numeric_x, set_text_x, set_y_scale
-from dlbs.results.plots.frame import Description, left_out
-from dlbs.results.plots.lines import Lines, lines_of
-from dlbs.results.plots.points import Point, draw_line, explain_points
-from dlbs.results.plots.quantities import label, name_of, titled
-from dlbs.results.plots.selection import FEWER, in_order
-from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number
-from dlbs.results.tables.pivot import shown_value
+from benchmark_core.text import truth
+from dlbs.config.declarations import Parameter
+from dlbs.errors import LogError, did_you_mean
+from dlbs.results.grouping import distinguishing_names, groups, hashable, label_of, title_name, varying
+from dlbs.results.keys import Quantity, key_title, label, quantity_of, titled
+from dlbs.results.plots.draw import (
+    Description,
+    Point,
+    draw_line,
+    explain_points,
+    left_out,
+    muted,
+    set_numeric_x,
+    set_text_x,
+    set_y_scale,
+)
+from dlbs.results.plots.plot import FEWER, MOST_LINES, Options, Results, in_order
+from dlbs.results.read.query import check_keys
+from dlbs.results.runs import Record, number, status_of
+from dlbs.results.statistics.samples import usual_metric
+from dlbs.results.tables.cells import cells_of
+from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import Cell
-from dlbs.text import counted
+from dlbs.text import counted, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dlbs.results.plots.options import Options, Results
 
-__all__ = ["free_axes"]
+_MOST_NAMED = 10
+
+
+class Baseline:
+    """Baseline experiments with given values of some parameters, by which otherwise equal experiments are divided.
+
+    Args:
+        values: Parameters and their values, which may be texts of numbers and booleans.
+        records: All drawn experiments.
+
+    Raises:
+        LogError: No experiment has these values.
+    """
+
+    def __init__(self, values: Mapping[str, Any], records: Sequence[Record]) -> None:
+        self.values = {name: text(value) for name, value in values.items()}
+        self._partners: dict[tuple[Any, ...], list[Record]] = {}
+        self._names: list[str] = []
+        self._records = [record for record in records if self.has(record)]
+        if self._records:
+            return
+        for name, value in self.values.items():
+            there = list(dict.fromkeys(text(record[name]) for record in records if record.get(name) is not None))
+            if value not in there:
+                others = f"; it is {', '.join(there[:_MOST_NAMED])}{' …' if len(there) > _MOST_NAMED else ''}"
+                hint = did_you_mean(value, there) or "choose a value that some experiments have"
+                raise LogError(
+                    f"{name} is {value!r} in no successful experiment{others}", where="--baseline", hint=hint
+                )
+        raise LogError(
+            f"no successful experiment has {self}", where="--baseline", hint="choose values that occur together"
+        )
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.values.items())
+
+    def has(self, record: Record) -> bool:
+        """Whether an experiment belongs to the baseline."""
+        return all(_is(record.get(name), value) for name, value in self.values.items())
+
+    def match_by(self, names: Sequence[str]) -> None:
+        """Match experiments with the baseline by these parameters, except those of the baseline itself."""
+        self._names = [name for name in dict.fromkeys(names) if name not in self.values]
+        self._partners = groups(self._records, self._names)
+
+    def divided(self, cell: Cell, record: Record, key: str) -> Cell | None:
+        """Divide the value of a group of runs by that of the baseline; None if the baseline has no value, it is 0, or the quotient is too large.
+
+        The interval is from the lower bound over the baseline's upper one to the upper bound over the baseline's lower one. The probability that
+        either interval misses is at most the sum of their probabilities (Bonferroni).
+
+        Args:
+            cell: The value of the runs.
+            record: One of the runs.
+            key: Key of the quantity.
+        """
+        if self.has(record):
+            return Cell(1.0, runs=cell.runs)
+        partners = self._partners.get(tuple(hashable(record.get(name)) for name in self._names), [])
+        base = cells_of(key)([one for one in partners if number(one, key) is not None])
+        if not isinstance(base.value, float) or not isinstance(cell.value, float) or base.value == 0:
+            return None
+        if not math.isfinite(cell.value / base.value):
+            return None
+        low = high = confidence = None
+        bounds = (cell.low, cell.high, base.low, base.high)
+        if None not in bounds and min(bound or 0.0 for bound in bounds) > 0:
+            low, high = (cell.low or 0.0) / (base.high or 1.0), (cell.high or 0.0) / (base.low or 1.0)
+            confidence = max(0.0, (cell.confidence or 0.0) + (base.confidence or 0.0) - 1)
+        doubtful = cell.doubtful + base.doubtful
+        return Cell(cell.value / base.value, "ok", low, high, confidence, min(cell.runs, base.runs), doubtful=doubtful)
+
+
+def _is(value: Any, words: str) -> bool:
+    """Whether a value equals a given text; booleans have several spellings."""
+    if isinstance(value, bool):
+        return truth(words) == value
+    return value is not None and text(value) == words
+
+
+_BATCH = "exp.replica_batch"
+_MOST_PLACES = 60
+
+
+@dataclass(slots=True)
+class Lines:
+    """Lines of a plot with free axes.
+
+    Attributes:
+        x: Key of the horizontal axis.
+        y: Keys of the quantities.
+        drawn: The experiments with an x and a y value.
+        series: Parameters that separate lines: the requested ones, and all others that differ.
+        runs: Parameters that separate points of a line.
+        baseline: Baseline for relative values; None if there is none.
+        places: Texts of the horizontal axis in their order; None if all its values are numbers.
+        labels: A label for each line, in the order of the legend.
+    """
+
+    x: str
+    y: list[str]
+    drawn: list[Record]
+    series: list[str]
+    runs: list[str]
+    baseline: Baseline | None
+    places: list[str] | None
+    labels: dict[tuple[Any, ...], str] = field(default_factory=dict)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the horizontal axis is a result, which differs between runs."""
+        return _is_measured(self.x)
+
+    def quantity(self, key: str) -> Quantity:
+        """Name and unit of a key on an axis; relative to a baseline, it has no unit."""
+        found = quantity_of(key, self.drawn)
+        return Quantity(found.name) if self.baseline and key != self.x else found
+
+    def points(self, members: Sequence[Record], key: str) -> tuple[list[Point], int]:
+        """Points of a line from left to right, and the number of points without a baseline.
+
+        Args:
+            members: The experiments of the line.
+            key: The quantity.
+        """
+        found, lost = [], 0
+        factor = self.quantity(key).factor
+        valued = [record for record in members if number(record, key) is not None]
+        for runs in groups(valued, self.runs).values():
+            cell: Cell | None = cells_of(key)(runs)
+            if self.baseline and cell is not None:
+                cell = self.baseline.divided(cell, runs[0], key)
+            if cell is None or not isinstance(cell.value, float):
+                lost += 1
+            else:
+                found.append(Point(self._place(runs), cell.value * factor, cell.scaled(factor)))
+        return sorted(found, key=lambda point: point.x), lost
+
+    def _place(self, runs: list[Record]) -> float:
+        if self.places is not None:
+            return float(self.places.index(shown_value(runs[0], self.x)))
+        at = cells_of(self.x)(runs).value
+        return float(at) * self.quantity(self.x).factor if isinstance(at, (int, float)) else 0.0
+
+
+def lines_of(results: Results) -> Lines:
+    """Select the lines of a plot with free axes.
+
+    Raises:
+        LogError: A key is unknown or has no values, or there are too many lines or texts on the axis.
+    """
+    options, records = results.options, results.records
+    x, y = options.x or _BATCH, list(options.y) or [options.value or usual_metric(records)]
+    drawn = _with_values(options, records, x, y)
+    baseline = Baseline(options.baseline, drawn) if options.baseline else None
+    chosen = list(dict.fromkeys([*options.series, *options.facet]))
+    series, runs = _divisions(drawn, results.declarations, x, chosen, options)
+    if baseline:
+        baseline.match_by([*runs, *chosen, *series])
+    is_numeric = all(number(record, x) is not None for record in drawn)
+    lines = Lines(x, y, drawn, series, runs, baseline, None if is_numeric else _texts(drawn, x))
+    lines.labels = _labels(lines)
+    return lines
+
+
+def _is_measured(key: str) -> bool:
+    return key.startswith("results.")
+
+
+def _with_values(options: Options, records: Sequence[Record], x: str, y: Sequence[str]) -> list[Record]:
+    known = dict.fromkeys(name for record in records for name in record)
+    asked = {"--x": [x] if options.x else [], "--y": options.y, "--series": options.series, "--facet": options.facet}
+    for flag, names in {**asked, "--baseline": options.baseline}.items():
+        check_keys(names, known, flag)
+    good = [record for record in records if status_of(record) == "ok"]
+    for key in y:
+        if any(number(record, key) is not None for record in good):
+            continue
+        if any(record.get(key) is not None for record in good):
+            hint = "use texts for the horizontal axis (--x), lines (--series) or panels (--facet)"
+            raise LogError(f"{key} has no numbers", where="--y", hint=hint)
+        hint = "dlbs parse LOG shows the keys of a log"
+        raise LogError(f"no successful experiment has {key}", where="--y", hint=hint)
+    drawn = [one for one in good if one.get(x) is not None and any(number(one, key) is not None for key in y)]
+    if not drawn:
+        hint = "choose the horizontal axis with --x KEY; dlbs parse LOG shows the keys of a log"
+        raise LogError(f"no successful experiment has {x} and {' or '.join(y)}", where="--x", hint=hint)
+    return drawn
+
+
+def _divisions(
+    drawn: Sequence[Record], declarations: Mapping[str, Parameter], x: str, chosen: Sequence[str], options: Options
+) -> tuple[list[str], list[str]]:
+    """Parameters that separate lines, and those that separate points of a line; only repeats remain within a point."""
+    at = [] if _is_measured(x) else [x]
+    given = list(dict.fromkeys([*chosen, *options.baseline, *at]))
+    split = [
+        name
+        for name in distinguishing_names(drawn, declarations, given=given, without=["exp.effective_batch"])
+        if _divides(drawn, given, name)  # parameters that follow from the given ones would only make labels longer
+    ]
+    own = [name for name in options.baseline if name not in (x, *chosen)]
+    series = [*options.series, *own]
+    if at:
+        return [*series, *split], at
+    # Over a measured value, each experiment is a point; lines are the requested ones, or models.
+    title = title_name(drawn)
+    if not options.series and title in split:
+        series.append(title)
+    return series, [name for name in split if name not in series]
+
+
+def _divides(records: Sequence[Record], given: Sequence[str], name: str) -> bool:
+    """Whether experiments with equal given parameters differ in this one."""
+    return any(len({hashable(one.get(name)) for one in group}) > 1 for group in groups(records, given).values())
+
+
+def _texts(drawn: Sequence[Record], x: str) -> list[str]:
+    places = list(dict.fromkeys(shown_value(group[0], x) for group in in_order(drawn, [x])))
+    if len(places) > _MOST_PLACES:
+        hint = FEWER
+        raise LogError(f"{len(places)} values of {x} are too many for one plot", where="--x", hint=hint)
+    return places
+
+
+def _labels(lines: Lines) -> dict[tuple[Any, ...], str]:
+    """Label each line. The baseline relative to itself is not a line, unless its parameter is the horizontal axis."""
+    found: dict[tuple[Any, ...], str] = {}
+    shown = sorted(varying(lines.drawn, lines.series), key=lines.series.index)
+    for members in in_order(lines.drawn, lines.series):
+        base = lines.baseline
+        if base is None or lines.x in base.values or not all(map(base.has, members)):
+            key = tuple(hashable(members[0].get(name)) for name in lines.series)
+            found[key] = label_of(members[0], shown) if shown else ""
+    if not found:
+        hint = "choose a parameter that differs between experiments"
+        raise LogError(f"all experiments have {lines.baseline}", where="--baseline", hint=hint)
+    if len(found) > MOST_LINES:
+        hint = f"{FEWER}, or use panels (--facet)"
+        raise LogError(f"{len(found)} lines are too many for one plot", hint=hint)
+    return found
+
 
 _MOST_PANELS = 16
 _WIDTH_OF_TITLE = 40  # characters
@@ -69,7 +320,7 @@ def free_axes(figure: Figure, results: Results) -> Description:
     explained = explain_points(cells)
     if lines.baseline:
         explained = explained.replace("of the median", "of the ratio").replace("from the batches", "of the ratio")
-    what = f"{', '.join(lines.quantity(key).name for key in lines.y)} {'by' if lines.places else 'against'} {name_of(lines.x)}"
+    what = f"{', '.join(lines.quantity(key).name for key in lines.y)} {'by' if lines.places else 'against'} {key_title(lines.x)}"
     if lines.baseline:
         what += f", relative to {lines.baseline}"
     shown = [lines.x, *options.facet, *lines.series]
@@ -83,7 +334,7 @@ def _is_joined(lines: Lines) -> bool:
 
 
 def _x_label(lines: Lines) -> str:
-    return label(name_of(lines.x)) if lines.places is not None else str(lines.quantity(lines.x))
+    return label(key_title(lines.x)) if lines.places is not None else str(lines.quantity(lines.x))
 
 
 def _panels(lines: Lines, facet: Sequence[str]) -> list[list[Record]]:
@@ -149,7 +400,7 @@ def _draw_quantity(
 
 
 def _facet_title(record: Record, facet: Sequence[str]) -> str:
-    words = label(", ".join(f"{name_of(name)} {shown_value(record, name) or 'none'}" for name in facet), None)
+    words = label(", ".join(f"{key_title(name)} {shown_value(record, name) or 'none'}" for name in facet), None)
     return "\n".join(textwrap.wrap(words, _WIDTH_OF_TITLE)) or words
 
 

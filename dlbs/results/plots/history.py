@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean
 from dlbs.results.grouping import distinguishing_names, label_of, varying
-from dlbs.results.keys import better_of
-from dlbs.results.plots.appearance import colour, muted, warning_colour
-from dlbs.results.plots.axis import set_close_y, set_text_x
-from dlbs.results.plots.frame import Description, left_out
-from dlbs.results.plots.points import Point, draw_line, explain_points
-from dlbs.results.plots.quantities import Quantity, label, name_of, quantity_of, titled
-from dlbs.results.plots.selection import FEWER, check_count, in_order, with_value
-from dlbs.results.read.moments import start_order
-from dlbs.results.read.onelog import Record
+from dlbs.results.keys import Quantity, better_of, key_title, label, quantity_of, titled
+from dlbs.results.plots.draw import (
+    Description,
+    Point,
+    colour,
+    draw_line,
+    explain_points,
+    left_out,
+    muted,
+    set_close_y,
+    set_text_x,
+    warning_colour,
+)
+from dlbs.results.plots.plot import FEWER, check_count, in_order, with_value
+from dlbs.results.runs import Record, start_order
 from dlbs.results.statistics.changes import FALSE_ALARMS, change_points
 from dlbs.results.statistics.samples import usual_metric
 from dlbs.results.tables.cells import cells_of
@@ -29,9 +35,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dlbs.results.plots.options import Results
+    from dlbs.results.plots.plot import Results
 
-__all__ = ["Trend", "history", "places_of", "trends_of"]
 
 _PLACES = ("db.tags", "exp.env.git_revision")
 # Parameters that are expected to differ between tags, and do not distinguish experiments.
@@ -95,7 +100,7 @@ def history(figure: Figure, results: Results) -> Description:
     set_text_x(figure, rows, names)
     for axes in rows[:-1]:
         axes.tick_params(labelbottom=False)
-    rows[-1].set_xlabel(f"{name_of(axis)}, in chronological order")
+    rows[-1].set_xlabel(f"{key_title(axis)}, in chronological order")
     cells = [point.cell for trend in trends for point in trend.points]
     notes = [explain_points(cells)]
     if any(trend.changes for trend in trends):
@@ -107,7 +112,7 @@ def history(figure: Figure, results: Results) -> Description:
         notes.append("dotted: marked by --mark")
     notes.append(left_out(results.records, drawn))
     shown = [axis, *_CHANGES]
-    return Description(titled(f"{quantity.name} over {name_of(axis)}s"), drawn, shown, notes, hollow=True)
+    return Description(titled(f"{quantity.name} over {key_title(axis)}s"), drawn, shown, notes, hollow=True)
 
 
 def places_of(record: Record, axis: str) -> list[str]:

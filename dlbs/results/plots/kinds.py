@@ -1,26 +1,253 @@
-"""Kinds of plots."""
+"""Kinds of plots by name: draw one, save it, and which kinds are worth showing for given results."""
 
 from __future__ import annotations
 
-from dlbs.results.registry import Registry
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["KINDS"]
+from dlbs.config.declarations import Parameter
+from dlbs.errors import LogError, Registry, registered, require
+from dlbs.files import make_parent, write_bytes
+from dlbs.results.grouping import distinguishing_names, groups
+from dlbs.results.plots.batches import MOST_RUNS
+from dlbs.results.plots.draw import DOTS_PER_INCH, STYLES, TITLE, Description, add_frame, settings, size_of
+from dlbs.results.plots.history import places_of
+from dlbs.results.plots.plot import Options, Results
+from dlbs.results.runs import Record, number, status_of
+from dlbs.results.statistics.samples import usual_metric
+from dlbs.results.tables.cells import doubt_lines
+from dlbs.results.tables.scaling import devices
+from dlbs.text import text
 
-_HERE = "dlbs.results.plots"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 KINDS: Registry = {
-    "throughput": (f"{_HERE}.throughput:throughput", "lines over replica batches, one for each model"),
-    "axes": (f"{_HERE}.axes:free_axes", "any quantities over any parameter, lines and panels of your choice"),
-    "weak": (f"{_HERE}.scaling:weak_scaling", "speed-up over devices with the replica batch fixed"),
-    "strong": (f"{_HERE}.scaling:strong_scaling", "speed-up over devices with the effective batch fixed"),
-    "bars": (f"{_HERE}.bars:bars", "grouped bars, by model"),
-    "distribution": (f"{_HERE}.distribution:runs", "each run of each experiment, with boxes"),
-    "batches": (f"{_HERE}.distribution:batches", "the batch times of each run, as violins"),
-    "series": (f"{_HERE}.series:series", "batch times of one run, with what the monitor recorded, or of several"),
-    "heatmap": (f"{_HERE}.heatmap:heatmap", "models against replica batches"),
-    "latency-throughput": (f"{_HERE}.tradeoff:latency_throughput", "latency against throughput, over replica batches"),
-    "latency-load": (f"{_HERE}.latency:latency_load", "latency percentiles against offered load, with the knee"),
-    "accuracy": (f"{_HERE}.accuracy:accuracy", "accuracy after each epoch of a training"),
-    "history": (f"{_HERE}.history:history", "a quantity over tags or commits, with changes"),
-    "roofline": (f"{_HERE}.roofline:roofline", "operations per second over operations per byte"),
+    "throughput": ("dlbs.results.plots.presets:throughput", "lines over replica batches, one for each model"),
+    "axes": ("dlbs.results.plots.axes:free_axes", "any quantities over any parameter, lines and panels of your choice"),
+    "weak": ("dlbs.results.plots.scaling:weak_scaling", "speed-up over devices with the replica batch fixed"),
+    "strong": ("dlbs.results.plots.scaling:strong_scaling", "speed-up over devices with the effective batch fixed"),
+    "bars": ("dlbs.results.plots.presets:bars", "grouped bars, by model"),
+    "distribution": ("dlbs.results.plots.batches:runs", "each run of each experiment, with boxes"),
+    "batches": ("dlbs.results.plots.batches:batches", "the batch times of each run, as violins"),
+    "series": (
+        "dlbs.results.plots.batches:series",
+        "batch times of one run, with what the monitor recorded, or of several",
+    ),
+    "heatmap": ("dlbs.results.plots.presets:heatmap", "models against replica batches"),
+    "latency-throughput": (
+        "dlbs.results.plots.presets:latency_throughput",
+        "latency against throughput, over replica batches",
+    ),
+    "latency-load": (
+        "dlbs.results.plots.limits:latency_load",
+        "latency percentiles against offered load, with the knee",
+    ),
+    "accuracy": ("dlbs.results.plots.presets:accuracy", "accuracy after each epoch of a training"),
+    "history": ("dlbs.results.plots.history:history", "a quantity over tags or commits, with changes"),
+    "roofline": ("dlbs.results.plots.limits:roofline", "operations per second over operations per byte"),
+}
+
+
+# Metadata without the time, so that equal figures give identical files.
+FORMATS: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_CANVASES = {
+    "png": ("matplotlib.backends.backend_agg", "FigureCanvasAgg"),
+    "svg": ("matplotlib.backends.backend_svg", "FigureCanvasSVG"),
+    "pdf": ("matplotlib.backends.backend_pdf", "FigureCanvasPdf"),
+}
+_OF_TEXTS = (
+    r"Glyph \d+ .* missing from",
+    "constrained_layout not applied",
+)  # beginnings of matplotlib's warnings about texts
+
+
+def draw(
+    kind: str, records: Sequence[Record], declarations: Mapping[str, Parameter], options: Options | None = None
+) -> Figure:
+    """Draw a figure.
+
+    Args:
+        kind: A key of `KINDS`.
+        records: Experiments; those without a value are left out, and a note has their number.
+        declarations: Declared parameters, with those that identify an experiment.
+        options: Options of the plot.
+
+    Raises:
+        LogError: The kind or style is unknown, matplotlib is not installed, or there are no data to plot.
+    """
+    options = options or Options()
+    function = registered(KINDS, kind, "kind of plot")
+    looks = settings(options.style)
+    size = size_of(options.size) if options.size is not None else None
+    figure_module = require("matplotlib.figure", "reports")
+    with require("matplotlib", "reports").rc_context(looks), _without_warnings_of_texts():
+        figure: Figure = figure_module.Figure(figsize=size or STYLES[options.style][2], layout="constrained")
+        made: Description = function(figure, Results(list(records), declarations, options))
+        if size is not None:
+            figure.set_size_inches(size)
+        doubts = doubt_lines(made.records, [options.value or usual_metric(records), *options.y])
+        add_frame(figure, made, options.title, ", ".join(doubts), grows=size is None)
+    return figure
+
+
+def save(figure: Figure, path: str) -> None:
+    """Write a figure atomically to a `.png`, `.svg` or `.pdf` file.
+
+    Raises:
+        LogError: The file has another suffix.
+        ConfigError: The file cannot be written.
+    """
+    target = Path(path)
+    form = target.suffix[1:].lower()
+    if form not in FORMATS:
+        raise LogError("unknown image format", where=path, hint="use .png, .svg or .pdf")
+    make_parent(target)
+    write_bytes(target, rendered(figure, form), follow=True)
+
+
+def title_of(figure: Figure) -> str:
+    """Title of a figure of `draw`, as one line."""
+    return " ".join(words.get_text() for words in figure.texts if words.get_gid() == TITLE)
+
+
+def svg(figure: Figure) -> str:
+    """Render a figure as SVG text."""
+    return rendered(figure, "svg").decode()
+
+
+def rendered(figure: Figure, form: str, dpi: float | None = None) -> bytes:
+    """Render a figure as the bytes of a file.
+
+    Args:
+        figure: Result of `draw`.
+        form: A key of `FORMATS`.
+        dpi: Dots per inch of a PNG file; None for the default.
+    """
+    out = io.BytesIO()
+    module, name = _CANVASES[form]
+    with require("matplotlib", "reports").rc_context(settings("light")), _without_warnings_of_texts():
+        # `Figure.savefig` draws a figure with a layout twice: once for the layout, although drawing computes it, too.
+        figure.set_dpi(dpi or DOTS_PER_INCH)
+        canvas = getattr(require(module, "reports"), name)(figure)
+        getattr(canvas, f"print_{form}")(out, metadata=FORMATS[form])
+    return out.getvalue()
+
+
+@contextmanager
+def _without_warnings_of_texts() -> Iterator[None]:
+    """Suppress warnings about missing glyphs and about labels that leave no room for the axes: both are visible in the file."""
+    with warnings.catch_warnings():
+        for message in _OF_TEXTS:
+            warnings.filterwarnings("ignore", message, UserWarning)
+        yield
+
+
+_BATCH = "exp.replica_batch"
+
+
+def applicable_kinds(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
+    """List the kinds of plots for which results have enough data, in the order of `KINDS`.
+
+    `axes` is never included, because it needs a choice of axes. There may still be too much data for one plot; then drawing raises an error.
+
+    Args:
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
+    """
+    key = usual_metric(records)
+    fine = [record for record in records if status_of(record) == "ok"]
+    valued = [record for record in fine if number(record, key) is not None]
+    found = {kind for kind, applies in _APPLIES.items() if applies(fine, valued)}
+    if _differ(valued, declarations):
+        found.add("bars")
+    if len(_repeated(valued, declarations)) < len(valued):
+        found.add("distribution")
+    return [kind for kind in KINDS if kind in found]
+
+
+def svg_of(
+    kind: str, records: Sequence[Record], declarations: Mapping[str, Parameter], options: Options | None = None
+) -> str:
+    """Draw a plot of any kind as SVG text.
+
+    Args:
+        kind: A key of `KINDS`.
+        records: The experiments to draw; `series` takes one.
+        declarations: Declared parameters, with those that identify an experiment.
+        options: Options of the plot, including the style.
+
+    Raises:
+        LogError: There are no data to plot, or too many.
+    """
+    return svg(draw(kind, records, declarations, options))
+
+
+def _differ(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> bool:
+    return bool(distinguishing_names(records, declarations, without=["exp.effective_batch"])) or (
+        _values(records, "exp.model") > 1
+    )
+
+
+def _repeated(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[list[Record]]:
+    """Runs of each experiment."""
+    names = distinguishing_names(records, declarations, given=["exp.model"], without=["exp.effective_batch"])
+    return list(groups(records, ["exp.model", *names]).values())
+
+
+def _values(records: Sequence[Record], key: str) -> int:
+    return len({text(record[key]) for record in records if record.get(key) not in (None, "")})
+
+
+def _scales(fixed: str) -> Callable[[Sequence[Record], Sequence[Record]], bool]:
+    """Return a test whether experiments with this parameter fixed ran on several device counts."""
+
+    def applies(_: Sequence[Record], valued: Sequence[Record]) -> bool:
+        with_rate = [record for record in valued if number(record, "results.throughput")]
+        sets = groups(with_rate, ["exp.model", fixed]).values()
+        return any(len({devices(record) for record in found}) > 1 for found in sets)
+
+    return applies
+
+
+def _has_list(key: str) -> Callable[[Sequence[Record], Sequence[Record]], bool]:
+    return lambda fine, _: any(isinstance(record.get(key), list) and len(record[key]) > 1 for record in fine)
+
+
+def _has_places(_: Sequence[Record], valued: Sequence[Record]) -> bool:
+    return any(
+        len({place for record in valued for place in places_of(record, axis)}) > 1
+        for axis in ("db.tags", "exp.env.git_revision")
+    )
+
+
+def _is_served(fine: Sequence[Record], _: Sequence[Record]) -> bool:
+    rates = {number(record, "results.serving.offered_qps") for record in fine} - {None}
+    return len(rates) > 1 or any(record.get("results.serving.trials") for record in fine)
+
+
+def _has_batches(_: Sequence[Record], valued: Sequence[Record]) -> bool:
+    return _values(valued, _BATCH) > 1
+
+
+# Kind → test whether successful experiments, and those of them with the default quantity, have enough data.
+_APPLIES: dict[str, Callable[[Sequence[Record], Sequence[Record]], bool]] = {
+    "throughput": _has_batches,
+    "weak": _scales("exp.replica_batch"),
+    "strong": _scales("exp.effective_batch"),
+    "batches": _has_list("results.time_data"),
+    "series": lambda fine, _: len(fine) <= MOST_RUNS and _has_list("results.time_data")(fine, _),
+    "heatmap": lambda _, valued: _has_batches(_, valued) and _values(valued, "exp.model") > 1,
+    "latency-throughput": lambda _, valued: _has_batches(
+        [], [one for one in valued if number(one, "results.time") and number(one, "results.throughput")]
+    ),
+    "latency-load": _is_served,
+    "accuracy": _has_list("results.epoch_accuracy_top1"),
+    "history": _has_places,
+    "roofline": lambda fine, _: any((number(record, "results.bytes_per_batch") or 0) > 0 for record in fine),
 }

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
 from dlbs.results.grouping import groups
-from dlbs.results.plots.appearance import muted
-from dlbs.results.plots.axis import set_numeric_x
-from dlbs.results.plots.frame import Description
-from dlbs.results.plots.points import Point, draw_line, explain_points
-from dlbs.results.plots.selection import MOST_LINES, check_count, check_some_ended_well
-from dlbs.results.read.records import number, status_of
+from dlbs.results.plots.draw import Description, Point, draw_line, explain_points, muted, set_numeric_x
+from dlbs.results.plots.plot import MOST_LINES, check_count, check_some_ended_well
+from dlbs.results.runs import number, status_of
 from dlbs.results.tables.scaling import devices, nothing_to_scale, scaling_tables
 from dlbs.results.tables.table import Cell, Table
 from dlbs.text import counted
@@ -21,9 +18,7 @@ from dlbs.text import counted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from dlbs.results.plots.options import Results
-
-__all__ = ["strong_scaling", "weak_scaling"]
+    from dlbs.results.plots.plot import Results
 
 
 def weak_scaling(figure: Figure, results: Results) -> Description:

@@ -19,7 +19,6 @@ from dlbs.files import user_cache
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["MISSING", "Cache", "FoundLog", "Stamp"]
 
 # The blobs are those of `logfiles.pack`; increment the number when that changes. Other versions use other files.
 _FORMAT = f"dlbs 3 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"

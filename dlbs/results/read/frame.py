@@ -6,17 +6,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dlbs.arguments import with_arguments
-from dlbs.errors import LogError
-from dlbs.extras import require
-from dlbs.results.read.onelog import Record
+from dlbs.errors import LogError, require, with_arguments
 from dlbs.results.read.query import check_keys, compile_query
-from dlbs.results.read.records import load_records, status_of
+from dlbs.results.read.records import load_records
+from dlbs.results.runs import Record, status_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["filter_results", "load_results", "records_of", "set_values"]
 
 Query = str | Mapping[str, Any] | Callable[[Record], bool]
 

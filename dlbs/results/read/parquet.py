@@ -7,16 +7,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError
-from dlbs.extras import require
-from dlbs.files import open_regular, write_bytes
-from dlbs.jsonio import load_json
-from dlbs.results.read.onelog import Record
+from dlbs.errors import LogError, require
+from dlbs.files import load_json, open_regular, write_bytes
+from dlbs.results.runs import Record
 
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["parquet_bytes", "read_parquet", "write_parquet"]
 
 _EXACT = 2**53  # integers up to here are floating-point numbers
 _AS_JSON = b"dlbs.json"  # in the metadata of a column whose values are JSON texts

@@ -1,18 +1,20 @@
-"""Select records: `{"exp.model": "alexnet.*"}` as in conditions of a configuration, or `${results.time} < 10`."""
+"""Select records (`{"exp.model": "alexnet.*"}` as in conditions, or `${results.time} < 10`) and add computed keys to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dlbs.config.config import parse_value
 from dlbs.errors import DlbsError, ExpressionError, LogError, did_you_mean
-from dlbs.jsonio import JsonError, load_json
-from dlbs.language.conditions import condition_test
+from dlbs.files import JsonError, load_json
+from dlbs.language.patterns import condition_test
 from dlbs.language.template import escape
-from dlbs.results.read.onelog import Record
-
-__all__ = ["FLAG", "Query", "check_keys", "compile_query"]
+from dlbs.plan.compile import Processor
+from dlbs.results.runs import Record, is_ok, status_of
+from dlbs.text import counted
 
 FLAG = "--filter_query"
 _RESULT = "query.result"
@@ -50,9 +52,9 @@ def check_keys(names: Iterable[str], known: Collection[str], where: str = FLAG) 
     if not missing:
         return
     from dlbs.config.load import load_config
-    from dlbs.results.keys import UNITS
+    from dlbs.results.keys import known_keys
 
-    ours = {*load_config().declarations, *UNITS}
+    ours = {*load_config().declarations, *known_keys()}
     for name in missing:
         if name not in ours:
             hint = did_you_mean(name, {*known, *ours}) or "dlbs parse LOG shows the keys of a log"
@@ -98,7 +100,7 @@ def _meets(name: str, value: Any, test: Callable[[Any], object]) -> bool:
 
 
 def _expression(query: str) -> Query:
-    from dlbs.plan.resolve import Processor
+    from dlbs.plan.compile import Processor
 
     processor = Processor(environ={})
     try:
@@ -119,3 +121,140 @@ def _expression(query: str) -> Query:
             raise LogError(error.what, where=FLAG, hint=error.hint) from None
 
     return Query(tuple(names), fits)
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """A function that adds keys to a record.
+
+    Attributes:
+        needs: For each added key, the keys that its value refers to.
+        add: The function.
+    """
+
+    needs: Mapping[str, list[str]]
+    add: Callable[[Record], Record]
+
+    def __call__(self, record: Record) -> Record:
+        return self.add(record)
+
+
+def compile_additions(given: Iterable[str]) -> Additions:
+    """Compile definitions of keys into a function that adds them to a record.
+
+    Args:
+        given: `NAME=VALUE`, or a JSON object with several. `${name}` in a value refers to a key of the record or to an earlier definition;
+            `$(...)$` is an expression over them. A record that lacks a referenced name does not get the key.
+
+    Raises:
+        LogError: A value is malformed, or its evaluation fails for a record.
+    """
+    values: dict[str, Any] = {}
+    for flag in given:
+        values.update(_values(flag))
+    processor = Processor(environ={})
+    needs: dict[str, list[str]] = {}
+    for name, value in values.items():
+        try:
+            template = processor.tracer.template(value)
+        except DlbsError as error:
+            raise LogError(error.what, where=f"-P{name}", hint=error.hint) from None
+        references = template.references if template is not None else ()
+        if any(reference.name is None for reference in references):
+            raise LogError("the name must not be computed", where=f"-P{name}", hint="refer to keys by their names")
+        needs[name] = [reference.raw for reference in references]
+        if name in needs[name]:
+            raise LogError("the value refers to the key itself", where=f"-P{name}", hint="rename the new key")
+
+    def add(record: Record) -> Record:
+        made = dict(record)
+        for name, value in values.items():
+            if any(need not in made for need in needs[name]):
+                continue
+            known = {need: escape(made[need]) for need in needs[name]}
+            try:
+                made[name] = processor.resolve({**known, name: value})[name]
+            except DlbsError as error:
+                raise LogError(error.what, where=f"-P{name}", hint=error.hint) from None
+        return made
+
+    return Additions(needs, add)
+
+
+def _values(flag: str) -> dict[str, Any]:
+    if flag.lstrip().startswith("{"):
+        try:
+            found: dict[str, Any] = load_json(flag)
+        except JsonError as error:
+            raise LogError(f"{flag[:200]!r} is not JSON: {error.what}", where="-P") from None
+        return found
+    name, equals, value = flag.partition("=")
+    if not equals or not name.strip():
+        raise LogError(
+            f"{flag[:200]!r} is not name=value", where="-P", hint="write -Pmy.name='${exp.model} ${exp.dtype}'"
+        )
+    return {name.strip(): parse_value(value)}
+
+
+class Selection:
+    """Selection of experiments and keys, with counts.
+
+    Attributes:
+        apart: Unsuccessful experiments, if they are kept separately.
+    """
+
+    def __init__(
+        self,
+        additions: tuple[str, ...],
+        output_params: list[str],
+        filter_params: list[str],
+        filter_query: str | None,
+        failed_benchmarks: str,
+    ) -> None:
+        self._add = compile_additions(additions)
+        self._fits = compile_query(filter_query) if filter_query else None
+        self._columns, self._needed, self._failed = output_params, filter_params, failed_benchmarks
+        self._statuses: Counter[str] = Counter()
+        self._left_out = 0
+        self._known: dict[str, None] = {}
+        self._made: dict[str, None] = {}
+        self.apart: list[Record] | None = [] if failed_benchmarks == "keep_separately" else None
+
+    def kept(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The records to write."""
+        for record in records:
+            self._known.update(dict.fromkeys(record))
+            if any(record.get(name) is None for name in self._needed) or not (self._fits is None or self._fits(record)):
+                self._left_out += 1
+                continue
+            self._statuses[status_of(record)] += 1
+            if is_ok(record) or self._failed == "keep":
+                yield self._short(record)
+            elif self.apart is not None:
+                self.apart.append(self._short(record))
+        self._check_keys()
+
+    def _check_keys(self) -> None:
+        """Raise a LogError for a key that no experiment has."""
+        check_keys(self._needed, self._known, "--filter_params")
+        check_keys(self._fits.names if self._fits is not None else (), self._known)
+        for name, keys in self._add.needs.items():
+            check_keys(keys, {**self._known, **self._made} if self._statuses else (), f"-P{name}")
+        check_keys(self._columns, {**self._known, **self._made} if self._statuses else (), "--output_params")
+
+    def _short(self, record: Record) -> Record:
+        whole = self._add(record)
+        self._made.update(dict.fromkeys(whole))
+        return {name: whole[name] for name in self._columns if name in whole} if self._columns else whole
+
+    def summary(self) -> str:
+        """The number of experiments, and their outcomes."""
+        words = ", ".join(f"{count} {status}" for status, count in sorted(self._statuses.items()))
+        bad = self._statuses.total() - self._statuses["ok"]
+        said = f"{counted(self._statuses.total(), 'experiment')}: {words or 'none'}"
+        said += f"; {self._left_out} filtered out" if self._left_out else ""
+        return said + (
+            f"; {bad} unsuccessful {'one was' if bad == 1 else 'ones were'} discarded"
+            if bad and self._failed == "discard"
+            else ""
+        )

@@ -1,4 +1,4 @@
-"""Records of experiments, one dictionary each: their status, and reading and writing files of records."""
+"""Files of records: read and write JSON, JSON Lines, CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -14,46 +14,17 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from dlbs.errors import LogError
-from dlbs.files import make_parent, open_regular, write_atomically
-from dlbs.jsonio import JsonError, load_json
-from dlbs.logs import STATUSES, finite
-from dlbs.results.read.compressed import unpacked
-from dlbs.results.read.findings import LONGEST, Reading
-from dlbs.results.read.logfiles import read_logs
-from dlbs.results.read.onelog import Record
+from dlbs.files import JsonError, load_json, make_parent, open_regular, write_atomically
+from dlbs.results.read.logs import read_logs, unpacked
+from dlbs.results.read.onelog import LONGEST, Reading
+from dlbs.results.runs import Record
 from dlbs.text import formula_escaped, formula_unescaped
 from dlbs.version import __version__
-
-__all__ = ["is_ok", "is_results_file", "load_records", "number", "status_of", "write_records"]
 
 _IN_MEMORY = 16 << 20  # bytes of output that are buffered in memory; the rest in a temporary file
 _LONGEST_CELL = LONGEST  # letters of a value in a CSV file; Python's default is less than the times of 7,000 batches
 # Beginnings of all values that are read as JSON.
 _LIKE_JSON = re.compile(r'\s*(?:["\[{\d-]|true|false|null|NaN|Infinity)')
-
-
-def status_of(record: Record) -> str:
-    """Status of an experiment: one of the log protocol, or `unfinished`.
-
-    A log without a status, such as the plain output of `benchmarks.py`, is ok if it has a result. The original DLBS wrote a throughput of -1
-    for failed experiments and left their status at ok.
-    """
-    status = record.get("exp.status")
-    throughput = number(record, "results.throughput")
-    if status == "ok" and throughput is not None and throughput <= 0:
-        return "failure"
-    if status in STATUSES or status == "unfinished":
-        return str(status)
-    return "ok" if "results.time" in record or "results.throughput" in record else "unfinished"
-
-
-def is_ok(record: Record) -> bool:
-    return status_of(record) == "ok"
-
-
-def number(record: Record, key: str) -> float | None:
-    """Value of a key if it is a finite number, else None."""
-    return finite(record.get(key))
 
 
 def write_records(path: str | None, records: Iterable[Record], failed: list[Record] | None = None) -> None:

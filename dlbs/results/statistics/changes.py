@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlbs.extras import require
+from dlbs.errors import require
 
 if TYPE_CHECKING:
     import numpy
 
-__all__ = ["FALSE_ALARMS", "FEWEST", "change_points"]
 
 FALSE_ALARMS = 0.01  # share of series without a change in which one is reported
 FEWEST = 2  # values between two changes

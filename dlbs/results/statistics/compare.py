@@ -4,26 +4,190 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmark_core.doubts import doubts_of, warnings_of
 from dlbs.config.declarations import Parameter
-from dlbs.doubts import doubts_of, warnings_of
-from dlbs.results.grouping import group_label, groups, ordered_keys, varying
-from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import status_of
-from dlbs.results.statistics.cautions import allocator_caution, gpu_caution, shared_runs_caution
-from dlbs.results.statistics.estimators import FEWEST_RUNS
-from dlbs.results.statistics.facts import changed_environment
-from dlbs.results.statistics.matching import differences, matching_names
-from dlbs.results.statistics.ratio import STATISTICS, Estimate, estimate_ratio
-from dlbs.results.statistics.rules import DEFAULT_RULES, Rules
-from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of
-from dlbs.results.statistics.verdicts import INCONCLUSIVE, REGRESSIONS, VERDICTS, needed_repeats, verdict_of
-from dlbs.text import counted, text
+from dlbs.results.grouping import (
+    distinguishing_names,
+    group_label,
+    groups,
+    hashable,
+    identity_names,
+    ordered_keys,
+    varying,
+)
+from dlbs.results.runs import Record, status_of
+from dlbs.results.statistics.ratio import FEWEST_RUNS, STATISTICS, Estimate, estimate_ratio
+from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of, usual_metric
+from dlbs.results.statistics.verdicts import (
+    DEFAULT_RULES,
+    INCONCLUSIVE,
+    REGRESSIONS,
+    VERDICTS,
+    Rules,
+    needed_repeats,
+    verdict_of,
+)
+from dlbs.text import counted, first_few, text
 
-__all__ = ["Comparison", "Match", "compare", "labels_of"]
+# What changes times and may change between runs, from the GPU outwards; for settings of GPUs, see `gpu_caution`.
+_ENVIRONMENT = tuple(
+    f"exp.env.{name}" for name in ("driver", "cuda", "rocm", "cudnn", "nccl", "torch", "python", "kernel", "cpu")
+)
+
+
+def is_fact(name: str) -> bool:
+    """Whether a key is a fact about the machine or its software that a run detected."""
+    return name.startswith(("exp.env.", "exp.sys.")) or name in {
+        "exp.framework_version",
+        "exp.device_title",
+        "exp.dlbs_version",
+        "exp.machine_warnings",
+    }
+
+
+def different_facts(sides: Sequence[Sequence[Record]], names: Iterable[str]) -> dict[str, list[list[str]]]:
+    """Find facts whose values differ between the sides.
+
+    Returns:
+        Name → for each side, its different values as text; no values where no run knew the fact.
+    """
+    found = {}
+    for name in names:
+        values = [
+            list(dict.fromkeys(text(record[name]) for record in side if record.get(name) is not None)) for side in sides
+        ]
+        if any(set(one) != set(values[0]) for one in values):
+            found[name] = values
+    return found
+
+
+def changed_environment(
+    a: Sequence[Record], b: Sequence[Record], known: Mapping[str, tuple[Any, ...]]
+) -> dict[str, tuple[str, str]]:
+    """Find versions and the CPU that the runs of both sides logged and that differ: possible causes of a difference.
+
+    Args:
+        a: Runs of one side.
+        b: Runs of the other side.
+        known: Differences that are reported anyway; a fact with the same values is left out.
+
+    Returns:
+        Name → its values on each side, as text.
+    """
+    reported = {tuple(map(text, values)) for values in known.values()}
+    found = {}
+    for name, (one, other) in different_facts((a, b), _ENVIRONMENT).items():
+        words = (first_few(one), first_few(other))
+        if all(words) and words not in reported:
+            found[name] = words
+    return found
+
+
+_USUAL = ("exp.model", "exp.replica_batch")
+
+
+def differences(sides: Sequence[Sequence[Record]], declarations: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
+    """Find parameters that have one value within each side, but not the same one on all sides.
+
+    Returns:
+        Name → its value on each side.
+    """
+    found = {}
+    for name in identity_names([record for side in sides for record in side], declarations):
+        values = [{hashable(record.get(name)) for record in side if name in record} for side in sides]
+        if all(len(one) == 1 for one in values) and any(one != values[0] for one in values):
+            found[name] = tuple(next(record[name] for record in side if name in record) for side in sides)
+    return found
+
+
+def matching_names(
+    sides: Sequence[Sequence[Record]], declarations: Mapping[str, Parameter], left_out: Collection[str]
+) -> list[str]:
+    """Select as few parameters as possible that distinguish experiments within a side, model and batch first.
+
+    Checking within sides leaves out texts composed of the compared parameter and others, such as command lines.
+    """
+    given = varying([record for side in sides for record in side], [name for name in _USUAL if name not in left_out])
+    names = dict.fromkeys(given)
+    for side in sides:
+        names.update(dict.fromkeys(distinguishing_names(side, declarations, given=list(names), without=left_out)))
+    return list(names)
+
+
+_KEY = "results.malloc"
+_RUN = ("exp.id", "exp.start_time", "exp.end_time", "results.time", "results.throughput")
+_GPU_SETTINGS = {
+    "exp.env.gpu_power_limit": "power limit of the GPU in W",
+    "exp.sys.gpu.settings": "settings of the GPUs",
+}
+_EFFECT = "on CPUs, this alone makes models up to 2.7 times as fast"
+
+
+def allocator_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str, str]) -> str:
+    """Warning if only one side kept freed memory for the next batch; empty otherwise.
+
+    A program that does not log `results.malloc`, such as a third-party one, counts as using the default allocator settings.
+    """
+    found = [_settings(records) for records in (a, b)]
+    if any(settings is None for settings in found):
+        return ""
+    keeps = ["keep" in (settings or ()) for settings in found]
+    if keeps[0] == keeps[1]:
+        return ""
+    kept, other = (sides[0], sides[1]) if keeps[0] else (sides[1], sides[0])
+    silent = "system" not in (found[keeps[0]] or ())
+    said = f"and {other} does not log the setting" if silent else f"but not in {other}"
+    return (
+        f"memory freed by a batch was kept for the next one in {kept} (results.malloc), {said}: {_EFFECT};"
+        " compare with -Pruntime.malloc=system"
+    )
+
+
+def gpu_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str, str]) -> str:
+    """Warning if GPUs of the same kind had other settings on the other side, such as a lower power limit; empty otherwise."""
+    kinds = [_values(records, "exp.device_title") for records in (a, b)]
+    if kinds[0] != kinds[1]:
+        return ""
+    for key, title in _GPU_SETTINGS.items():
+        found = [_values(records, key) for records in (a, b)]
+        if all(found) and found[0] != found[1]:
+            words = [
+                f"{first_few(sorted(values), ' or ')} in {side}" for values, side in zip(found, sides, strict=True)
+            ]
+            return f"{title} ({key}): {', '.join(words)}; this alone may change times"
+    return ""
+
+
+def _values(records: Sequence[Record], key: str) -> set[str]:
+    """The different values of a key, or those in its lists, which have one for each GPU."""
+    found = (record[key] for record in records if record.get(key) is not None)
+    return {text(one) for value in found for one in (value if isinstance(value, list) else [value])} - {""}
+
+
+def shared_runs_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str, str]) -> str:
+    """Warning if a run is on both sides, for example because one directory is inside the other; empty otherwise."""
+    shared = len({*filter(None, map(_run, a))} & {*filter(None, map(_run, b))})
+    if not shared:
+        return ""
+    verb = "is" if shared == 1 else "are"
+    return f"{counted(shared, 'run')} {verb} both in {sides[0]} and in {sides[1]}, which hides differences: give paths without common logs"
+
+
+def _run(record: Record) -> str | None:
+    """Identity of a run: its experiment, start, end and result; None if the log has no start time."""
+    return repr([record.get(key) for key in _RUN]) if "exp.start_time" in record else None
+
+
+def _settings(records: Sequence[Record]) -> set[str] | None:
+    """Allocator settings of successful runs; None if there are none, or if some did not run on a CPU."""
+    ended = [record for record in records if "results.time" in record or "results.throughput" in record]
+    if not ended or any(record.get("exp.device_type") == "gpu" for record in ended):
+        return None
+    return {str(record[_KEY]) for record in ended if _KEY in record}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +288,8 @@ def compare(
     compared = {name: (one, other) for name, (one, other) in differing.items()}
     if labels is None:
         labels = labels_of([*a, *b], names)
-    made = Comparison(
-        rules.metric, rules.threshold, rules.each(len(keys)), rules.estimator, sides, differences=compared
-    )
+    metric = rules.metric or usual_metric([*a, *b])
+    made = Comparison(metric, rules.threshold, rules.each(len(keys)), rules.estimator, sides, differences=compared)
     made.environment = changed_environment(a, b, compared)
     cautions = (shared_runs_caution, allocator_caution, gpu_caution)
     made.cautions += filter(None, [caution(a, b, sides) for caution in cautions])

@@ -16,11 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
-from dlbs.results.statistics.intervals import Interval
-from dlbs.results.statistics.ranks import rank_interval
-from dlbs.results.statistics.signed_ranks import is_enough, signed_rank_interval
-
-__all__ = ["Rounds", "can_tell", "first_look", "look_level", "needed_runs", "repeated_interval"]
+from dlbs.results.statistics.intervals import Interval, is_enough, rank_interval, signed_rank_interval
 
 _FIRST = 5  # runs per side; with fewer, even completely separated runs are too likely by chance
 # Share of the error for the interval of all runs, if there is one of rounds too: with less, one pair could not be decided after five rounds.

@@ -2,39 +2,120 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlbs.doubts import kind_of, warnings_of
-from dlbs.logs import finite
-from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number
-from dlbs.results.statistics.outliers import Outlier, outliers
-from dlbs.results.statistics.steady import steady_from
-from dlbs.text import short_number, text
+from benchmark_core.doubts import cpu_contention, kind_of, warnings_of
+from benchmark_core.text import short_number
+from dlbs.results.keys import key_title, unit_of
+from dlbs.results.runs import Record, number
+from dlbs.text import finite, text
 
-__all__ = ["FEWEST_BATCHES", "Series", "series_of"]
+WINDOW = 11  # batches
+
+
+def smoothed(values: Sequence[float], window: int = WINDOW) -> list[float]:
+    """Running median, which ignores single slow batches."""
+    half = window // 2
+    return [statistics.median(values[max(0, at - half) : at + half + 1]) for at in range(len(values))]
+
+
+def steady_from(times: Sequence[float]) -> int:
+    """Number of warm-up batches at the beginning: without them, the mean of the rest is most precise.
+
+    The marginal standard error rule (White 1997): the truncation with the smallest variance of the mean of the rest, in batches of five if there
+    are enough, and at most half of them: a series that still changes then never became steady. The rule is applied to the running median, so
+    that a single slow batch late in the series does not count as warm-up.
+    """
+    count = len(times)
+    if count < 6:
+        return 0
+    values = smoothed(times, 5)
+    # Cumulative sums from the end, so that each truncation has constant cost.
+    best, found = math.inf, 0
+    total = squares = 0.0
+    shift = values[-1]  # near the mean, for exact sums of squares
+    for start in range(count - 1, -1, -1):
+        value = values[start] - shift
+        total += value
+        squares += value**2
+        left = count - start
+        if start > count // 2 or left < 3:
+            continue
+        error = max(0.0, squares - total**2 / left) / left**2
+        if error <= best * (1 + 1e-9):
+            best, found = error, start
+    rest = statistics.median(values[found:])
+    # Values within the noise of the rest need no truncation, whatever the rule prefers.
+    noise = max(noise_of(values[found:]), 0.01 * rest)
+    while found > 0 and abs(values[found - 1] - rest) <= 3 * noise:
+        found -= 1
+    return found
+
+
+def noise_of(values: Sequence[float]) -> float:
+    """Robust standard deviation: the median absolute deviation, scaled for the normal distribution."""
+    middle = statistics.median(values)
+    return 1.4826 * statistics.median(abs(value - middle) for value in values)
+
+
+_FAR = 5.0  # robust standard deviations from the local median
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """A batch that took much longer or shorter than adjacent ones.
+
+    Attributes:
+        batch: Its number among the timed batches, from 1.
+        time: Milliseconds.
+        times_median: Its time as a multiple of the local median.
+    """
+
+    batch: int
+    time: float
+    times_median: float
+
+
+def outliers(times: Sequence[float]) -> list[Outlier]:
+    """Find outliers with the Hampel identifier: by distance from the running median, in robust standard deviations of all distances."""
+    if len(times) < 10:
+        return []
+    medians = smoothed(times)
+    noise = max(
+        noise_of([time - median for time, median in zip(times, medians, strict=True)]), 0.01 * statistics.median(times)
+    )
+    return [
+        Outlier(at + 1, time, time / median)
+        for at, (time, median) in enumerate(zip(times, medians, strict=True))
+        if median > 0 and abs(time - median) > _FAR * noise
+    ]
+
 
 FEWEST_BATCHES = 20  # required to detect warm-up, steady part and outliers
 
 _DRIFT = 0.03  # relative, of a clock
 _WARMING = 5.0  # degrees Celsius
-_COMPETING = 0.05  # share of the CPUs
 
-_MONITOR = {
-    "results.use.cpu": "CPU time, % of one core",
-    "results.use.mem_res": "resident memory, bytes",
-    "results.use.cpu_mhz": "CPU clock, MHz",
-    "results.use.cpu_temp": "CPU temperature, °C",
-    "results.use.power": "CPU power, W",
-    "results.use.gpu_util": "GPU utilisation, %",
-    "results.use.gpu_mem": "GPU memory, bytes",
-    "results.use.gpu_power": "GPU power, W",
-    "results.use.gpu_temp": "GPU temperature, °C",
-    "results.use.gpu_clock": "GPU clock, MHz",
-}
+_MONITOR = tuple(
+    f"results.use.{name}"
+    for name in (
+        "cpu",
+        "mem_res",
+        "cpu_mhz",
+        "cpu_temp",
+        "power",
+        "gpu_util",
+        "gpu_mem",
+        "gpu_power",
+        "gpu_temp",
+        "gpu_clock",
+    )
+)
 
 
 @dataclass(slots=True)
@@ -101,7 +182,8 @@ def _monitor(record: Record, began: float | None) -> dict[str, tuple[list[float]
         return {}
     found = {}
     numbers = re.findall("[0-9]+", text(record.get("exp.gpu_ids")))
-    for key, name in _MONITOR.items():
+    for key in _MONITOR:
+        name = f"{key_title(key)}, {unit_of(key)}"
         values = record.get(key)
         rows = values if isinstance(values, list) else []
         many = bool(rows) and all(isinstance(row, list) for row in rows)
@@ -145,8 +227,7 @@ def _warnings(record: Record, series: Series) -> list[str]:
         if "temperature" in name and after - before > _WARMING:
             warnings.append(f"{name} rose from {short_number(before)} to {short_number(after)}: use a longer warm-up")
     competing = number(record, "results.competing_load")
-    if competing is not None and competing > _COMPETING:
-        warnings.append(f"CPU contention: {100 * competing:.0f} %; rerun on an idle machine")
+    warnings += cpu_contention(competing)
     neighbours = record.get("exp.neighbours")
     if isinstance(neighbours, list) and neighbours:
         warnings.append(

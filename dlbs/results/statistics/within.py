@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from benchmark_core.text import truth
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, suggestion
 from dlbs.results.grouping import groups, hashable, ordered_keys
 from dlbs.results.keys import check_known
-from dlbs.results.read.onelog import Record
-from dlbs.results.statistics.compare import Comparison, Match, compare, labels_of
-from dlbs.results.statistics.matching import differences, matching_names
-from dlbs.results.statistics.rules import DEFAULT_RULES, Rules
-from dlbs.text import text, truth
-
-__all__ = ["MOST_VALUES", "ComparisonBy", "compare_by"]
+from dlbs.results.runs import Record
+from dlbs.results.statistics.compare import Comparison, Match, compare, differences, labels_of, matching_names
+from dlbs.results.statistics.samples import usual_metric
+from dlbs.results.statistics.verdicts import Rules
+from dlbs.text import text
 
 MOST_VALUES = 50  # more suggest a measured quantity or a time, not a varied parameter
 
@@ -66,10 +65,7 @@ class ComparisonBy:
 def compare_by(
     records: Sequence[Record],
     declarations: Mapping[str, Parameter],
-    rules: Rules = DEFAULT_RULES,
-    *,
-    by: str,
-    baseline: Any = None,
+    rules: Rules,
 ) -> ComparisonBy:
     """Compare the values of one parameter within one set of experiments.
 
@@ -79,19 +75,16 @@ def compare_by(
     Args:
         records: All experiments; those without the parameter are left out.
         declarations: Declared parameters, with those that identify an experiment.
-        rules: As for `compare`; simultaneous intervals include all values and groups.
-        by: The parameter.
-        baseline: Baseline value or its text; None for the first value in the plan.
+        rules: As for `compare`, with the parameter as `by`; simultaneous intervals include all values and groups.
 
     Raises:
         LogError: The parameter is unknown, has one value or too many, the baseline is not one of them, or no two experiments differ in it alone.
     """
-    if by in (*rules.match, *rules.ignore):
-        raise LogError(
-            "a compared parameter cannot be in --match or --ignore", where=f"--by {by}", hint="remove it there"
-        )
+    by = rules.by
+    if by is None:
+        raise LogError("names no parameter to compare", where="--by")
     sides = _sides(records, by)
-    first = _baseline(sides, by, baseline)
+    first = _baseline(sides, by, rules.baseline)
     sides = {first: sides[first], **sides}  # the baseline first, the others in order
     given = list(sides.values())
     differing = differences(given, declarations)
@@ -109,6 +102,8 @@ def compare_by(
     made.differences = {name: values for name, values in differing.items() if name not in {by, *composed}}
     each = replace(
         rules,
+        by=None,
+        metric=rules.metric or usual_metric(compared),
         confidence=rules.each(pairs),
         simultaneous=False,
         match=names,

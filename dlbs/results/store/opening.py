@@ -7,15 +7,13 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError
-from dlbs.extras import require
+from dlbs.errors import LogError, require
 from dlbs.files import make_parent, open_regular
 from dlbs.text import is_utf8
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-__all__ = ["database_error", "open_engine"]
 
 _SQLITE = b"SQLite format 3\0"  # header of each file
 _LONGEST_VALUE = 256 << 20  # bytes of the longest text that SQLite reads

@@ -9,8 +9,6 @@ import functools
 
 import sqlalchemy as sql
 
-__all__ = ["changes", "experiments", "tags"]
-
 
 @functools.cache
 def experiments() -> sql.Table:

@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError
-from dlbs.extras import require
-from dlbs.jsonio import load_json
-from dlbs.results.read.digest import digest_of
-from dlbs.results.read.moments import utc
-from dlbs.results.read.onelog import Record
+from dlbs.errors import LogError, require
+from dlbs.files import load_json
 from dlbs.results.read.query import Query, check_keys
-from dlbs.results.read.records import number, status_of
+from dlbs.results.runs import Record, digest_of, number, status_of, utc
 from dlbs.results.store.opening import database_error, open_engine
 from dlbs.text import text
 
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-__all__ = ["Added", "Store"]
 
 _TOGETHER = 500  # experiments per statement
 

@@ -3,54 +3,45 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dlbs.doubts import doubt_words, doubts_of
-from dlbs.logs import finite
+from benchmark_core.doubts import doubts_of
+from benchmark_core.text import short_number
+from dlbs.doubts import doubt_words
+from dlbs.errors import Registry, registered
 from dlbs.results.grouping import label_of, varying
-from dlbs.results.keys import unit_of
-from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number, status_of
-from dlbs.results.registry import registered
+from dlbs.results.runs import Record, number, status_of
 from dlbs.results.statistics.intervals import Interval, median_interval
-from dlbs.results.tables.aggregates import AGGREGATES
+from dlbs.results.statistics.samples import FAMILY, HIGHEST_RATE, logged_interval
 from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell
-from dlbs.results.underload import FAMILY, HIGHEST_RATE, logged_interval
-from dlbs.text import counted, short_number, text
+from dlbs.text import counted, finite, text
 
-__all__ = ["cells_of", "doubt_lines", "formulas_of", "interval_lines", "quantity", "reason_lines", "statistic"]
-
-_NAMES = {
-    "results.throughput": "Throughput",
-    "results.time": "Batch time",
-    "results.serving.max_qps": "Highest rate",
-    "results.serving.qps": "Rate",
-    "results.serving.latency_target": "Latency percentile",
-    "results.serving.latency_p50": "Latency p50",
-    "results.serving.latency_p99": "Latency p99",
-    "results.serving.ttft_p99": "Time to first token p99",
-    "results.serving.tpot_p99": "Time per output token p99",
-    "results.serving.tokens_per_second": "Tokens",
-    "results.serving.valid": "Valid",
-    "results.accuracy_top1": "Accuracy (top 1)",
-    "results.accuracy_top5": "Accuracy (top 5)",
+AGGREGATES: Registry = {
+    "median": ("statistics:median", "median with its confidence interval"),
+    "mean": ("statistics:fmean", "mean"),
+    "min": ("builtins:min", "minimum"),
+    "max": ("builtins:max", "maximum"),
+    "std": ("dlbs.results.tables.cells:deviation", "standard deviation (n - 1)"),
+    "sum": ("math:fsum", "sum"),
+    "count": ("dlbs.results.tables.cells:count", "number of values"),
 }
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation (n - 1); NaN for a single value."""
+    return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def count(values: Sequence[float]) -> float:
+    """Number of values."""
+    return float(len(values))
+
+
 _MOST_REASONS, _MOST_LABELS = 10, 3
 _MOST_TERMS = 5  # binomials of a formula that are written as numbers: those of many runs have hundreds of digits
-
-
-def quantity(key: str, records: Sequence[Record]) -> str:
-    """Name of a quantity with its unit: `Throughput, images/s`."""
-    unit = unit_of(key)
-    if key == "results.throughput":
-        instances = {text(record["results.unit"]) for record in records if record.get("results.unit")}
-        unit = f"{instances.pop() if len(instances) == 1 else 'instances'}/s"
-    name = _NAMES.get(key, key)
-    if key == "results.time" and any(record.get("command.line") for record in records):
-        name = "Time"  # of a run of the command
-    return f"{name}, {unit}" if unit else name
 
 
 def cells_of(key: str, aggregate: str = "median") -> Callable[[list[Record]], Cell]:
@@ -115,7 +106,7 @@ def _formula(records: list[Record], key: str, aggregate: str) -> str:
 def _part(key: str) -> str:
     """The parts of a run from which its interval of a quantity is computed."""
     if key == HIGHEST_RATE:
-        return "processes"
+        return "trials"
     return "queries" if key.startswith(FAMILY) else "batches"
 
 
@@ -166,11 +157,8 @@ def interval_lines(cells: Sequence[Cell], keys: Sequence[str] = ()) -> list[str]
         lines.append(f"[low, high]: {100 * USUAL:.0f} % confidence interval of the median{lower}")
     if any(cell.runs == 1 for cell in with_interval):
         run = "of a single run" if levels else "1 run"
-        parts = {_part(key) for key in keys} or {"batches"}
-        if "processes" in parts:
-            lines.append(f"[low, high] of the highest rate, {run}: {100 * USUAL:.0f} % CI from its processes")
-        if of := " or ".join(sorted(parts - {"processes"})):
-            lines.append(f"[low, high] {run}: {100 * USUAL:.0f} % CI from its {of}; ignores variation between runs")
+        of = " or ".join(sorted({_part(key) for key in keys} or {"batches"}))
+        lines.append(f"[low, high] {run}: {100 * USUAL:.0f} % CI from its {of}; ignores variation between runs")
     return lines
 
 

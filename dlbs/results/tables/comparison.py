@@ -1,40 +1,92 @@
-"""Format a comparison as a table, as a document for programs, and in one line."""
+"""A comparison in words: tables, documents for programs, sentences and one line, of two sets or of the values of a parameter."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence, Sized
+from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
-from dlbs.doubts import doubt_words, doubts_of, warnings_of
-from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import status_of
+from benchmark_core.doubts import doubts_of, warnings_of
+from benchmark_core.text import short_number
+from dlbs.doubts import doubt_words
+from dlbs.results.keys import better_of, quantity
+from dlbs.results.runs import Record, status_of
 from dlbs.results.statistics.compare import Comparison, Match
-from dlbs.results.statistics.estimators import ESTIMATORS, FEWEST_RUNS
-from dlbs.results.statistics.intervals import METHODS
-from dlbs.results.statistics.ratio import Estimate
-from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, verdict_of
-from dlbs.results.tables.cells import quantity
+from dlbs.results.statistics.intervals import METHODS, Interval
+from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS, Estimate
+from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, is_speed, verdict_of
+from dlbs.results.statistics.within import ComparisonBy
 from dlbs.results.tables.table import DOUBTFUL, Cell, Table
-from dlbs.text import counted, short_number, text
+from dlbs.text import counted, text
 
-__all__ = [
-    "BATCHES_ONLY",
-    "QUERIES_ONLY",
-    "STATISTIC_NAMES",
-    "as_document",
-    "comparison_table",
-    "explained_verdicts",
-    "gathered",
-    "included_doubts",
-    "method_lines",
-    "ratio_cell",
-    "run_count",
-    "summary",
-    "tone_of",
-    "value_cell",
-]
+_NEARLY_SYMMETRIC = 1.25  # largest ratio of the halves of an interval for which ± is accurate enough
+
+
+def sentence(metric: str, sides: tuple[str, str], verdict: str, estimate: Estimate | None, threshold: float) -> str:
+    """Format one comparison as a sentence.
+
+    Args:
+        metric: Key of the quantity.
+        sides: Names of the baseline and the value.
+        verdict: A key of `VERDICTS`.
+        estimate: Ratio of the value to the baseline; None if there is none.
+        threshold: Largest relative difference that counts as the same.
+    """
+    base, value = sides
+    if estimate is None:
+        return f"{value} against {base}: {verdict}"
+    limit = f"within {100 * threshold:g} %"
+    words = speed_words(metric, verdict, estimate)
+    if not is_speed(metric):
+        if verdict == "same":
+            return f"{metric} with {value} is the same as with {base}, {limit} ({words})"
+        return f"{metric} with {value} is {words} that with {base}: {verdict}"
+    if verdict == "same":
+        return f"{value} ran as fast as {base}, {limit} ({words})"
+    if verdict in {"faster", "slower"}:
+        return f"{value} ran {words} than {base}"
+    return f"{value} against {base}: {verdict} ({words})"
+
+
+def speed_words(metric: str, verdict: str, estimate: Estimate) -> str:
+    """Format a ratio for a sentence: `1.31 ± 0.04 times faster`, `0.97 ± 0.02 times as fast`; for other quantities `1.31 ± 0.04 times`."""
+    if not is_speed(metric):
+        return f"{ratio_words(estimate)} times"
+    is_inverse = better_of(metric) < 0
+    if verdict in {"faster", "slower"}:
+        inverse = is_inverse == (verdict in IMPROVEMENTS)
+        return f"{ratio_words(estimate, inverse=inverse)} times {verdict}"
+    return f"{ratio_words(estimate, inverse=is_inverse)} times as fast"
+
+
+def ratio_words(estimate: Estimate, *, inverse: bool = False) -> str:
+    """Format a ratio or its inverse with its interval: `1.31 ± 0.04`, half the width, or `2.53 [0.40, 15.9]` where ± would mislead."""
+    interval = estimate.interval
+    ratio = 1 / estimate.ratio if inverse else estimate.ratio
+    if interval is None:
+        return f"{ratio:.2f}"
+    if inverse:
+        interval = Interval(1 / interval.high, 1 / interval.low, interval.confidence)
+    half = (interval.high - interval.low) / 2
+    digits = 2 if half >= 0.005 else 3
+    if is_nearly_symmetric(ratio, interval) or half < 0.5 * 10**-digits:
+        return f"{ratio:.{digits}f} ± {half:.{digits}f}"
+    low, high = (_bound(bound, digits) for bound in (interval.low, interval.high))
+    return f"{_bound(ratio, digits)} [{low}, {high}]"
+
+
+def _bound(value: float, digits: int) -> str:
+    if value >= 100:
+        return short_number(value)
+    return f"{value:.1f}" if value >= 10 else f"{value:.{digits}f}"
+
+
+def is_nearly_symmetric(ratio: float, interval: Interval) -> bool:
+    """Whether both halves of an interval are about equally wide."""
+    halves = interval.high - ratio, ratio - interval.low
+    return max(halves) <= _NEARLY_SYMMETRIC * min(halves)
+
 
 _MOST_NAMED = 3  # experiments in a note
 BATCHES_ONLY = (
@@ -250,3 +302,131 @@ def summary(comparison: Comparison) -> str:
     if left_out:
         line += f"; {counted(left_out, 'doubtful run')} left out"
     return line
+
+
+_MEANINGS = {
+    **VERDICTS,
+    "broken": "succeeded with the baseline, but not with this value",
+    "missing": "with the baseline, but not with this value",
+    "fixed": "succeeded with this value, but not with the baseline",
+    "new": "with this value, but not with the baseline",
+}
+
+
+def comparison_by_table(made: ComparisonBy) -> Table:
+    """Format a row for each experiment and value: quantity, ratio to the baseline with its interval, verdict. The first notes are the result in sentences."""
+    one = made.comparisons[0]
+    base, statistic, level = one.sides[0], STATISTIC_NAMES[one.estimator], f"{100 * one.confidence:.4g} %"
+    records = [record for match in one.matches for record in (*match.a, *match.b)]
+    of = quantity(one.metric, records)
+    title = f"{of} by {made.name}; {statistic} of runs; ratio to {base} with {level} CI, threshold {100 * one.threshold:g} %"
+    names, columns = ["experiment", made.name.rpartition(".")[2]], [statistic, f"over {base}", "runs", "verdict"]
+    table = Table(title, names, [], columns, [], answers=(f"over {base}", "verdict"))
+    for experiment in made.experiments:
+        found = made.matches_of(experiment)
+        _, _, first = found[0]
+        if first.a:
+            table.rows.append([experiment, text(made.baseline) or "none"])
+            table.cells.append([value_cell(first, 0), Cell("1"), _runs(first, 0), Cell("baseline")])
+        for value, _, match in found:
+            verdict = Cell(match.verdict, tone=tone_of(match.verdict))
+            table.rows.append([experiment, text(value) or "none"])
+            table.cells.append([value_cell(match, 1), ratio_cell(match.estimate), _runs(match, 1), verdict])
+    table.legend += included_doubts(match for comparison in made.comparisons for match in comparison.matches)
+    table.legend += _legend(made)
+    table.findings += sentences(made)
+    table.formulas += gathered(_notes(made), made.experiments)
+    return table
+
+
+def _runs(match: Match, side: int) -> Cell:
+    return Cell(run_count((match.a, match.b)[side], match.doubtful[side]))
+
+
+def _notes(made: ComparisonBy) -> Iterator[tuple[str, str]]:
+    """Yield subject and text of each note; notes on the baseline, shared by all matches of an experiment, once."""
+    several = len(made.experiments) > 1
+    for experiment in made.experiments:
+        found = made.matches_of(experiment)
+        lists = [match.notes for _, _, match in found]
+        common = [note for note in lists[0] if all(note in notes for notes in lists)]
+        for note in common:
+            yield (experiment if several else ""), note
+        for _, comparison, match in found:
+            value = comparison.sides[1]
+            for note in match.notes:
+                if note in common:
+                    continue
+                about = [experiment] if several else []
+                # A note about the runs of one side names the side itself.
+                yield ", ".join(about if note.startswith(f"{value}: ") else [*about, value]), note
+
+
+def _named_matches(made: ComparisonBy) -> Iterator[tuple[str, Match]]:
+    """Yield the matches with the labels that distinguish their rows."""
+    several = len(made.experiments) > 1
+    for experiment in made.experiments:
+        for _, comparison, match in made.matches_of(experiment):
+            yield f"{experiment}, {comparison.sides[1]}" if several else comparison.sides[1], match
+
+
+def _legend(made: ComparisonBy) -> list[str]:
+    comparison = made.comparisons[0]
+    matches = [match for one in made.comparisons for match in one.matches]
+    sources = {match.estimate.source for match in matches if match.estimate}
+    seen = {verdict for one in made.comparisons for verdict in explained_verdicts(one)}
+    lines = []
+    lines += method_lines(f"over {comparison.sides[0]}", comparison.estimator, _named_matches(made))
+    lines += [f"{verdict}: {_MEANINGS[verdict]}" for verdict in VERDICTS if verdict in seen]
+    if "batches" in sources:
+        lines.append(BATCHES_ONLY)
+    if "queries" in sources:
+        lines.append(QUERIES_ONLY)
+    if any(sum(match.doubtful) for match in matches):
+        lines.append("runs: in 4 of 5, one doubtful run was left out")
+    if made.name != "runtime.malloc":  # otherwise it is the compared parameter
+        lines += dict.fromkeys(caution for one in made.comparisons for caution in one.cautions)
+    for name, values in made.differences.items():
+        lines.append(f"also differs: {name}: {', '.join(text(value) or 'none' for value in values)}")
+    for one in made.comparisons:
+        for name, (before, after) in one.environment.items():
+            if name != made.name:
+                lines.append(f"also differs: {name}: {before} with {one.sides[0]}, {after} with {one.sides[1]}")
+    if made.left_out:
+        lines.append(
+            f"{counted(made.left_out, 'experiment')} {'have' if made.left_out > 1 else 'has'} no {made.name} and {'are' if made.left_out > 1 else 'is'} left out"
+        )
+    if any("±" in line for line in sentences(made)):
+        lines.append(f"±: half the width of the {100 * comparison.confidence:.4g} % CI")
+    return lines
+
+
+def sentences(made: ComparisonBy) -> list[str]:
+    """One sentence for each experiment and value: `keep ran 1.31 ± 0.04 times faster than system`."""
+    several = len(made.experiments) > 1
+    return [
+        (f"{experiment}: " if several else "")
+        + sentence(comparison.metric, comparison.sides, match.verdict, match.estimate, comparison.threshold)
+        for experiment in made.experiments
+        for _, comparison, match in made.matches_of(experiment)
+    ]
+
+
+def document_by(made: ComparisonBy) -> dict[str, Any]:
+    """Convert the comparison to plain data for programs, without the records; in each comparison, A is the baseline and B the value."""
+    return {
+        "by": made.name,
+        "baseline": made.baseline,
+        "regressions": len(made.regressions),
+        "left_out": made.left_out,
+        "summary": sentences(made),
+        "comparisons": [
+            {"value": value, **as_document(comparison)}
+            for value, comparison in zip(made.values, made.comparisons, strict=True)
+        ],
+    }
+
+
+def summary_by(made: ComparisonBy) -> str:
+    """Summarise the comparison in a line for each value."""
+    return "\n".join(f"{comparison.sides[1]}: {summary(comparison)}" for comparison in made.comparisons)

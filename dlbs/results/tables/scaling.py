@@ -6,17 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
+from benchmark_core.text import short_number
 from dlbs.config.declarations import Parameter
 from dlbs.experiment import describe
 from dlbs.results.grouping import distinguishing_names, groups, hashable
-from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number
-from dlbs.results.tables.cells import cells_of, doubt_lines, formulas_of, quantity
-from dlbs.results.tables.pivot import add_notes, group_title, pivot, with_statistic
+from dlbs.results.keys import quantity
+from dlbs.results.runs import Record, number
+from dlbs.results.tables.cells import cells_of, doubt_lines, formulas_of
+from dlbs.results.tables.report import add_notes, group_title, pivot, with_statistic
 from dlbs.results.tables.table import Cell, Table
-from dlbs.text import short_number, text
-
-__all__ = ["devices", "nothing_to_scale", "scaling_tables", "strong_scaling", "weak_scaling"]
+from dlbs.text import text
 
 DEVICES = "devices"  # GPUs of an experiment; on CPUs, replicas
 LAYOUT = "layout"  # of the devices, where several have the same number of them

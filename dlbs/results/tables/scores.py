@@ -8,17 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark_core.doubts import doubts_of
+from benchmark_core.text import short_number
 from dlbs.config.declarations import Parameter
-from dlbs.doubts import doubts_of
-from dlbs.logs import finite
 from dlbs.results.grouping import distinguishing_names, groups, label_of, ordered_keys, title_name, varying
-from dlbs.results.read.onelog import Record
-from dlbs.results.read.records import number, status_of
+from dlbs.results.runs import Record, number, status_of
 from dlbs.results.tables.cells import doubt_lines
 from dlbs.results.tables.table import Cell, Table
-from dlbs.text import counted, short_number, text
-
-__all__ = ["Score", "score_table", "scores", "total_score"]
+from dlbs.text import counted, finite, text
 
 _MEMORY = (
     "results.memory_device_reserved",

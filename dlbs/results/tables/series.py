@@ -5,12 +5,9 @@ from __future__ import annotations
 import itertools
 import statistics
 
-from dlbs.results.statistics.series import FEWEST_BATCHES, Series
-from dlbs.results.statistics.steady import smoothed
+from benchmark_core.text import short_number
+from dlbs.results.statistics.series import FEWEST_BATCHES, Series, smoothed
 from dlbs.results.tables.table import Cell, Table
-from dlbs.text import short_number
-
-__all__ = ["series_lines", "series_table"]
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 72

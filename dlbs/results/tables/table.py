@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from dlbs.text import short_number
-
-__all__ = ["DOUBTFUL", "MISSING", "USUAL", "Cell", "Table"]
+from benchmark_core.text import short_number
 
 
 @dataclass(frozen=True, slots=True)

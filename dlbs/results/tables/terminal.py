@@ -8,14 +8,14 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from benchmark_core.text import printable
 from dlbs.results.tables.table import Table
-from dlbs.text import indented, printable
+from dlbs.text import indented
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-__all__ = ["divided", "fitted", "print_table", "unfolded"]
 
 _LEAST_FOLDED = 8  # characters of a column that is folded
 _NAMESPACE = re.compile(r"(?<![\w.])\w+\.(?=\w+=)")  # `runtime.` of `runtime.malloc=keep`

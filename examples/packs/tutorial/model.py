@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from dlbs.packs.container_model import Model
+from dlbs.packs.container_model import Model, read_jsonl_file
 from dlbs.packs.docker import DockerContainer
-from dlbs.packs.jsonlines import read_jsonl_file
 
 
 @Model.register("tutorial-model")

@@ -7,10 +7,7 @@ from typing import Any
 
 import jax
 
-from jax_benchmarks.models.layers import linear
-from jax_benchmarks.models.model import Arrays, Model
-
-__all__ = ["build"]
+from jax_benchmarks.models.model import Arrays, Model, linear
 
 
 def build(*, num_classes: int = 10) -> Model:

@@ -6,11 +6,8 @@ from typing import Any
 
 import jax
 
-from jax_benchmarks.models.layers import layer_norm, linear
-from jax_benchmarks.models.model import Arrays, Model
-from pytorch_benchmarks.option_values import check_whole
-
-__all__ = ["build"]
+from benchmark_core.options import check_whole
+from jax_benchmarks.models.model import Arrays, Model, layer_norm, linear
 
 _WIDTH, _DEPTH, _HEADS, _POSITIONS, _VOCABULARY = 768, 12, 12, 1024, 50_257
 

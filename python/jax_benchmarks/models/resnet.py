@@ -7,10 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jax_benchmarks.models.layers import batch_norm, convolution, linear
-from jax_benchmarks.models.model import Arrays, Model
-
-__all__ = ["build"]
+from jax_benchmarks.models.model import Arrays, Model, batch_norm, convolution, linear
 
 _STAGES = (64, 128, 256, 512)  # channels; two blocks each
 

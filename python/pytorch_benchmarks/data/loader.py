@@ -1,4 +1,4 @@
-"""Load batches ahead of the model, with threads or processes.
+"""Load batches ahead of the model, with threads or processes, in memory that is allocated once.
 
 Threads fill preallocated batches. The expensive parts (decoding, resizing, copying) run without the interpreter lock, so threads are
 as fast as processes without moving images between address spaces; but they share the interpreter with the training loop, so
@@ -12,22 +12,18 @@ import math
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from pytorch_benchmarks.data.crops import Crop
-from pytorch_benchmarks.data.dataset import Dataset
-from pytorch_benchmarks.data.order import Order
-from pytorch_benchmarks.data.page_lock import page_locked
-from pytorch_benchmarks.data.ring import AHEAD, Finish, Place, Ring
-from pytorch_benchmarks.errors import BenchmarkError
+from benchmark_core.exits import BenchmarkError
+from pytorch_benchmarks.data.dataset import Crop, Dataset, Order
 
-__all__ = ["Batches", "processes", "threads"]
-
+_PORTABLE = 1  # cudaHostRegisterPortable: page-locked for all contexts
+AHEAD = 3  # batches being filled while one is in use
 Batches = Iterator[tuple[Tensor, Tensor]]
-
 _CHUNK = 8  # images that a thread takes at a time
 # How workers start; None is Python's default. A fork shares the data set with them at once, others import torch first.
 _START = "fork" if sys.platform == "linux" else None
@@ -35,6 +31,129 @@ _SMALL = (
     "/dev/shm is too small for --data_loader processes: enlarge it (docker run --shm-size=8g, or --ipc=host), "
     "or use --data_loader threads"
 )
+
+
+@contextmanager
+def page_locked(*tensors: Tensor) -> Iterator[bool]:
+    """Page-lock the memory of contiguous host tensors within the block; yields whether it is.
+
+    PyTorch allocates page-locked memory, but not where processes share it. Nothing is page-locked without CUDA or ROCm, and if a limit of the driver
+    or the system is exceeded. Copies are correct then as well, but the host waits for them.
+
+    Start processes that share the memory before the block: a driver may hide registered memory from processes forked later.
+
+    Source: cudaHostRegister in the chapter Memory Management of NVIDIA's CUDA Runtime API.
+    """
+    if not torch.cuda.is_available():
+        yield False
+        return
+    registered: list[int] = []
+    try:
+        for tensor in tensors:
+            if int(torch.cuda.cudart().cudaHostRegister(tensor.data_ptr(), tensor.nbytes, _PORTABLE)) != 0:
+                _unregister(registered)
+                _clear_error()
+                break
+            registered.append(tensor.data_ptr())
+        yield bool(registered)
+    finally:
+        _unregister(registered)
+
+
+def _unregister(registered: list[int]) -> None:
+    if registered:
+        # Copies of this memory may be running. After a fatal error of the device, which ends them as well, every call fails.
+        with suppress(RuntimeError):
+            torch.cuda.synchronize()
+    while registered:
+        torch.cuda.cudart().cudaHostUnregister(registered.pop())
+
+
+def _clear_error() -> None:
+    """Make CUDA forget its last error, which PyTorch would otherwise raise at the next kernel launch."""
+    with suppress(RuntimeError):
+        torch.zeros(1, device="cuda")
+    torch.zeros(1, device="cuda")  # an error that persists has another cause
+
+
+class Finish(Protocol):
+    """Converts bytes and labels to the model's inputs and targets."""
+
+    def empty(self, batch_size: int, height: int, width: int) -> Tensor:
+        """Allocate the inputs of one batch."""
+
+    def image(self, pixels: Tensor, into: Tensor) -> None:
+        """Write the input of one image, uint8, shape (channels, height, width)."""
+
+    def batch(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a complete batch."""
+
+
+class Place:
+    """Memory of one batch.
+
+    Args:
+        batch: Bytes of the images; with `finish`, the model's inputs.
+        labels: int64, one for each slot.
+        finish: Converts bytes to the model's inputs.
+
+    Attributes:
+        slots: For each slot, the place of its bytes or its input.
+        labels: The labels as an array.
+    """
+
+    def __init__(self, batch: Tensor, labels: Tensor, finish: Finish | None = None) -> None:
+        self._batch, self._labels, self.finish = batch, labels, finish
+        # The views are created once: creating one costs as much as copying a third of an image.
+        self.slots = list(batch)
+        self.labels = labels.numpy()
+
+    def __reduce__(self) -> tuple[type[Place], tuple[Tensor, Tensor, Finish | None]]:
+        """Processes that do not fork get the tensors, whose memory torch shares; an array would be copied."""
+        return Place, (self._batch, self._labels, self.finish)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, when all slots are filled."""
+        return (self._batch, self._labels) if self.finish is None else self.finish.batch(self._batch, self._labels)
+
+
+class Ring:
+    """Places that are reused in turn.
+
+    Args:
+        batch_size: Images in one batch.
+        shape: (channels, height, width) of the model's input.
+        layout: Memory layout of the images; bytes are stored in it.
+        pinned: Allocate page-locked memory, from which a GPU copies asynchronously.
+        finish: Converts each image to the model's input as soon as it is read, while its bytes are in the cache. On a CPU that is also
+            better than converting in the caller, whose OpenMP threads would keep spinning for a while on the cores that the
+            workers need.
+    """
+
+    def __init__(
+        self, batch_size: int, shape: tuple[int, ...], layout: torch.memory_format, pinned: bool, finish: Finish | None
+    ) -> None:
+        self.shape, self.layout = shape, layout
+
+        def place() -> Place:
+            labels = torch.empty(batch_size, dtype=torch.int64, pin_memory=pinned)
+            if finish is not None:
+                return Place(finish.empty(batch_size, shape[1], shape[2]), labels, finish)
+            whole = (batch_size, *shape)
+            return Place(torch.empty(whole, dtype=torch.uint8, memory_format=layout, pin_memory=pinned), labels)
+
+        self.places = [place() for _ in range(AHEAD + 2)]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: int) -> Place:
+        """The place of batch `number`."""
+        return self.places[number % len(self.places)]
+
+    def scratch(self) -> Tensor:
+        """Allocate the bytes of one image, for places that do not store them."""
+        return torch.empty((1, *self.shape), dtype=torch.uint8, memory_format=self.layout)[0]
 
 
 def threads(

@@ -23,11 +23,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pytorch_benchmarks.errors import BenchmarkError, UsageError
-from pytorch_benchmarks.options.kinds import boolean, whole
-from pytorch_benchmarks.unforeseen import guarded
-
-__all__ = ["encode_datum", "main", "make_folder", "make_lmdb", "picture", "pictures_of_folder"]
+from benchmark_core.crash import guarded
+from benchmark_core.exits import BenchmarkError, UsageError
+from benchmark_core.options import boolean, whole
 
 Labelled = tuple[np.ndarray, int]
 
@@ -129,9 +127,8 @@ def pictures_of_folder(directory: Path, height: int, width: int) -> Iterator[Lab
     """The images of an image folder, resized without keeping their aspect ratio, as Caffe's converter does."""
     import torch
 
-    from pytorch_benchmarks.data.crops import resize
-    from pytorch_benchmarks.data.decode import decode_image, read_image
-    from pytorch_benchmarks.data.image_folder import find_images
+    from pytorch_benchmarks.data.dataset import resize
+    from pytorch_benchmarks.data.images import decode_image, find_images, read_image
 
     for path, label in find_images(directory)[1]:
         try:

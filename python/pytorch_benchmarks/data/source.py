@@ -1,38 +1,22 @@
-"""Open the source of batches that the options select."""
+"""The batches that the options select, on the device: synthetic ones, or those of a data set, one batch ahead of the model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pytorch_benchmarks.data.consumer import Consumer
-from pytorch_benchmarks.data.crops import Crop
-from pytorch_benchmarks.data.dataset import Dataset
-from pytorch_benchmarks.data.decode import MAX_PIXELS
-from pytorch_benchmarks.data.loader import processes, threads
-from pytorch_benchmarks.data.order import Order
-from pytorch_benchmarks.data.prefetch import Normalise, on_gpu
-from pytorch_benchmarks.data.synthetic import synthetic_batches
-from pytorch_benchmarks.devices import copies_page_locked
-from pytorch_benchmarks.distributed import World
-from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.options.benchmark import BenchmarkOptions
-from pytorch_benchmarks.options.common import CommonOptions
-
-__all__ = [
-    "Source",
-    "crop_kind",
-    "loaded",
-    "loader_kind",
-    "memory_layout",
-    "open_dataset",
-    "open_source",
-    "picture_shape",
-]
+from benchmark_core.exits import UsageError
+from pytorch_benchmarks.data.dataset import Consumer, Crop, Dataset, Order, Uniform
+from pytorch_benchmarks.data.images import MAX_PIXELS
+from pytorch_benchmarks.data.loader import Batches, processes, threads
+from pytorch_benchmarks.data.transforms import Normalise
+from pytorch_benchmarks.devices import World, copies_page_locked, map_tensors
+from pytorch_benchmarks.options import BenchmarkOptions, CommonOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +75,10 @@ def open_dataset(directory: str, backend: str, max_pixels: int = MAX_PIXELS) -> 
         UsageError: The data set is missing, empty, or for the other backend.
     """
     if backend == "image_folder":
-        from pytorch_benchmarks.data.image_folder import ImageFolder
+        from pytorch_benchmarks.data.images import ImageFolder
 
         return ImageFolder(directory, max_pixels)
-    from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
+    from pytorch_benchmarks.data.caffe import CaffeLmdb
 
     return CaffeLmdb(directory, max_pixels)
 
@@ -127,6 +111,126 @@ def loaded(
     if on_cpu:
         return threads(dataset, order, crop, shape, workers=workers, finish=normalise)
     return on_gpu(threads(dataset, order, crop, shape, workers=workers, pinned=pinned), normalise)
+
+
+def once(
+    dataset: Dataset,
+    batch_size: int,
+    crop: Crop,
+    shape: tuple[int, ...],
+    normalise: Normalise,
+    *,
+    workers: int,
+    world: World,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches that contain each image of a data set once, in one of the processes. The last batch is shorter, or missing.
+
+    Processes share the images evenly; some have one more than others.
+
+    Args:
+        dataset: Images.
+        batch_size: Images in a batch.
+        crop: Crop of each image.
+        shape: (channels, height, width) of the images.
+        normalise: Converts to inputs and targets.
+        workers: Threads that read and decode images.
+        world: Rank of this process, and number of processes.
+    """
+    mine = range(world.rank, len(dataset), world.size)
+    full = len(mine) // batch_size * batch_size
+    for part, size in ((mine[:full], batch_size), (mine[full:], len(mine) - full)):
+        if not part:
+            continue
+        batches = loaded(_Part(dataset, part), Order(len(part), size), crop, shape, normalise, workers=workers)
+        yield from itertools.islice(batches, len(part) // size)
+
+
+def synthetic_batches(
+    model: Consumer,
+    batch_size: int,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    seed: int,
+    layout: torch.memory_format = torch.contiguous_format,
+    memory: str = "device",
+) -> Iterator[tuple[Any, Any]]:
+    """Infinite repetition of one batch of random inputs and targets on the device.
+
+    Args:
+        model: Determines shapes and types of inputs and targets.
+        batch_size: Instances.
+        device: Device of the batches.
+        dtype: Type of the inputs, if they are floating-point.
+        seed: The same seed gives the same batch on every device.
+        layout: Memory layout of images; ignored for other inputs.
+        memory: Where the batch is stored: `device`; or `pageable` or `pinned` memory of the host, from which it is copied to the device
+            for every batch, while the previous one is processed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def prepared(tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point():
+            tensor = tensor.to(dtype)
+        return tensor.to(memory_format=layout) if tensor.dim() == 4 else tensor
+
+    inputs = map_tensors(prepared, model.inputs(batch_size, generator))
+    batch = (inputs, model.targets(batch_size, generator))
+    if memory == "device" or device.type == "cpu":
+        return itertools.repeat(map_tensors(lambda tensor: tensor.to(device), batch))
+    if memory == "pinned":
+        batch = map_tensors(Tensor.pin_memory, batch)
+    return ahead(
+        itertools.repeat(batch), lambda made: map_tensors(lambda x: x.to(device, non_blocking=True), made), device
+    )
+
+
+def ahead(
+    batches: Iterator[Any], prepare: Callable[[Any], tuple[Any, Any]], device: torch.device
+) -> Iterator[tuple[Any, Any]]:
+    """Prepare batches on the device, in a separate stream while the model works on the previous batch.
+
+    Args:
+        batches: In host memory; each may be overwritten when the next one is requested.
+        prepare: Converts a batch in host memory to one on the device, without waiting.
+        device: Device that `prepare` copies to. Devices without streams prepare a batch on request.
+    """
+    module = torch.get_device_module(device)
+    if not hasattr(module, "Stream"):
+        yield from map(prepare, batches)
+        return
+    stream = module.Stream(device)
+    made: tuple[Any, Any] | None = None
+    copied: Any = None
+    while True:
+        if copied is not None:
+            copied.synchronize()  # before the loader may reuse the batch's memory
+        batch = next(batches)
+        with module.stream(stream):
+            following = prepare(batch)
+            copied = stream.record_event()
+        if made is not None:
+            yield made
+        current = module.current_stream(device)
+        current.wait_event(copied)
+
+        def used_by(tensor: Tensor, by: Any = current) -> None:
+            tensor.record_stream(by)
+
+        map_tensors(used_by, following)
+        made = following
+
+
+def on_gpu(batches: Batches, normalise: Normalise) -> Iterator[tuple[Tensor, Tensor]]:
+    """Copy batches to the GPU as bytes and normalise them there, which copies a quarter of the data."""
+    device = normalise.device
+    aside = copies_page_locked(device)  # otherwise a copy has to end before the loader reuses the memory
+
+    def prepare(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        return normalise(images.to(device, non_blocking=aside), labels.to(device, non_blocking=aside))
+
+    return ahead(batches, prepare, device)
 
 
 def _synthetic_memory(options: BenchmarkOptions, device: torch.device) -> str:
@@ -178,3 +282,20 @@ def picture_shape(model: Consumer) -> tuple[int, int, int]:
     if len(shape) != 1 or side * side != shape[0]:
         raise UsageError(f"{model.title} does not take images: its inputs have shape {shape}")
     return (1, side, side)
+
+
+class _Part(Dataset):
+    """A subset of a data set, renumbered from 0."""
+
+    def __init__(self, whole: Dataset, part: range) -> None:
+        self.whole, self.part, self.channels_last = whole, part, whole.channels_last
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    @property
+    def num_classes(self) -> int:
+        return self.whole.num_classes
+
+    def read_into(self, index: int, target: Tensor, crop: Crop, uniform: Uniform) -> int:
+        return self.whole.read_into(self.part[index], target, crop, uniform)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,11 +11,67 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pytorch_benchmarks.data.crops import Crop, place
-from pytorch_benchmarks.data.prefetch import DEVIATION, MEAN, Normalise
-from pytorch_benchmarks.errors import BenchmarkError
+from benchmark_core.exits import BenchmarkError
+from pytorch_benchmarks.data.dataset import Crop, place
 
-__all__ = ["Transforms"]
+# Mean and standard deviation of ImageNet's training images, red, green, blue, for values from 0 to 1.
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+
+
+class Normalise:
+    """Convert bytes and labels to inputs and targets: (x / 255 - mean) / standard deviation, computed as x × scale + shift.
+
+    Args:
+        dtype: Of the inputs.
+        flat: Whether the model's inputs are vectors.
+        num_classes: Labels are mapped into the range of the model's outputs, so that any data set fits any model; 0 keeps them.
+        channels: Colours of the images.
+        device: Where it is computed.
+        layout: Memory layout of the inputs.
+        mean, `deviation`: Mean and standard deviation of red, green and blue, values from 0 to 1; other numbers of channels use their averages.
+    """
+
+    def __init__(
+        self,
+        dtype: torch.dtype,
+        flat: bool,
+        num_classes: int,
+        channels: int,
+        device: torch.device,
+        layout: torch.memory_format = torch.contiguous_format,
+        mean: Sequence[float] = MEAN,
+        deviation: Sequence[float] = DEVIATION,
+    ) -> None:
+        self.dtype, self.flat, self.num_classes = dtype, flat, num_classes
+        self.channels, self.device, self.layout = channels, device, layout
+        means, deviations = torch.tensor(mean), torch.tensor(deviation)
+        if channels != 3:
+            means, deviations = means.mean().expand(channels), deviations.mean().expand(channels)
+        self.scale = (1 / (255 * deviations)).view(channels, 1, 1).to(device)
+        self.shift = (-means / deviations).view(channels, 1, 1).to(device)
+
+    def empty(self, batch_size: int, height: int, width: int) -> Tensor:
+        """Allocate the inputs of one batch."""
+        shape = (batch_size, self.channels, height, width)
+        return torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=self.layout)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of one batch; images and labels are on the device."""
+        inputs = self.empty(images.shape[0], images.shape[2], images.shape[3])
+        self.image(images, inputs)
+        return self.batch(inputs, labels)
+
+    def image(self, pixels: Tensor, into: Tensor) -> None:
+        """Convert bytes to inputs: (channels, height, width), or a batch of such images."""
+        if self.dtype == torch.float32:
+            into.copy_(pixels).mul_(self.scale).add_(self.shift)
+        else:  # the precision of 8 bits is too low for normalising
+            into.copy_(pixels.float().mul_(self.scale).add_(self.shift))
+
+    def batch(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a complete batch."""
+        return inputs.flatten(1) if self.flat else inputs, labels % self.num_classes if self.num_classes else labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +152,7 @@ class Transforms:
 
 
 def _read(path: str | os.PathLike[str]) -> np.ndarray:
-    from pytorch_benchmarks.data.decode import decode_image, read_image
+    from pytorch_benchmarks.data.images import decode_image, read_image
 
     try:
         return decode_image(read_image(path))

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Norm
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import register_model
 from pytorch_benchmarks.models.transformer import Block, TextTransformer, initialise
 
 __all__ = ["Bert", "bert_base"]
-
 
 _NORM = partial(nn.LayerNorm, eps=1e-12)
 

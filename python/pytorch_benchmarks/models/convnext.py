@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmark_core.options import check_probability
 from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, DropPath
-from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.models.registry import register_model
-from pytorch_benchmarks.option_values import check_probability
+from pytorch_benchmarks.models.model import Model, register_model
 
 __all__ = ["ConvNeXt", "convnext_tiny"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, perceptron
-from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import Model, register_model
 
 __all__ = ["DeepMnist"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pytorch_benchmarks.models.image_classifier import ImageClassifier
+from benchmark_core.options import check_probability
 from pytorch_benchmarks.models.layers import (
     ACTIVATIONS,
     NORMS,
@@ -16,8 +16,7 @@ from pytorch_benchmarks.models.layers import (
     SqueezeExcitation,
     convolution,
 )  # fmt: skip
-from pytorch_benchmarks.models.registry import register_model
-from pytorch_benchmarks.option_values import check_probability
+from pytorch_benchmarks.models.model import ImageClassifier, register_model
 
 __all__ = ["EfficientNet", "efficientnet_b0"]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from pytorch_benchmarks.models.image_classifier import ImageClassifier, pooled_classifier
 from pytorch_benchmarks.models.layers import Branches
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import ImageClassifier, pooled_classifier, register_model
 
 __all__ = ["GoogLeNet"]
 

@@ -8,11 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from pytorch_benchmarks.models.layers import Activation, Norm
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import register_model
 from pytorch_benchmarks.models.transformer import Block, TextTransformer, initialise
 
 __all__ = ["GPT2", "gpt2_small"]
-
 
 _NORM = partial(nn.LayerNorm, eps=1e-5)
 _GELU = partial(nn.GELU, "tanh")  # the approximation used in its training

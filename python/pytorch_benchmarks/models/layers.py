@@ -11,11 +11,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "ACTIVATIONS", "NORMS", "Activation", "Branches", "DropPath", "Norm", "SqueezeExcitation", "convolution", "layer_constructor",
-    "perceptron", "plain_convolution", "round_channels",
-]  # fmt: skip
-
 Norm = Callable[[int], nn.Module]  # number of channels → normalisation layer
 Activation = Callable[[], nn.Module]
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.models.generator import Cache, Generator
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import Cache, Generator, register_model
 from pytorch_benchmarks.models.transformer import initialise
 
 __all__ = ["Llama", "smollm2_135m", "tinyllama_1b"]

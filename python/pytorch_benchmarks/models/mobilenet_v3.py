@@ -6,9 +6,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from pytorch_benchmarks.models.image_classifier import ImageClassifier
 from pytorch_benchmarks.models.layers import Activation, Norm, SqueezeExcitation, convolution, round_channels
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import ImageClassifier, register_model
 
 __all__ = ["MobileNetV3Large"]
 

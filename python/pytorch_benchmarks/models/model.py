@@ -6,15 +6,14 @@ the `nn.Module` inside a model (built by another package) or around it (Distribu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.option_values import check_whole
-
-__all__ = ["Model", "load_tensors"]
+from benchmark_core.options import check_whole
 
 
 class Model(nn.Module):
@@ -126,3 +125,125 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
 def _kind(tensor: Tensor) -> tuple[bool, bool]:
     """The kind of numbers, which copying must not change silently: real, complex, or integer."""
     return tensor.is_floating_point(), tensor.is_complex()
+
+
+Builder = Callable[..., Model]
+BuilderType = TypeVar("BuilderType", bound=Builder)
+
+BUILDERS: dict[str, Builder] = {}
+
+
+def register_model(name: str | None = None) -> Callable[[BuilderType], BuilderType]:
+    """Register a class or function that builds a model; its keyword arguments are the options of the model.
+
+    @register_model("deep_mnist")
+    class DeepMnist(Model): ...
+
+    Args:
+        name: Name of the model; by default that of the class or function. The signature is torchvision's.
+
+    Raises:
+        ValueError: Another model has that name.
+    """
+
+    def register(builder: BuilderType) -> BuilderType:
+        called = builder.__name__ if name is None else name
+        if called in BUILDERS:
+            raise ValueError(f"two models are named {called!r}")
+        BUILDERS[called] = builder
+        return builder
+
+    return register
+
+
+class ImageClassifier(Model):
+    """Maps images (batch, *input_shape) to logits (batch, num_classes).
+
+    Args:
+        features: Maps images to features.
+        classifier: Maps features to logits.
+        num_classes: Of the classifier.
+    """
+
+    def __init__(self, features: nn.Module, classifier: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.features = features
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x))
+
+
+def pooled_classifier(channels: int, num_classes: int, *, dropout: float = 0.0) -> nn.Sequential:
+    """The mean of each channel, optional dropout, and one fully connected layer."""
+    layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    if dropout:
+        layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers, nn.Linear(channels, num_classes))
+
+
+class TextModel(Model):
+    """Inputs are tokens, int64, shape (batch, length).
+
+    Attributes:
+        vocabulary: Number of tokens.
+    """
+
+    vocabulary: int = 0
+    unit = "sequences"
+
+    def inputs(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Random tokens."""
+        return torch.randint(self.vocabulary, (batch_size, *self.input_shape), generator=generator)
+
+
+class LanguageModel(TextModel):
+    """Outputs are logits of tokens, shape (batch, length, vocabulary); targets are tokens, shape (batch, length)."""
+
+    def targets(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Random tokens, one for each position."""
+        return self.inputs(batch_size, generator)
+
+    def loss(self, output: Any, target: Any) -> Tensor:
+        """Mean cross-entropy over all positions with a non-negative target."""
+        return nn.functional.cross_entropy(output.flatten(0, 1).float(), target.flatten(), ignore_index=-100)
+
+
+Cache = list[tuple[Tensor, Tensor]]
+
+
+class Generator(LanguageModel):
+    """A decoder with a cache of the keys and values of earlier tokens.
+
+    Attributes:
+        sequence_length: Tokens of a prompt.
+        new_tokens: Tokens generated after it.
+    """
+
+    def __init__(self, sequence_length: int, new_tokens: int) -> None:
+        super().__init__()
+        check_whole("sequence_length", sequence_length)
+        check_whole("new_tokens", new_tokens, least=2)
+        self.sequence_length, self.new_tokens = sequence_length, new_tokens
+        self.input_shape = (sequence_length,)
+
+    @abstractmethod
+    def cache(self, batch_size: int) -> Cache:
+        """Memory for keys and values of each layer, shape (batch, heads, prompt + new tokens, features of a head)."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, cache: Cache | None = None, start: int = 0) -> Tensor:
+        """Logits of each token's successor; with a cache, of the last one's only, for tokens at positions from `start`."""
+
+    def prefill(self, prompt: Tensor, cache: Cache) -> Tensor:
+        """Read prompts (batch, length) into the cache; return the most likely first tokens, shape (batch, 1)."""
+        return self(prompt, cache).argmax(dim=-1)
+
+    def decode(self, token: Tensor, cache: Cache, count: int) -> Tensor:
+        """Generate `count` more tokens, always the most likely, after a prompt and its first token; shape (batch, count)."""
+        made = []
+        for number in range(count):
+            token = self(token, cache, self.sequence_length + number).argmax(dim=-1)
+            made.append(token)
+        return torch.cat(made, dim=1)

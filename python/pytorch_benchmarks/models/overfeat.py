@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from pytorch_benchmarks.models.image_classifier import ImageClassifier
 from pytorch_benchmarks.models.layers import perceptron, plain_convolution
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import ImageClassifier, register_model
 
 __all__ = ["OverFeat"]
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pytorch_benchmarks.models.image_classifier import ImageClassifier, pooled_classifier
 from pytorch_benchmarks.models.layers import ACTIVATIONS, NORMS, Activation, Norm, convolution
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import ImageClassifier, pooled_classifier, register_model
 
 __all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200", "resnet269"]
 

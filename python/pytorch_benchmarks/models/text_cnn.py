@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.models.registry import register_model
-from pytorch_benchmarks.models.text import TextModel
+from pytorch_benchmarks.models.model import TextModel, register_model
 
 __all__ = ["TextCNN"]
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from benchmark_core.options import check_whole
 from pytorch_benchmarks.models.layers import ACTIVATIONS, NORMS, Activation, Norm
-from pytorch_benchmarks.models.text import LanguageModel
-from pytorch_benchmarks.option_values import check_whole
-
-__all__ = ["Block", "TextTransformer", "initialise"]
+from pytorch_benchmarks.models.model import LanguageModel
 
 
 class Block(nn.Module):

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.models.registry import register_model
-from pytorch_benchmarks.option_values import check_whole
+from benchmark_core.options import check_whole
+from pytorch_benchmarks.models.model import Model, register_model
 
 __all__ = ["UNet"]
 

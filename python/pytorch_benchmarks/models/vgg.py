@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from pytorch_benchmarks.models.image_classifier import ImageClassifier
 from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, perceptron, plain_convolution
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import ImageClassifier, register_model
 
 __all__ = ["VGG", "vgg11", "vgg13", "vgg16", "vgg19"]
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pytorch_benchmarks.models.layers import ACTIVATIONS, Activation, Norm
-from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import Model, register_model
 from pytorch_benchmarks.models.transformer import Block, initialise
 
 __all__ = ["VisionTransformer", "vit_b_16"]

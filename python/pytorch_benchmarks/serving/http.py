@@ -1,23 +1,69 @@
-"""Backends for a server behind a URL: OpenAI's completions, or an endpoint that maps JSON to JSON."""
+"""Servers behind a URL: OpenAI's completions, or an endpoint that maps JSON to JSON."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import mimetypes
 import random
 import ssl
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pytorch_benchmarks.errors import BenchmarkError, UsageError
-from pytorch_benchmarks.serving.backend import Progress, RejectedError
+import torch
 
-__all__ = ["CompletionsBackend", "PredictBackend", "Server"]
+from benchmark_core.exits import BenchmarkError, UsageError
+from benchmark_core.log import Log
+from benchmark_core.measure import log_program
+from pytorch_benchmarks.devices import device_facts
+from pytorch_benchmarks.options import BenchmarkOptions
+from pytorch_benchmarks.serving.prompts import draw_lengths
+from pytorch_benchmarks.serving.system import Backend, Progress, RejectedError, Service, warmup_batches
+from pytorch_benchmarks.workload import requested_model
 
 _MOST_BYTES = 64 << 20  # of an answer
 _BUSY = (429, 503)
 _SHOWN = 120  # characters of an answer in a message
+_CONNECTIONS = 32
+
+
+def remote_service(options: BenchmarkOptions, log: Log) -> Service:
+    """A server behind a URL."""
+    log("exp.framework_title", "HTTP")
+    log_program(log, options, device_facts(torch.device("cpu")))  # of the client; the device of the server is unknown
+    log("exp.model_title", options.model)
+    log("exp.data", "synthetic" if not options.serving_body else options.serving_body)
+    log("results.unit", "sequences" if options.serving_protocol == "openai" else "requests")
+    streams = {"single-stream": 1, "multi-stream": options.serving_samples_per_query}
+    workers = options.serving_workers or min(_CONNECTIONS, streams.get(options.serving_scenario, _CONNECTIONS))
+    if options.serving_find:
+        workers = options.serving_workers or _CONNECTIONS
+    warmup = warmup_batches(options)
+    Server(options.serving_url, options.serving_timeout)  # a wrong address is an error here, not in a worker
+
+    def server() -> Server:
+        return Server(options.serving_url, options.serving_timeout)
+
+    if options.serving_protocol == "predict":
+        bodies, kind = _bodies(options)
+        return Service([lambda: PredictBackend(server(), bodies, kind, warmup)] * workers, False, ())
+    answers_from = options.serving_output_tokens or (
+        options.serving_prompt_tokens if options.serving_prompt_tokens.startswith("file:") else "16"
+    )
+    count, seed = options.serving_samples, options.seed
+    lengths = draw_lengths("--serving_prompt_tokens", options.serving_prompt_tokens or "128", count, seed)
+    answers = draw_lengths("--serving_output_tokens", answers_from, count, seed + 1, 1)
+    if min(answers) < 2:
+        raise UsageError(
+            "--serving_output_tokens: answers need at least two tokens, so that there is a time per further token"
+        )
+
+    def completions() -> Backend:
+        return CompletionsBackend(server(), options.model, lengths, answers, seed, warmup)
+
+    return Service([completions] * workers, True, lengths)
 
 
 class Server:
@@ -258,3 +304,24 @@ class PredictBackend:
 def _shown(text: bytes | str) -> str:
     words = text.decode(errors="replace") if isinstance(text, bytes) else text
     return " ".join(words.split())[:_SHOWN] or "an empty answer"
+
+
+def _bodies(options: BenchmarkOptions) -> tuple[list[bytes], str]:
+    """The bodies of requests to a predict endpoint, one for each sample, and their media type."""
+    if options.serving_body:
+        try:
+            body = Path(options.serving_body).read_bytes()
+        except OSError as error:
+            raise UsageError(f"--serving_body {options.serving_body}: {error.strerror}") from None
+        kind = mimetypes.guess_type(options.serving_body)[0] or "application/octet-stream"
+        return [body] * options.serving_samples, kind
+    with torch.device("meta"):
+        model = requested_model(options)
+    generator = torch.Generator().manual_seed(options.seed)
+    bodies = []
+    for _ in range(options.serving_samples):
+        inputs = model.inputs(1, generator)
+        if isinstance(inputs, tuple):
+            raise UsageError(f"{options.model} has several inputs: set the body of requests with --serving_body FILE")
+        bodies.append(json.dumps({"instances": inputs.tolist()}).encode())
+    return bodies, "application/json"

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 import threading
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from pytorch_benchmarks.errors import BenchmarkError, UsageError
-from pytorch_benchmarks.measure.progress import Moments, rate_words
+from benchmark_core.exits import BenchmarkError, UsageError
+from benchmark_core.timing import Moments, rate_words
 from pytorch_benchmarks.serving.system import Pace, System
 
-__all__ = [
-    "PERCENTILES",
-    "LoadGenAnswers",
-    "Outcome",
-    "Settings",
-    "fewest_queries",
-    "read_detail",
-    "read_trace",
-    "run_loadgen",
-]
-
+_SWITCH = (
+    0.0005  # seconds that a thread may keep others waiting; Python's default of 5 ms would be visible in latencies
+)
 PERCENTILES = {"single-stream": 90.0, "multi-stream": 99.0, "server": 99.0, "offline": 99.0}
 _SCENARIOS = {"single-stream": "SingleStream", "multi-stream": "MultiStream", "server": "Server", "offline": "Offline"}
 _NO_BOUND = 10**15  # nanoseconds, eleven days
@@ -108,33 +102,6 @@ class Outcome:
         return " ".join(reason.replace(" * ", " ").split()) or "LoadGen gives no reason"
 
 
-class LoadGenAnswers:
-    """Reports answers to LoadGen."""
-
-    def __init__(self, uses_token_latencies: bool = False) -> None:
-        module = _module()
-        self._response, self._complete = module.QuerySampleResponse, module.QuerySamplesComplete
-        self._first = module.FirstTokenComplete
-        self.uses_token_latencies = uses_token_latencies
-
-    def first_token(self, responses: Sequence[int]) -> None:
-        """The first tokens of these responses are available."""
-        if self.uses_token_latencies:
-            response = self._response
-            self._first([response(one, 0, 0) for one in responses])
-
-    def complete(self, responses: Sequence[int], tokens: Sequence[int]) -> None:
-        """These responses are complete; `tokens` has the number of tokens of each."""
-        response = self._response
-        if not self.uses_token_latencies:
-            self._complete([response(one, 0, 0) for one in responses])
-            return
-        rejected = [one for one, count in zip(responses, tokens, strict=True) if not count]
-        if rejected:  # LoadGen requires at least two tokens of each, and the first of them in advance
-            self._first([response(one, 0, 0) for one in rejected])
-        self._complete([response(one, 0, 0, count or 2) for one, count in zip(responses, tokens, strict=True)])
-
-
 def run_loadgen(
     choose: Callable[[Pace], Settings], system: System, directory: Path, *, keep_trace: bool = False
 ) -> Outcome:
@@ -188,6 +155,33 @@ def run_loadgen(
     return Outcome(detail, latencies, delays)
 
 
+class LoadGenAnswers:
+    """Reports answers to LoadGen."""
+
+    def __init__(self, uses_token_latencies: bool = False) -> None:
+        module = _module()
+        self._response, self._complete = module.QuerySampleResponse, module.QuerySamplesComplete
+        self._first = module.FirstTokenComplete
+        self.uses_token_latencies = uses_token_latencies
+
+    def first_token(self, responses: Sequence[int]) -> None:
+        """The first tokens of these responses are available."""
+        if self.uses_token_latencies:
+            response = self._response
+            self._first([response(one, 0, 0) for one in responses])
+
+    def complete(self, responses: Sequence[int], tokens: Sequence[int]) -> None:
+        """These responses are complete; `tokens` has the number of tokens of each."""
+        response = self._response
+        if not self.uses_token_latencies:
+            self._complete([response(one, 0, 0) for one in responses])
+            return
+        rejected = [one for one, count in zip(responses, tokens, strict=True) if not count]
+        if rejected:  # LoadGen requires at least two tokens of each, and the first of them in advance
+            self._first([response(one, 0, 0) for one in rejected])
+        self._complete([response(one, 0, 0, count or 2) for one, count in zip(responses, tokens, strict=True)])
+
+
 def fewest_queries(percentile: float) -> int:
     """The minimum number of queries for LoadGen's early stopping: 64 for the 90th percentile, 662 for the 99th.
 
@@ -205,6 +199,21 @@ def fewest_queries(percentile: float) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if chance(middle) >= _EARLY_STOPPING else (low, middle)
     return high
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Disable garbage collection, which stops all threads for up to 0.2 s, and let Python threads switch quickly."""
+    before, collects = sys.getswitchinterval(), gc.isenabled()
+    sys.setswitchinterval(_SWITCH)
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+        if collects:
+            gc.enable()
 
 
 def read_detail(path: Path) -> dict[str, Any]:

@@ -1,30 +1,33 @@
-"""The model named in the options, in this process, and backends that share it."""
+"""The model named in the options, in this process or in worker processes, and the backends that answer with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import gc
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from time import perf_counter
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from pytorch_benchmarks.devices import make_current, synchronizer
-from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.models.generator import Generator
-from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.options.benchmark import BenchmarkOptions
-from pytorch_benchmarks.phases.inference import inference_step
-from pytorch_benchmarks.phases.workload import requested_model
-from pytorch_benchmarks.precision import Precision
-from pytorch_benchmarks.serving.backend import Backend
-from pytorch_benchmarks.serving.lengths import draw_lengths
-from pytorch_benchmarks.serving.network import NetworkBackend
-from pytorch_benchmarks.serving.samples import load_samples
-from pytorch_benchmarks.serving.text import Prompts, TextBackend
+from benchmark_core.exits import BenchmarkError, UsageError
+from benchmark_core.program import explain
+from pytorch_benchmarks.data.source import open_source
+from pytorch_benchmarks.devices import Precision, World, copied_to, make_current, map_tensors, synchronizer
+from pytorch_benchmarks.models.model import Cache, Generator, Model
+from pytorch_benchmarks.options import BenchmarkOptions
+from pytorch_benchmarks.phases import inference_step
+from pytorch_benchmarks.serving.prompts import draw_lengths
+from pytorch_benchmarks.serving.system import Backend, Progress, Unwatched, max_batch, warmup_batches
+from pytorch_benchmarks.workload import requested_model
 
-__all__ = ["Local", "build_local", "max_batch", "warmup_batches"]
-
-_USUAL_WARMUP = 10  # batches of each size, where the options say `auto`
+_TUNING = 2  # batches of a size: cuDNN times its algorithms in the first one, and torch.compile captures a CUDA graph in the second one
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +88,238 @@ def build_local(options: BenchmarkOptions, device: torch.device, precision: Prec
     return Local(model, samples.title, None, make, seconds)
 
 
-def max_batch(options: BenchmarkOptions) -> int:
-    """Maximum number of samples in a batch."""
-    return options.serving_max_batch or options.batch_size
+class Samples:
+    """Inputs of a model on its device.
+
+    Args:
+        inputs: One or several tensors, shape (samples, ...).
+        title: Their source, for the log.
+    """
+
+    def __init__(self, inputs: Any, title: str) -> None:
+        self._inputs, self.title = inputs, title
+        first = inputs if isinstance(inputs, Tensor) else inputs[0]
+        self.count, self._device = len(first), first.device
+
+    def batch(self, numbers: Sequence[int]) -> Any:
+        """The inputs of some samples: a view if there is one, otherwise a copy."""
+        if len(numbers) == 1:
+            number = numbers[0]
+            return map_tensors(lambda tensor: tensor[number : number + 1], self._inputs)
+        index = copied_to(self._device, numbers)
+        return map_tensors(lambda tensor: tensor.index_select(0, index), self._inputs)
 
 
-def warmup_batches(options: BenchmarkOptions) -> int:
-    """Number of warm-up batches of each size."""
-    return _USUAL_WARMUP if options.num_warmup_batches is None else options.num_warmup_batches
+def load_samples(options: BenchmarkOptions, model: Model, device: torch.device, dtype: torch.dtype) -> Samples:
+    """The requested number of samples: synthetic, or the first ones of a data set.
+
+    Raises:
+        UsageError: The data set cannot be read, or does not fit the model.
+    """
+    whole = replace(options, batch_size=options.serving_samples, num_loader_threads=0)
+    source = open_source(whole, model, device=device, dtype=dtype, world=World())
+    inputs, _ = next(source.batches)
+    return Samples(map_tensors(Tensor.clone, inputs), source.title)
+
+
+class NetworkBackend:
+    """Runs the inference step on batches of samples.
+
+    Args:
+        step: Function of a batch `(inputs, targets)`.
+        samples: Library of samples.
+        synchronize: Waits until the device has finished.
+        max_batch: Maximum number of samples in a batch.
+        warmup: Number of batches of each size that `warm_up` runs.
+        tunes: Whether the device tunes every size separately: then sizes between those of `warmup_sizes` run, too, at most twice.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Any], Any],
+        samples: Samples,
+        synchronize: Callable[[], Any],
+        max_batch: int,
+        warmup: int,
+        *,
+        tunes: bool = False,
+    ) -> None:
+        self._step, self._samples, self._synchronize = step, samples, synchronize
+        self._max_batch, self._warmup, self._tunes = max_batch, warmup, tunes
+
+    def warm_up(self) -> None:
+        usual = warmup_sizes(self._max_batch)
+        for size in range(1, self._max_batch + 1) if self._tunes and self._warmup else usual:
+            for _ in range(self._warmup if size in usual else min(self._warmup, _TUNING)):
+                self._run([number % self._samples.count for number in range(size)])
+
+    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+        self._run(samples)
+
+    def close(self) -> None:
+        pass
+
+    def _run(self, samples: Sequence[int]) -> None:
+        self._step((self._samples.batch(samples), None))
+        self._synchronize()
+
+
+class Prompts:
+    """Random prompts of given lengths, and the lengths of their answers.
+
+    Args:
+        vocabulary: Size of the vocabulary.
+        lengths: Number of tokens of each prompt.
+        answers: Number of tokens of each answer.
+        seed: For the random tokens.
+        device: Of the tokens.
+    """
+
+    def __init__(
+        self, vocabulary: int, lengths: Sequence[int], answers: Sequence[int], seed: int, device: torch.device
+    ) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.lengths, self.answers, self.count = list(lengths), list(answers), len(lengths)
+        self._tokens = torch.randint(vocabulary, (len(lengths), max(lengths)), generator=generator).to(device)
+
+    def batch(self, numbers: Sequence[int]) -> Tensor:
+        """Prompts, int64, shape (batch, longest): random tokens pad shorter ones."""
+        longest = max(self.lengths[number] for number in numbers)
+        return self._tokens[:, :longest].index_select(0, copied_to(self._tokens.device, numbers))
+
+
+class TextBackend:
+    """Generates text, greedily, until each answer has its length.
+
+    A batch runs until its longest answer is complete; shorter answers are returned as soon as they are complete, but keep their slots: these steps
+    are the cost of static batching. Padding of short prompts is computed like other tokens.
+
+    Args:
+        model: Switched to evaluation mode; its maximum lengths are at least those of the longest prompt and answer.
+        prompts: Library of prompts.
+        synchronize: Waits until the device has finished.
+        max_batch: Maximum number of prompts in a batch.
+        warmup: Number of batches of each size that `warm_up` runs.
+        precision: May request autocast.
+    """
+
+    def __init__(
+        self,
+        model: Generator,
+        prompts: Prompts,
+        synchronize: Callable[[], Any],
+        max_batch: int,
+        warmup: int,
+        precision: Precision | None = None,
+    ) -> None:
+        model.eval()
+        self._model, self._prompts, self._synchronize = model, prompts, synchronize
+        self._max_batch, self._warmup = max_batch, warmup
+        self._context = (precision.context if precision else None) or nullcontext
+        self._cache = self._new_cache(precision)
+
+    @torch.inference_mode()
+    def _new_cache(self, precision: Precision | None) -> Cache:
+        cache = self._model.cache(self._max_batch)
+        if precision is not None and precision.autocast is not None:
+            return [(keys.to(precision.autocast), values.to(precision.autocast)) for keys, values in cache]
+        return cache
+
+    def warm_up(self) -> None:
+        for size in warmup_sizes(self._max_batch):
+            for _ in range(self._warmup):
+                self.answer([number % self._prompts.count for number in range(size)], Unwatched())
+
+    @torch.inference_mode()
+    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+        left = {position: self._prompts.answers[sample] for position, sample in enumerate(samples)}
+        cache = [(keys[: len(samples)], values[: len(samples)]) for keys, values in self._cache]
+        prompt = self._prompts.batch(samples)
+        start = prompt.shape[1]
+        with self._context():
+            token = self._model(prompt, cache).argmax(dim=-1)
+            self._synchronize()
+            progress.first_token(range(len(samples)))
+            generated = 1
+            while left:
+                ready = [position for position, wanted in left.items() if wanted <= generated]
+                if ready:
+                    self._synchronize()
+                    progress.done(ready, [left.pop(position) for position in ready])
+                if left:
+                    token = self._model(token, cache, start + generated - 1).argmax(dim=-1)
+                    generated += 1
+
+    def close(self) -> None:
+        pass
+
+
+class ProcessBackend:
+    """A backend in a new process; a fork of this process could not compute with several threads.
+
+    Args:
+        options: The process builds its model from them.
+
+    Raises:
+        BenchmarkError: The process died, or failed: then the error is of the same class as that of the process, since some have their own exit
+            codes; this applies to all methods.
+    """
+
+    def __init__(self, options: BenchmarkOptions) -> None:
+        from torch.multiprocessing import get_context
+
+        context = get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, options), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._until_done(None)
+
+    def warm_up(self) -> None:
+        self._send(None)
+        self._until_done(None)
+
+    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+        self._send(list(samples))
+        self._until_done(progress)
+
+    def close(self) -> None:
+        self._connection.close()
+        self._process.join()
+
+    def _send(self, message: Any) -> None:
+        try:
+            self._connection.send(message)
+        except OSError:
+            raise self._died() from None
+
+    def _until_done(self, progress: Progress | None) -> None:
+        while True:
+            try:
+                event, *values = self._connection.recv()
+            except (EOFError, OSError):
+                raise self._died() from None
+            if event == "end":
+                return
+            if event == "error":
+                (error,) = values
+                raise type(error)(f"a worker process failed: {error}")
+            if progress is not None:
+                getattr(progress, event)(*values)
+
+    def _died(self) -> BenchmarkError:
+        self._process.join()
+        return BenchmarkError(
+            f"a worker process (pid {self._process.pid}) ended {how_ended(self._process)} before it had answered"
+        )
+
+
+def warmup_sizes(most: int) -> list[int]:
+    """Batch sizes of the warm-up: 1, 2, 4, ... and the largest, because memory, tuning and compilation depend on the size."""
+    sizes = [1]
+    while sizes[-1] * 2 < most:
+        sizes.append(sizes[-1] * 2)
+    return sizes if most == 1 else [*sizes, most]
 
 
 def _model_and_lengths(options: BenchmarkOptions) -> tuple[Model, tuple[list[int], list[int]]]:
@@ -134,3 +361,59 @@ def _model_and_lengths(options: BenchmarkOptions) -> tuple[Model, tuple[list[int
                 f"--model_opts {name} is {most}, but the longest length in --serving_prompt_tokens or --serving_output_tokens is {max(values)}"
             )
     return model, (prompts, outputs)
+
+
+def how_ended(process: BaseProcess) -> str:
+    """How a process ended: `by signal 9`, `with exit code 1`."""
+    code = process.exitcode or 0
+    return f"by signal {-code}" if code < 0 else f"with exit code {code}"
+
+
+class _Sender:
+    """Sends the progress of a batch to the process that waits for it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def first_token(self, positions: Sequence[int]) -> None:
+        self._connection.send(("first_token", list(positions)))
+
+    def done(self, positions: Sequence[int], tokens: Sequence[int] = ()) -> None:
+        self._connection.send(("done", list(positions), list(tokens)))
+
+
+def _serve(connection: Connection, options: BenchmarkOptions) -> None:
+    """Main function of a worker process; it ends when the other end of the pipe is closed."""
+    import torch
+
+    from pytorch_benchmarks.devices import choose_precision, make_current, select_device, set_backends
+
+    try:
+        device = select_device(options)
+        make_current(device)
+        precision = choose_precision(options, device)
+        set_backends(options, tf32=precision.tf32)
+        torch.manual_seed(options.seed)
+        backend = build_local(options, device, precision).make_backend()
+        gc.collect()
+        gc.disable()  # a collection would delay answers by up to 0.2 s
+        connection.send(("end",))
+        progress = _Sender(connection)
+        while True:
+            samples = connection.recv()
+            if samples is None:
+                backend.warm_up()
+            else:
+                backend.answer(samples, progress)
+            connection.send(("end",))
+    except (EOFError, OSError):
+        pass  # the program has ended, or no longer needs this process
+    except KeyboardInterrupt:
+        pass
+    except Exception as error:
+        explained = explain(error, options) or BenchmarkError(f"{type(error).__name__}: {error}")
+        with suppress(OSError):  # the program has ended
+            connection.send(("error", explained))
+    with suppress(OSError):  # of a closed pipe, which is the concern of the program
+        sys.stdout.flush()
+    os._exit(0)

@@ -1,44 +1,115 @@
-"""One run of LoadGen: its settings from the options, the system under test, and the log of its results."""
+"""One run of LoadGen: conflicts between options, the model or server under load, the settings, and the results as log values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.options.benchmark import BenchmarkOptions
-from pytorch_benchmarks.serving.loadgen import PERCENTILES, LoadGenAnswers, Outcome, Settings, fewest_queries
-from pytorch_benchmarks.serving.local import max_batch
-from pytorch_benchmarks.serving.queue import Queue
-from pytorch_benchmarks.serving.results import Measured, percentile_name, run_metrics
-from pytorch_benchmarks.serving.subject import Subject
-from pytorch_benchmarks.serving.system import Pace, System
+import torch
 
-__all__ = ["complete_settings", "log_run", "make_settings", "make_system", "print_run"]
+from benchmark_core.doubts import warning
+from benchmark_core.exits import UsageError
+from benchmark_core.intervals import latency_quantile, quantile_interval
+from benchmark_core.log import Log
+from benchmark_core.measure import log_facts
+from pytorch_benchmarks.devices import Precision, release_memory
+from pytorch_benchmarks.options import BenchmarkOptions
+from pytorch_benchmarks.results import about
+from pytorch_benchmarks.serving.http import remote_service
+from pytorch_benchmarks.serving.loadgen import (
+    PERCENTILES,
+    LoadGenAnswers,
+    Outcome,
+    Settings,
+    fewest_queries,
+    run_loadgen,
+)
+from pytorch_benchmarks.serving.local import ProcessBackend, build_local
+from pytorch_benchmarks.serving.system import Backend, Pace, Query, Queue, Service, System, max_batch
 
+_OF_LOADGEN = ("loadgen_version", "requested_", "effective_", "generated_", "result_", "early_stopping", "errors")
+_PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
+_WITH_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile
 _FASTEST_QUERY = 20e-6  # seconds: limits the number of queries that LoadGen generates, however fast a model is
 _MARGIN = 0.5  # of the minimum time of a query: LoadGen runs out of queries if a run is faster than expected
 _LATE = 0.05  # of the percentile: above this mean delay of LoadGen, the run is doubtful
+_MOST_ATTEMPTS = 3  # of offline
+_MORE = 1.3  # samples of the next attempt, relative to the number that the last one processed in the minimum duration
 
 
-def make_system(options: BenchmarkOptions, subject: Subject, scenario: str, settings: Settings) -> System:
-    """The queue and the workers; in single-stream and multi-stream, one worker answers in the thread that issues queries."""
-    is_sequential = settings.is_sequential
-    remote = bool(options.serving_url)
-    queue = Queue(
-        1 if remote else max_batch(options),
-        0.0 if is_sequential else options.serving_max_wait / 1000,
-        options.serving_queue_limit if scenario == "server" else 0,
-    )
-    late_after = 1.1 * max(settings.target_latency, settings.target_ttft, settings.target_tpot)
-    return System(
-        LoadGenAnswers(settings.uses_token_latencies),
-        queue,
-        subject.make_backends,
-        late_after=late_after,
-        inline=is_sequential and len(subject.make_backends) == 1,
-    )
+def check_serving(options: BenchmarkOptions) -> None:
+    """Reject invalid combinations of options before anything is built or started.
+
+    Raises:
+        UsageError: A combination is invalid, or the package mlcommons-loadgen is missing.
+    """
+    LoadGenAnswers()  # raises the error if the package is missing
+    scenario = options.serving_scenario
+    bounds = options.serving_target_latency or options.serving_target_ttft or options.serving_target_tpot
+    if options.serving_find and scenario not in {"server", "single-stream"}:
+        raise UsageError(
+            f"--serving_find max_qps searches for a rate of the server scenario, not of {scenario}: omit --serving_scenario"
+        )
+    if (scenario == "server" or options.serving_find) and not bounds:
+        raise UsageError("the server scenario needs a bound: set --serving_target_latency, such as 50 (milliseconds)")
+    if scenario == "server" and not options.serving_find and not options.serving_target_qps:
+        raise UsageError(
+            "the server scenario needs a rate: set --serving_target_qps, or search for it with --serving_find max_qps"
+        )
+    if options.serving_queue_limit and not (scenario == "server" or options.serving_find):
+        raise UsageError(f"--serving_queue_limit: only the server scenario can have a limit, not {scenario}: omit it")
+    if options.num_replicas > 1 or options.num_nodes > 1:
+        raise UsageError("--serving runs one replica on one node: use --serving_workers to process batches in parallel")
+    for flag, value in (
+        ("--pack", options.pack),
+        ("--cuda_graphs", options.cuda_graphs),
+        ("--data_loader_only", options.data_loader_only),
+    ):
+        if value:
+            raise UsageError(f"{flag} and --serving exclude each other: omit one")
+    if options.serving_url and options.serving_worker_kind == "processes":
+        raise UsageError("--serving_worker_kind processes: workers of --serving_url are connections; omit one")
+    if (options.serving_target_ttft or options.serving_target_tpot) and options.serving_target_latency:
+        raise UsageError(
+            "LoadGen checks either --serving_target_latency or the bounds of tokens (--serving_target_ttft, --serving_target_tpot): omit one"
+        )
+
+
+def make_service(options: BenchmarkOptions, device: torch.device, precision: Precision, log: Log) -> Service:
+    """Build the model, or check the address of the server, and log the facts about it.
+
+    Raises:
+        UsageError: The model is not available, or an option does not fit it.
+    """
+    service = remote_service(options, log) if options.serving_url else _local(options, device, precision, log)
+    log("results.serving.workers", len(service.make_backends))
+    return service
+
+
+def run_once(options: BenchmarkOptions, service: Service, directory: Path, log: Log) -> int:
+    """Run LoadGen once; returns the number of queries."""
+    settings = make_settings(options, options.serving_scenario, service.has_tokens)
+    system = make_system(options, service, settings.scenario, settings)
+    choose = complete_settings(settings, options, len(service.make_backends))
+    outcome = run_loadgen(choose, system, directory, keep_trace=options.serving_keep_trace)
+    attempts = 1
+    while settings.scenario == "offline" and attempts < _MOST_ATTEMPTS:
+        if outcome.detail.get("result_min_duration_met", True):
+            break
+        # All samples are requested at once, so their number must be known in advance; a run that was too short tells how many are needed.
+        faster = replace(settings, target_qps=_MORE * system.samples_per_second)
+        outcome = run_loadgen(_always(faster), system, directory, keep_trace=options.serving_keep_trace)
+        attempts += 1
+    times = log_run(options, service, settings, outcome, system, log)
+    if log.reports:
+        print_run(options, log.values)
+    system.stop()
+    return len(times.latencies)
 
 
 def make_settings(options: BenchmarkOptions, scenario: str, has_tokens: bool) -> Settings:
@@ -75,32 +146,45 @@ def complete_settings(settings: Settings, options: BenchmarkOptions, workers: in
     return choose
 
 
+def make_system(options: BenchmarkOptions, service: Service, scenario: str, settings: Settings) -> System:
+    """The queue and the workers; in single-stream and multi-stream, one worker answers in the thread that issues queries."""
+    is_sequential = settings.is_sequential
+    remote = bool(options.serving_url)
+    queue = Queue(
+        1 if remote else max_batch(options),
+        0.0 if is_sequential else options.serving_max_wait / 1000,
+        options.serving_queue_limit if scenario == "server" else 0,
+    )
+    late_after = 1.1 * max(settings.target_latency, settings.target_ttft, settings.target_tpot)
+    return System(
+        LoadGenAnswers(settings.uses_token_latencies),
+        queue,
+        service.make_backends,
+        late_after=late_after,
+        inline=is_sequential and len(service.make_backends) == 1,
+    )
+
+
 def log_run(
-    options: BenchmarkOptions, subject: Subject, settings: Settings, outcome: Outcome, system: System, log: Log
+    options: BenchmarkOptions, service: Service, settings: Settings, outcome: Outcome, system: System, log: Log
 ) -> Measured:
     """Log the results of a run, with a warning for each reason to distrust them."""
     times = Measured(settings, outcome, system.queries)
-    metrics = run_metrics(settings, outcome, times, system.queries, system.queue, subject.prompt_tokens)
+    metrics = run_metrics(settings, outcome, times, system.queries, system.queue, service.prompt_tokens)
     log("results.serving.scenario", settings.scenario)
     log.many(metrics)
     if not outcome.is_valid:
-        log.warn(
-            f"invalid result: LoadGen reports: {outcome.reason.rstrip('.')}; see results.serving.reason in docs/serving.md"
-        )
+        log.warn(warning("invalid result", f"LoadGen reports: {outcome.reason.rstrip('.')}"))
     if times.rejected:
-        remedy = (
-            "the server rejects even single queries: see its log"
-            if settings.is_sequential
-            else "lower serving.target_qps, or raise serving.queue_limit"
-        )
-        log.warn(f"rejected queries: {times.rejected} of {len(times.latencies)}, which count as too late; {remedy}")
+        remedy = "the server rejects even single queries: see its log" if settings.is_sequential else ""
+        figures = f"{times.rejected} of {len(times.latencies)}, which count as too late"
+        log.warn(warning("rejected queries", figures, remedy))
     target = metrics["results.serving.latency_target"]
     delay = metrics["results.serving.issue_delay_max"]
     if settings.scenario == "server" and target is not None and metrics["results.serving.issue_delay"] > _LATE * target:
-        log.warn(
-            f"late load generator: queries were issued {metrics['results.serving.issue_delay']:.2f} ms late on average, {delay:.2f} ms at most; "
-            "reserve a CPU for it (pytorch.num_threads)"
-        )
+        mean = metrics["results.serving.issue_delay"]
+        figures = f"queries were issued {mean:.2f} ms late on average, {delay:.2f} ms at most"
+        log.warn(warning("late load generator", figures))
     return times
 
 
@@ -115,3 +199,184 @@ def print_run(options: BenchmarkOptions, values: dict[str, Any]) -> None:
         f"{percentile_name(found['percentile'])} {latency}, {found['queries']} queries, {validity}",
         flush=True,
     )
+
+
+class Measured:
+    """Times of a run in milliseconds, in order of arrival; infinite for rejected queries.
+
+    Attributes:
+        latencies: Of each query, from when it was due to the answer to its last sample.
+        first_tokens: Of each sample, from when it was due to its first token; empty without tokens.
+        per_token: Of each sample, per further token.
+        rejected: Number of rejected queries.
+    """
+
+    def __init__(self, settings: Settings, outcome: Outcome, queries: Sequence[Query]) -> None:
+        of_samples = [
+            math.inf if query.is_rejected else 1000 * latency
+            for query, latency in zip(queries, outcome.latencies, strict=True)
+        ]
+        size = settings.samples_per_query
+        self.latencies = [max(of_samples[begin : begin + size]) for begin in range(0, len(of_samples), size)]
+        self.first_tokens: list[float] = []
+        self.per_token: list[float] = []
+        self.rejected = sum(query.is_rejected for query in queries)
+        if settings.has_tokens:
+            for query, latency in zip(queries, of_samples, strict=True):
+                made = 1000 * (query.done - query.first_token)
+                self.first_tokens.append(latency - made if math.isfinite(latency) else math.inf)
+                self.per_token.append(made / (query.tokens - 1) if math.isfinite(latency) else math.inf)
+
+    def keeps(self, settings: Settings) -> bool:
+        """Whether the evaluated percentile is within each bound."""
+        share = settings.percentile / 100
+        return all(latency_quantile(sorted(times), share) <= bound for times, bound in self._bounded(settings))
+
+    def surely_breaks(self, settings: Settings) -> bool:
+        """Whether the complete confidence interval of a percentile is above its bound."""
+        share = settings.percentile / 100
+        intervals = [(quantile_interval(times, share), bound) for times, bound in self._bounded(settings)]
+        return any(interval is not None and interval[0] > bound for interval, bound in intervals)
+
+    def _bounded(self, settings: Settings) -> list[tuple[list[float], float]]:
+        """Pairs of times and their bound in milliseconds."""
+        bounds = (
+            (self.latencies, settings.target_latency),
+            (self.first_tokens, settings.target_ttft),
+            (self.per_token, settings.target_tpot),
+        )
+        return [(times, 1000 * bound) for times, bound in bounds if times and bound]
+
+
+def run_metrics(
+    settings: Settings,
+    outcome: Outcome,
+    times: Measured,
+    queries: Sequence[Query],
+    queue: Queue,
+    prompt_tokens: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Log values of a run.
+
+    Args:
+        settings: Of the run.
+        outcome: LoadGen's results.
+        times: Of the queries.
+        queries: All requested samples.
+        queue: With the counters of this run.
+        prompt_tokens: Number of tokens of each sample's prompt.
+
+    Returns:
+        Times in milliseconds. Unknown values, such as a percentile that is a rejected query, are None.
+    """
+    answered = [query for query in queries if not query.is_rejected]
+    seconds = max(query.done for query in queries) - queries[0].arrival
+    waits = [1000 * (query.taken - query.arrival) for query in answered]
+    found: dict[str, Any] = {
+        "valid": outcome.is_valid,
+        "reason": outcome.reason,
+        "queries": len(times.latencies),
+        "rejected": times.rejected,
+        "qps": len(answered) / settings.samples_per_query / seconds,
+        "percentile": settings.percentile,
+        **_percentiles("latency", times.latencies, settings.percentile),
+        "queue_time": fmean(waits) if waits else None,
+        "queue_time_max": max(waits, default=None),
+        "queue_length": _mean_of(queue.lengths),
+        "queue_length_max": max(queue.lengths, default=0),
+        "batch_size": _mean_of(queue.batch_sizes),
+        "batch_size_max": max(queue.batch_sizes, default=0),
+        "batch_sizes": {str(size): count for size, count in sorted(queue.batch_sizes.items())},
+        "issue_delay": 1000 * fmean(outcome.delays),
+        "issue_delay_max": 1000 * max(outcome.delays),
+    }
+    if settings.scenario == "server":
+        found["offered_qps"] = outcome.detail.get("result_scheduled_samples_per_sec", settings.target_qps)
+        if settings.target_latency:
+            found["late"] = sum(latency > 1000 * settings.target_latency for latency in times.latencies)
+    if settings.has_tokens:
+        found |= _percentiles("ttft", times.first_tokens, settings.percentile)
+        found |= _percentiles("tpot", times.per_token, settings.percentile)
+        found["tokens_per_second"] = sum(query.tokens for query in answered) / seconds
+        found["output_tokens"] = fmean(query.tokens for query in answered) if answered else None
+        if prompt_tokens:
+            found["prompt_tokens"] = fmean(prompt_tokens[query.sample] for query in queries)
+    found["loadgen"] = {key: value for key, value in outcome.detail.items() if key.startswith(_OF_LOADGEN)}
+    made = {f"results.serving.{key}": value for key, value in found.items()}
+    return {**made, "results.throughput": len(answered) / seconds}
+
+
+def percentile_name(percentile: float) -> str:
+    """`p99`, `p999` for 99.9."""
+    return "p" + f"{percentile:g}".replace(".", "")
+
+
+def _percentiles(name: str, times: Sequence[float], evaluated: float) -> dict[str, Any]:
+    """Mean, minimum, maximum and percentiles of times; `NAME_target` is the evaluated percentile. Keys of intervals end in `_ci95`."""
+    ordered = sorted(times)
+    finite = [time for time in ordered if math.isfinite(time)]
+    found: dict[str, Any] = {
+        name: fmean(finite) if finite else None,
+        f"{name}_min": _finite(ordered[0]),
+        f"{name}_max": _finite(ordered[-1]),
+    }
+    for percentile in _PERCENTILES:
+        key = f"{name}_{percentile_name(percentile)}"
+        found[key] = _finite(latency_quantile(ordered, percentile / 100))
+        found[f"{key}_ci95"] = _interval(times, percentile)
+    found[f"{name}_target"] = _finite(latency_quantile(ordered, evaluated / 100))
+    found[f"{name}_target_ci95"] = _interval(times, evaluated)
+    return found
+
+
+def _interval(times: Sequence[float], percentile: float) -> list[float | None] | None:
+    found = quantile_interval(times, percentile / 100)
+    return None if found is None else [_finite(bound) for bound in found]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _mean_of(counts: Mapping[int, int]) -> float | None:
+    total = sum(counts.values())
+    return sum(value * count for value, count in counts.items()) / total if total else None
+
+
+def _local(options: BenchmarkOptions, device: torch.device, precision: Precision, log: Log) -> Service:
+    """The model named in the options, in this process or in worker processes."""
+    _check_graphs(options, device)
+    made = build_local(options, device, precision)
+    log_facts(log, options, about(made.model, device, made.title))
+    log("results.time_build", 1000.0 * made.build_seconds)
+    if (options.serving_target_ttft or options.serving_target_tpot) and made.prompts is None:
+        raise UsageError(
+            f"--serving_target_ttft and --serving_target_tpot: {options.model} generates no text; omit them"
+        )
+    workers = options.serving_workers or 1
+    has_tokens, tokens = made.prompts is not None, made.prompts.lengths if made.prompts else ()
+    if options.serving_worker_kind == "processes":
+        del made  # each process builds its own: the memory of this one belongs to them
+        gc.collect()
+        release_memory(device)
+        makers: list[Callable[[], Backend]] = [lambda: ProcessBackend(options)] * workers
+        return Service(makers, has_tokens, tokens)
+    return Service([made.make_backend] * workers, has_tokens, tokens)
+
+
+def _check_graphs(options: BenchmarkOptions, device: torch.device) -> None:
+    """Reject CUDA graphs of torch.compile in several threads, which fail before PyTorch 2.13 (https://github.com/pytorch/pytorch/issues/123177).
+
+    Raises:
+        UsageError: They are requested.
+    """
+    several = options.serving_workers > 1 and options.serving_worker_kind == "threads"
+    if several and options.compile in _WITH_GRAPHS and device.type == "cuda" and torch.__version__ < "2.13":
+        raise UsageError(
+            f"--compile {options.compile} captures CUDA graphs, which PyTorch {torch.__version__} supports in one thread: "
+            "use --serving_worker_kind processes, or --compile max-autotune-no-cudagraphs"
+        )
+
+
+def _always(settings: Settings) -> Callable[[Pace], Settings]:
+    return lambda pace: settings

@@ -1,124 +1,272 @@
-"""The search for the highest rate within the bounds: trials in several new processes, one after the other, and a final run."""
+"""The search for the highest rate within the bounds: trials at rates near the limit, and a final run at the low end of its interval.
+
+One search has one process with one model. Processes of the same program differ in their limits, which repeated experiments (`exp.repeats`) show.
+"""
 
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from pytorch_benchmarks.errors import BenchmarkError
-from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.measure.competing_load import CompetingLoad
-from pytorch_benchmarks.options.benchmark import BenchmarkOptions
-from pytorch_benchmarks.serving.fresh_process import FreshProcess
-from pytorch_benchmarks.serving.limit import Limit, Trial
-from pytorch_benchmarks.serving.loadgen import PERCENTILES
-from pytorch_benchmarks.serving.population import Population, combine, limit_of_next_process
-from pytorch_benchmarks.serving.results import percentile_name
-from pytorch_benchmarks.serving.run import print_run
+import torch
+from torch import Tensor
 
-__all__ = ["search"]
+from benchmark_core.doubts import warning
+from benchmark_core.exits import BenchmarkError
+from benchmark_core.intervals import latency_quantile
+from benchmark_core.log import Log
+from pytorch_benchmarks.options import BenchmarkOptions
+from pytorch_benchmarks.serving.loadgen import PERCENTILES, LoadGenAnswers, Outcome, Settings, run_loadgen
+from pytorch_benchmarks.serving.run import (
+    Measured,
+    complete_settings,
+    log_run,
+    make_settings,
+    make_system,
+    percentile_name,
+    print_run,
+)
+from pytorch_benchmarks.serving.system import Service
+
+_UNLOADED_QUERIES = 64  # of the run without load: enough to see that a bound is out of reach
+_SEEDS = 1 << 31
+_LOWEST, _HIGHEST = 1 / 1000, 1.5  # relative to the rate that cannot be sustained
+_STEPS = 1000  # of the logarithm of the rate, over the whole range
+_STEPS_NEAR = 400  # of a normal prior
+_SIGMAS = 5.0  # on either side of a normal prior
+# Standard deviation of the logarithm around a rate where a search starts. It is far above the usual variation between processes (1 to 15 %): a
+# narrower prior would pull the limits of repeated searches together and make the interval of their mean too narrow.
+_SPREAD = 0.25
+_WIDTHS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)  # of the range of rates in which the outcome of a trial is random
+_LAPSES = 0.02  # share of trials whose outcome does not depend on the rate
+_QUANTILES = (0.025, 0.5, 0.975)
 
 
-def search(options: BenchmarkOptions, facts: dict[str, Any], directory: Path, log: Log) -> tuple[CompetingLoad, int]:
-    """Search for the highest rate: offline as the upper bound, trials in each process, and a run at the low end of the interval.
+def search(options: BenchmarkOptions, service: Service, directory: Path, log: Log) -> int:
+    """Search for the highest rate of a model or server that is ready; returns the number of queries.
 
-    Processes of the same program differ in their speed (memory layout, placement on CPUs, changes of the machine over minutes), often by more than
-    the trials of one process. There is one process at a time, so that one model is in memory. The logs of LoadGen are in `process-N/` of the directory.
-
-    Returns:
-        The load of other programs during the search, and the number of queries.
+    The first guess comes from offline, the upper bound, or from the options.
 
     Raises:
-        BenchmarkError: No rate meets the bounds, or a process failed.
+        BenchmarkError: No rate meets the bounds, or a run failed.
     """
-    load, count = CompetingLoad(), 0
-    limits: list[Limit] = []
-    process = _start(options, 1, directory)
-
-    def close() -> None:
-        nonlocal count
-        theirs, queries = process.close()
-        load.add(theirs)
-        count += queries
-
-    try:
-        _log_again(process.facts, log)
-        log.many(facts, "results.")
-        upper = process.offline()
+    runs = _Runs(options, service, directory)
+    if options.serving_find_start:
+        prior = normal_prior(options.serving_find_start, _SPREAD)
+    else:
+        upper = runs.offline()
         log("results.serving.offline_qps", upper)
-        _check_unloaded(options, process, log)
-        for number in range(1, options.serving_find_processes + 1):
-            if number > 1:
-                close()
-                process = _start(options, number, directory)
-            limits.append(
-                limit_of_next_process(
-                    limits,
-                    _trials(options, process, number, limits, log),
-                    upper,
-                    processes=options.serving_find_processes,
-                    precision=options.serving_find_precision / 100,
-                    most_trials=options.serving_find_trials,
-                )
-            )
-            if len({trial.passed for trial in limits[0].trials}) == 1:
-                break  # the first process found no limit, and others would not find one either
-        found = combine(limits)
-        _log_limit(options, found, log)
-        _log_again(process.confirm(found.low), log)
-        if log.reports:
-            print_run(options, log.values)
-        close()
-    finally:
-        process.kill()
-    return load, count
-
-
-def _start(options: BenchmarkOptions, number: int, directory: Path) -> FreshProcess:
-    return FreshProcess(options, number, directory / f"process-{number}")
-
-
-def _trials(
-    options: BenchmarkOptions, process: FreshProcess, number: int, limits: list[Limit], log: Log
-) -> Callable[[float], Trial]:
-    """A function that runs the next trial in a process and prints its outcome."""
-    count = sum(len(limit.trials) for limit in limits)
+        prior = flat_prior(upper)
+    _check_unloaded(options, runs, log)
+    # Other arrivals in each trial and each search: a limit that is valid for one schedule only is no limit.
+    seed = random.SystemRandom().randrange(_SEEDS)
+    number = 0
 
     def run(rate: float) -> Trial:
-        nonlocal count
-        count += 1
-        trial = process.trial(rate, count)
+        nonlocal number
+        number += 1
+        trial = runs.trial(rate, number, seed + number)
         if log.reports:
             latency = f"{trial.latency:.2f} ms" if math.isfinite(trial.latency) else "without an answer"
-            print(
-                f"process {number}, trial {count}: {rate:.1f} queries/s, {_percentile(options)} {latency}, "
-                f"{'within the bounds' if trial.passed else 'too slow'}",
-                flush=True,
-            )
+            verdict = "within the bounds" if trial.passed else "too slow"
+            print(f"trial {number}: {rate:.1f} queries/s, {_percentile(options)} {latency}, {verdict}", flush=True)
         return trial
 
-    return run
+    found = find_limit(
+        run, prior, precision=options.serving_find_precision / 100, most_trials=options.serving_find_trials
+    )
+    _log_limit(options, found, log)
+    runs.confirm(found.low, log)
+    if log.reports:
+        print_run(options, log.values)
+    runs.system.stop()
+    return runs.count
 
 
-def _log_again(values: dict[str, Any], log: Log) -> None:
-    """Log the values that a process of the search logged."""
-    for key, value in values.items():
-        if key == "results.warnings":
-            for text in value:
-                log.warn(text)
-        else:
-            log(key, value)
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A run at one rate.
+
+    Attributes:
+        rate: Queries per second.
+        passed: Whether it met the bounds.
+        latency: The evaluated percentile of its latencies, in milliseconds; infinite if too many queries were rejected.
+    """
+
+    rate: float
+    passed: bool
+    latency: float
 
 
-def _check_unloaded(options: BenchmarkOptions, process: FreshProcess, log: Log) -> None:
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The limit of one process.
+
+    Attributes:
+        rate: Queries per second at which half of the trials meet the bounds.
+        low, high: 95 % credible interval. It covers the randomness of the trials, not the variation between processes.
+        trials: All trials, in order.
+    """
+
+    rate: float
+    low: float
+    high: float
+    trials: tuple[Trial, ...]
+
+    @property
+    def precision(self) -> float:
+        """Half the width of the interval relative to the rate."""
+        return (self.high - self.low) / (2 * self.rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """The distribution of the limit before the first trial.
+
+    Attributes:
+        rates: Logarithms of rates, in increasing order, shape (steps,).
+        weights: Their probabilities, shape (steps,); any scale.
+        fewest_trials: Number of trials that a search needs to get from there to the limit, at least.
+    """
+
+    rates: Tensor
+    weights: Tensor
+    fewest_trials: int
+
+
+def flat_prior(upper: float) -> Prior:
+    """A uniform distribution of the rate, up to 1.5 times a rate that cannot be sustained for long, such as the throughput of offline."""
+    rates = torch.linspace(math.log(upper * _LOWEST), math.log(upper * _HIGHEST), _STEPS, dtype=torch.float64)
+    return Prior(rates, rates.exp(), 8)
+
+
+def normal_prior(rate: float, spread: float) -> Prior:
+    """A normal distribution of the logarithm of the rate.
+
+    Args:
+        rate: Median.
+        spread: Standard deviation of the logarithm.
+    """
+    distances = torch.linspace(-_SIGMAS, _SIGMAS, _STEPS_NEAR, dtype=torch.float64)
+    return Prior(math.log(rate) + spread * distances, (-(distances**2) / 2).exp(), 4)
+
+
+def find_limit(run: Callable[[float], Trial], prior: Prior, *, precision: float, most_trials: int) -> Limit:
+    """Search for the limit of one process.
+
+    The probability that a trial meets the bounds falls from 1 to 0 around the limit, over a range of unknown width (a cumulative normal
+    distribution of the logarithm of the rate). The joint posterior distribution of limit and width is computed on a grid. Each trial uses the
+    median of the limit so far, where its outcome is most informative (QUEST: Watson and Pelli, Perception & Psychophysics 33(2):113, 1983).
+    Rates near the limit are thus tried repeatedly, and one unlucky trial costs some more trials, not the result.
+
+    Args:
+        run: Runs a trial.
+        prior: Distribution of the limit before the first trial.
+        precision: Half the width of the interval, relative to the rate, at which the search ends, if trials had both outcomes.
+        most_trials: Maximum number of trials.
+    """
+    posterior = _Posterior(prior)
+    trials: list[Trial] = []
+    median = posterior.quantiles()[1]
+    while True:
+        trial = run(median)
+        trials.append(trial)
+        posterior.learn(trial)
+        low, median, high = posterior.quantiles()
+        found = Limit(median, low, high, tuple(trials))
+        is_bracketed = len({one.passed for one in trials}) == 2
+        is_precise = len(trials) >= prior.fewest_trials and is_bracketed and found.precision <= precision
+        if is_precise or len(trials) >= most_trials:
+            return found
+
+
+class _Posterior:
+    """Joint distribution of the limit and of the width of the range in which outcomes are random."""
+
+    def __init__(self, prior: Prior) -> None:
+        self._rates = prior.rates
+        self._widths = torch.tensor(_WIDTHS, dtype=torch.float64)
+        self._weights = prior.weights.unsqueeze(1).expand(-1, len(_WIDTHS)).clone()
+        self._weights /= self._weights.sum()
+
+    def learn(self, trial: Trial) -> None:
+        distance = (self._rates - math.log(trial.rate)).unsqueeze(1) / self._widths
+        passing = _LAPSES / 2 + (1 - _LAPSES) * torch.special.ndtr(distance)
+        self._weights *= passing if trial.passed else 1 - passing
+        self._weights /= self._weights.sum()
+
+    def quantiles(self) -> tuple[float, float, float]:
+        """The limits of the interval with the median between them."""
+        below = self._weights.sum(1).cumsum(0)
+        steps = torch.searchsorted(below, torch.tensor(_QUANTILES, dtype=torch.float64)).clamp(max=len(below) - 1)
+        low, median, high = self._rates[steps].exp().tolist()
+        return low, median, high
+
+
+class _Runs:
+    """Runs of LoadGen with one model, or with the same connections to a server.
+
+    Attributes:
+        system: The system under test; it keeps its workers from run to run.
+        count: Number of queries so far.
+    """
+
+    def __init__(self, options: BenchmarkOptions, service: Service, directory: Path) -> None:
+        self.count = 0
+        self._options, self._service, self._directory = options, service, directory
+        self._settings = make_settings(options, "server", service.has_tokens)
+        self.system = make_system(options, service, "server", self._settings)
+        self._queue_limit = self.system.queue.limit
+
+    def offline(self) -> float:
+        """Throughput of the offline scenario, in samples per second."""
+        self._run(make_settings(self._options, "offline", self._service.has_tokens), "offline", queue_limit=0)
+        return self.system.samples_per_second
+
+    def unloaded(self) -> tuple[float, bool]:
+        """Sequential queries: the evaluated percentile in milliseconds, and whether it is certainly above the bounds."""
+        wanted = replace(self._settings, scenario="single-stream", min_queries=_UNLOADED_QUERIES)
+        _, times = self._run(wanted, "unloaded", queue_limit=0)
+        return self._percentile(times), times.surely_breaks(self._settings)
+
+    def trial(self, rate: float, number: int, seed: int) -> Trial:
+        """A run at a rate, in queries per second, with the arrivals of a seed."""
+        wanted = replace(self._settings, target_qps=rate, seeds=(seed, *self._settings.seeds[1:]))
+        _, times = self._run(wanted, f"trial-{number:02d}")
+        return Trial(rate, times.keeps(wanted), self._percentile(times))
+
+    def confirm(self, rate: float, log: Log) -> None:
+        """The final run, whose results are those of the experiment."""
+        wanted = replace(self._settings, target_qps=rate)
+        outcome, _ = self._run(wanted, "at-the-limit")
+        log_run(self._options, self._service, wanted, outcome, self.system, log)
+
+    def _run(self, wanted: Settings, name: str, queue_limit: int | None = None) -> tuple[Outcome, Measured]:
+        system = self.system
+        system.queue.limit = self._queue_limit if queue_limit is None else queue_limit
+        system.answers = LoadGenAnswers(wanted.uses_token_latencies)
+        choose = complete_settings(wanted, self._options, len(self._service.make_backends))
+        outcome = run_loadgen(choose, system, self._directory / name, keep_trace=self._options.serving_keep_trace)
+        times = Measured(wanted, outcome, system.queries)
+        self.count += len(times.latencies)
+        return outcome, times
+
+    def _percentile(self, times: Measured) -> float:
+        """Milliseconds of the evaluated percentile: of latencies, or of the first tokens in LoadGen's token mode."""
+        values = times.first_tokens if self._settings.uses_token_latencies else times.latencies
+        return latency_quantile(sorted(values), self._settings.percentile / 100)
+
+
+def _check_unloaded(options: BenchmarkOptions, runs: _Runs, log: Log) -> None:
     """Measure sequential queries: their latency is the lowest that any rate can have, so a bound below it needs no search.
 
     Raises:
         BenchmarkError: Sequential queries do not meet the bounds.
     """
-    latency, is_above = process.unloaded()
+    latency, is_above = runs.unloaded()
     log("results.serving.unloaded_latency", latency if math.isfinite(latency) else None)
     if is_above:
         raise BenchmarkError(
@@ -127,62 +275,44 @@ def _check_unloaded(options: BenchmarkOptions, process: FreshProcess, log: Log) 
         )
 
 
-def _log_limit(options: BenchmarkOptions, found: Population, log: Log) -> None:
+def _log_limit(options: BenchmarkOptions, found: Limit, log: Log) -> None:
     """Log the result of a search and its trials, with a warning for each thing that the interval does not cover.
 
     Raises:
         BenchmarkError: No trial met the bounds.
     """
+    trials = found.trials
     log(
         "results.serving.trials",
         [
             {
-                "process": number,
                 "qps": trial.rate,
                 "latency": trial.latency if math.isfinite(trial.latency) else None,
                 "kept": trial.passed,
             }
-            for number, limit in enumerate(found.limits, 1)
-            for trial in limit.trials
+            for trial in trials
         ],
     )
-    if not any(trial.passed for trial in found.trials):
-        slowest = min(found.trials, key=lambda trial: trial.rate)
+    if not any(trial.passed for trial in trials):
+        slowest = min(trials, key=lambda trial: trial.rate)
+        lower = "lower serving.find_start, " if options.serving_find_start else ""
         raise BenchmarkError(
-            f"no rate meets the bounds: at {slowest.rate:.3g} queries/s, {_percentile(options)} is "
-            f"{slowest.latency:.3g} ms; raise {_bound_names(options)}, or make batches smaller (serving.max_batch)"
+            f"no rate meets the bounds: at {slowest.rate:.3g} queries/s, {_percentile(options)} is {slowest.latency:.3g} ms; "
+            f"{lower}raise {_bound_names(options)}, or make batches smaller (serving.max_batch)"
         )
     log("results.serving.max_qps", found.rate)
     log("results.serving.max_qps_ci95", [found.low, found.high])
-    log("results.serving.max_qps_processes", len(found.limits))
-    log("results.serving.max_qps_per_process", [limit.rate for limit in found.limits])
-    _warn(options, found, log)
+    if all(trial.passed for trial in trials):
+        log.warn(warning("limit not reached", "the limit is above the rates that were tried"))
+    elif 100 * found.precision > options.serving_find_precision:
+        log.warn(warning("imprecise limit", f"±{100 * found.precision:.1f} % after {len(trials)} trials"))
+    if options.serving_url:
+        log.warn(warning("server not restarted", "repeated searches have new clients of the same server"))
     if log.reports:
-        each = ", ".join(f"{limit.rate:.1f}" for limit in found.limits)
-        several = f"; mean of {len(found.limits)} processes: {each}" if len(found.limits) > 1 else ""
         print(
-            f"{options.model} serving: {found.rate:.1f} queries/s [{found.low:.1f}, {found.high:.1f}] within the bounds{several}",
+            f"{options.model} serving: {found.rate:.1f} queries/s [{found.low:.1f}, {found.high:.1f}] within the bounds",
             flush=True,
         )
-
-
-def _warn(options: BenchmarkOptions, found: Population, log: Log) -> None:
-    trials = len(found.trials)
-    if all(trial.passed for trial in found.trials):
-        log.warn("limit not reached: all trials met the bounds; the limit is above the rates that were tried")
-        return
-    if 100 * found.precision > options.serving_find_precision:
-        log.warn(
-            f"imprecise limit: ±{100 * found.precision:.1f} % after {trials} trials in {len(found.limits)} processes; "
-            "raise serving.find_processes and serving.find_trials, or serving.min_duration"
-        )
-    if options.serving_url:
-        log.warn(
-            "server not restarted: the interval covers client processes and the duration of the search, not restarts of the server; "
-            "restart it and search again"
-        )
-    elif len(found.limits) == 1:
-        log.warn("one process: the interval ignores how processes differ; raise serving.find_processes")
 
 
 def _percentile(options: BenchmarkOptions) -> str:

@@ -1,24 +1,175 @@
-"""The system under test: receives queries from LoadGen, distributes them to workers, and returns the answers."""
+"""The system under test: receives queries from LoadGen, batches them in a queue, distributes them to workers, and returns the answers."""
 
 from __future__ import annotations
 
 import threading
 from array import array
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter, sleep
 from typing import Protocol
 
-from pytorch_benchmarks.errors import BenchmarkError
-from pytorch_benchmarks.serving.backend import Backend, RejectedError, Unwatched
-from pytorch_benchmarks.serving.query import Query
-from pytorch_benchmarks.serving.queue import Queue
-
-__all__ = ["Answers", "Pace", "System"]
+from benchmark_core.exits import BenchmarkError
+from pytorch_benchmarks.options import BenchmarkOptions
 
 _MOST_REFUSALS, _AFTER_REFUSAL = 20, 0.01  # before a server counts as busy, and seconds to pause after each
 _FEWEST_TIMES, _MOST_TIMES, _TIMING = 3, 100, 0.2  # measurements of the time of a batch; the last is in seconds
+_USUAL_WARMUP = 10  # batches of each size, where the options say `auto`
+
+
+@dataclass(slots=True, eq=False)
+class Query:
+    """A requested sample. A query of LoadGen may have several samples; each is a separate object here.
+
+    Attributes:
+        number: In order of arrival, from 0, as in LoadGen's trace.
+        response: LoadGen's identifier.
+        sample: Index in the library.
+        arrival: Time of arrival, in seconds of `time.perf_counter`, as all times here.
+        taken: When a worker started to process it.
+        first_token: When its first token was available; 0 without tokens.
+        done: When its answer was complete.
+        tokens: Number of tokens of the answer.
+        is_rejected: Whether it was not processed because too many others waited.
+    """
+
+    number: int
+    response: int
+    sample: int
+    arrival: float
+    taken: float = 0.0
+    first_token: float = 0.0
+    done: float = 0.0
+    tokens: int = 0
+    is_rejected: bool = False
+
+
+class Queue:
+    """First come, first served, in batches.
+
+    A batch is ready when it is full, when its oldest query has waited for `max_wait`, or when no more queries will arrive. With a `max_wait` of 0, a
+    free worker takes all waiting queries, up to a full batch.
+
+    Args:
+        max_batch: Maximum number of queries in a batch.
+        max_wait: Maximum time that a query waits for others to fill its batch, in seconds.
+        limit: Maximum number of waiting queries; further ones are rejected. 0 is no limit.
+        clock: Returns the time in seconds.
+
+    Attributes:
+        batch_sizes: Number of batches of each size.
+        lengths: Number of times that a worker found the queue at each length, including its batch.
+        is_flushed: Whether no more queries arrive in this run.
+    """
+
+    def __init__(
+        self, max_batch: int, max_wait: float = 0.0, limit: int = 0, clock: Callable[[], float] = perf_counter
+    ) -> None:
+        self.max_batch, self.max_wait, self.limit, self._clock = max_batch, max_wait, limit, clock
+        self._waiting: deque[Query] = deque()
+        self._changed = threading.Condition()
+        self.is_flushed = self._is_closed = False
+        self.batch_sizes: Counter[int] = Counter()
+        self.lengths: Counter[int] = Counter()
+
+    def put(self, queries: Sequence[Query]) -> Sequence[Query]:
+        """Add queries; returns those that are rejected because the queue is full."""
+        with self._changed:
+            self.is_flushed = False
+            room = self.limit - len(self._waiting) if self.limit else len(queries)
+            accepted = queries[: max(0, room)]
+            self._waiting.extend(accepted)
+            if len(accepted) == 1:
+                self._changed.notify()
+            elif accepted:
+                self._changed.notify_all()
+        return queries[len(accepted) :]
+
+    def take(self) -> list[Query]:
+        """Wait for the next batch; it is empty if the queue was closed."""
+        with self._changed:
+            while True:
+                if self._is_closed:
+                    return []
+                if self._waiting:
+                    left = self._waiting[0].arrival + self.max_wait - self._clock()
+                    if left <= 0 or self.is_flushed or len(self._waiting) >= self.max_batch:
+                        break
+                    self._changed.wait(left)
+                else:
+                    self._changed.wait()
+            self.lengths[len(self._waiting)] += 1
+            size = min(self.max_batch, len(self._waiting))
+            batch = [self._waiting.popleft() for _ in range(size)]
+            self.batch_sizes[size] += 1
+            if self._waiting:
+                self._changed.notify()
+            return batch
+
+    @property
+    def taken(self) -> int:
+        """Queries that workers have taken, since the last `reset`."""
+        return sum(size * count for size, count in list(self.batch_sizes.items()))  # a copy: workers go on counting
+
+    def reset(self) -> None:
+        """Reset the counters for another run."""
+        self.batch_sizes, self.lengths = Counter(), Counter()
+
+    def flush(self) -> None:
+        """Announce that no more queries arrive in this run: waiting queries need not wait for a full batch."""
+        with self._changed:
+            self.is_flushed = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Make `take` return empty batches, so that workers end."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+
+class RejectedError(Exception):
+    """The server is overloaded and rejected the request."""
+
+
+class Progress(Protocol):
+    """Receives the progress of a batch. Positions are those of samples in the batch."""
+
+    def first_token(self, positions: Sequence[int]) -> None:
+        """Their first tokens are available."""
+
+    def done(self, positions: Sequence[int], tokens: Sequence[int] = ()) -> None:
+        """Their answers are complete; `tokens` has the number of tokens of each."""
+
+
+class Unwatched:
+    """Ignores the progress of batches that are not measured."""
+
+    def first_token(self, positions: Sequence[int]) -> None:
+        pass
+
+    def done(self, positions: Sequence[int], tokens: Sequence[int] = ()) -> None:
+        pass
+
+
+class Backend(Protocol):
+    """Answers batches, one at a time. Each worker has a separate backend."""
+
+    def warm_up(self) -> None:
+        """Process batches that are not measured; called by the thread that calls `answer`."""
+
+    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+        """Answer a batch of samples; those not reported to `progress` are complete when this returns.
+
+        Raises:
+            RejectedError: None of the samples was processed.
+            BenchmarkError: The answer is missing or invalid.
+        """
+
+    def close(self) -> None:
+        """End the processes and connections of this backend."""
 
 
 class Answers(Protocol):
@@ -29,6 +180,21 @@ class Answers(Protocol):
 
     def complete(self, responses: Sequence[int], tokens: Sequence[int]) -> None:
         """These responses are complete; `tokens` has the number of tokens of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The model or server under load.
+
+    Attributes:
+        make_backends: Functions that create the backends, one for each worker.
+        has_tokens: Whether it generates text.
+        prompt_tokens: Number of tokens of each sample's prompt; empty if it does not generate text.
+    """
+
+    make_backends: Sequence[Callable[[], Backend]]
+    has_tokens: bool
+    prompt_tokens: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,3 +431,13 @@ class _Progress:
         left = [position for position, query in enumerate(self._batch) if not query.done]
         if left:
             self.done(left)
+
+
+def max_batch(options: BenchmarkOptions) -> int:
+    """Maximum number of samples in a batch."""
+    return options.serving_max_batch or options.batch_size
+
+
+def warmup_batches(options: BenchmarkOptions) -> int:
+    """Number of warm-up batches of each size."""
+    return _USUAL_WARMUP if options.num_warmup_batches is None else options.num_warmup_batches

@@ -9,22 +9,23 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pytorch_benchmarks.data.crops import Crop, Uniform
-from pytorch_benchmarks.data.dataset import Dataset
-from pytorch_benchmarks.data.once import once
-from pytorch_benchmarks.data.order import Order
-from pytorch_benchmarks.data.prefetch import Normalise
-from pytorch_benchmarks.data.source import crop_kind, loaded, loader_kind, memory_layout, open_dataset, picture_shape
-from pytorch_benchmarks.data.transforms import Transforms
-from pytorch_benchmarks.distributed import World
-from pytorch_benchmarks.errors import BenchmarkError, UsageError
+from benchmark_core.exits import BenchmarkError, UsageError
+from pytorch_benchmarks.data.dataset import Crop, Dataset, Order, Uniform
+from pytorch_benchmarks.data.source import (
+    crop_kind,
+    loaded,
+    loader_kind,
+    memory_layout,
+    once,
+    open_dataset,
+    picture_shape,
+)
+from pytorch_benchmarks.data.transforms import Normalise, Transforms
+from pytorch_benchmarks.devices import Precision, World
 from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.models.weights import find_weights
-from pytorch_benchmarks.options.training import TrainingOptions
-from pytorch_benchmarks.phases.workload import requested_model
-from pytorch_benchmarks.precision import Precision
-
-__all__ = ["Pictures", "Setup", "classifier", "open_pictures", "transforms_for"]
+from pytorch_benchmarks.training.options import TrainingOptions
+from pytorch_benchmarks.weights import find_weights
+from pytorch_benchmarks.workload import requested_model
 
 _MORE_CLASSES = """set --model_opts '{"num_classes": N}', or the corresponding option of the model"""
 

@@ -12,12 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pytorch_benchmarks.errors import UsageError
+from benchmark_core.exits import UsageError
 from pytorch_benchmarks.models.model import Model, load_tensors
-from pytorch_benchmarks.options.training import TrainingOptions
-from pytorch_benchmarks.tensor_files import is_tensors_by_name, read, save
-
-__all__ = ["State", "average_of", "check_same_training", "read_checkpoint", "read_weights", "update_average"]
+from pytorch_benchmarks.training.options import TrainingOptions
+from pytorch_benchmarks.weights import is_tensors_by_name, read, save
 
 # Options that may differ when a training is resumed; with other values of the remaining ones it would be another training.
 _MAY_DIFFER = {

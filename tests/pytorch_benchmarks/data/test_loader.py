@@ -1,4 +1,4 @@
-"""Workers that fill batches: threads and processes."""
+"""Workers that fill batches: threads and processes; page-locked memory."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ import psutil
 import pytest
 import torch
 
+from benchmark_core.exits import BenchmarkError
 from pytorch_benchmarks.data import loader
-from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
-from pytorch_benchmarks.data.crops import Crop, Uniform
-from pytorch_benchmarks.data.image_folder import ImageFolder
-from pytorch_benchmarks.data.loader import Batches, processes, threads
+from pytorch_benchmarks.data.caffe import CaffeLmdb
+from pytorch_benchmarks.data.dataset import Crop, Order, Uniform
+from pytorch_benchmarks.data.images import ImageFolder
+from pytorch_benchmarks.data.loader import Batches, Place, page_locked, processes, threads
 from pytorch_benchmarks.data.make_dataset import make_folder, make_lmdb, picture
-from pytorch_benchmarks.data.order import Order
-from pytorch_benchmarks.data.ring import Place
 from pytorch_benchmarks.data.source import loader_kind
-from pytorch_benchmarks.errors import BenchmarkError
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
+from pytorch_benchmarks.options import parse_benchmark_options
 from tests.waiting import wait_until
 
 
@@ -246,3 +244,11 @@ def test_a_slow_caller_is_not_overtaken(folder: ImageFolder, tmp_path: Path) -> 
     wait_until(lambda: len(dataset.read) >= 4 * 5 and rests(), "the threads have no more room")
     assert torch.equal(first, copies[0])
     assert torch.equal(second, copies[1])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_nothing_is_page_locked() -> None:
+    shared = torch.arange(8).share_memory_()
+    with page_locked(shared) as locked:
+        assert not locked
+        assert shared.tolist() == list(range(8))

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytorch_benchmarks.data.caffe_lmdb import CaffeLmdb
-from pytorch_benchmarks.data.datum import parse_datum
-from pytorch_benchmarks.data.image_folder import find_images
+from pytorch_benchmarks.data.caffe import CaffeLmdb, parse_datum
+from pytorch_benchmarks.data.images import find_images
 from pytorch_benchmarks.data.make_dataset import main, picture
 
 

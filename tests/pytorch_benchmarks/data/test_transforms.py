@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pytorch_benchmarks.data.image_folder import ImageFolder
-from pytorch_benchmarks.data.once import once
+from benchmark_core.exits import BenchmarkError
+from pytorch_benchmarks.data.images import ImageFolder
+from pytorch_benchmarks.data.source import once
 from pytorch_benchmarks.data.transforms import Transforms
-from pytorch_benchmarks.distributed import World
-from pytorch_benchmarks.errors import BenchmarkError
+from pytorch_benchmarks.devices import World
 
 TRANSFORMS = Transforms((1, 28, 28), flat=True, crop_pct=1.0)
 

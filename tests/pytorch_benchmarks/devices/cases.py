@@ -20,7 +20,7 @@ from unittest import mock
 
 from tests.pytorch_benchmarks.devices.fake_gpu import Gpus, fake_gpus
 from tests.pytorch_benchmarks.models.smaller import FAMILIES, SMALLER
-from tests.pytorch_benchmarks.torchbench.made_models import write_model
+from tests.suites.torchbench.made_models import LOADER, write_model
 
 if TYPE_CHECKING:
     from pytorch_benchmarks.data.loader import Batches
@@ -57,8 +57,8 @@ def benchmark(*arguments: str, may_wait: bool = False) -> Case:
     """A run of `benchmarks.py`, in which no step makes the host wait for the device, unless it may."""
 
     def run(gpus: Gpus) -> None:
+        from benchmark_core import measure
         from pytorch_benchmarks.benchmarks import main
-        from pytorch_benchmarks.measure import timing
 
         def timed(*given: Any, **options: Any) -> Any:
             gpus.clear_waits()
@@ -67,9 +67,9 @@ def benchmark(*arguments: str, may_wait: bool = False) -> Case:
                 raise AssertionError(f"while batches are timed, the host waits for the device:\n{gpus.waits[0]}")
             return found
 
-        time_batches = timing.time_batches
+        time_batches = measure.time_batches
         usual = ["--batch_size=2", "--num_batches=1", "--num_warmup_batches=0", "--passes=none"]
-        with mock.patch.object(timing, "time_batches", timed):
+        with mock.patch.object(measure, "time_batches", timed):
             program(main, [*usual, *arguments])
 
     return run
@@ -168,7 +168,7 @@ def ways() -> dict[str, Case]:
     pack = write_model(folder / "present")
     for phase in ("true", "false"):
         found[f"TorchBench, forward_only={phase}"] = benchmark(
-            f"--pack={pack}", f"--forward_only={phase}", may_wait=True
+            f"--pack={pack}", LOADER, f"--forward_only={phase}", may_wait=True
         )
     return found
 
@@ -180,7 +180,7 @@ def trained(*arguments: str) -> Case:
         import torch
 
         from pytorch_benchmarks.train import main
-        from pytorch_benchmarks.training import results, state
+        from pytorch_benchmarks.training import accuracy, state
 
         kept: dict[Path, Any] = {}
 
@@ -199,7 +199,7 @@ def trained(*arguments: str) -> Case:
         with (
             read_from_nowhere() as home,
             mock.patch.multiple(state, save=save, read=lambda path, device: kept[path]),
-            mock.patch.object(results, "write_weights"),
+            mock.patch.object(accuracy, "write_weights"),
         ):
             usual = [f"--data_dir={home}", f"--output_dir={home / 'out'}", "--batch_size=4", "--val_batch_size=1"]
             for epochs in (1, 2):
@@ -251,9 +251,8 @@ def served(*arguments: str) -> Case:
     def run(gpus: Gpus) -> None:
         import torch
 
-        from pytorch_benchmarks.devices import make_current, select_device
-        from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-        from pytorch_benchmarks.precision import choose_precision
+        from pytorch_benchmarks.devices import choose_precision, make_current, select_device
+        from pytorch_benchmarks.options import parse_benchmark_options
         from pytorch_benchmarks.serving.local import build_local
 
         usual = [*SECOND, "--serving=true", "--forward_only=true", "--serving_samples=4", "--num_warmup_batches=1"]

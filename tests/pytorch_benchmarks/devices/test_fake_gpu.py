@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 POSITIONS = """
 import torch
 from torch import nn
-from pytorch_benchmarks.models.registry import register_model
+from pytorch_benchmarks.models.model import register_model
 from pytorch_benchmarks.models.model import Model
 
 class Positions(Model):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from pytorch_benchmarks.checks import torchbench
-from pytorch_benchmarks.checks.finding import CheckError
-from pytorch_benchmarks.devices import make_current
-from pytorch_benchmarks.errors import SkippedError
-from pytorch_benchmarks.options.benchmark import parse_benchmark_options
-from pytorch_benchmarks.precision import choose_precision
-from pytorch_benchmarks.serving import fresh_process, processes
+from benchmark_core.exits import SkippedError
+from dlbs.suites.torchbench.measured import checks
+from pytorch_benchmarks.checks import CheckError
+from pytorch_benchmarks.devices import choose_precision, make_current
+from pytorch_benchmarks.options import parse_benchmark_options
+from pytorch_benchmarks.serving import local
 
 SECOND = torch.device("cuda", 1)
 
@@ -50,26 +48,17 @@ def test_types_are_those_of_the_chosen_gpu(
             choose_precision(options, SECOND)
 
 
-class _StopError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("kind", ["a worker", "a process of a search"])
-def test_processes_of_serving_work_on_the_chosen_gpu(
-    monkeypatch: pytest.MonkeyPatch, made_current: list[int], tmp_path: Path, kind: str
+def test_a_worker_process_of_serving_works_on_the_chosen_gpu(
+    monkeypatch: pytest.MonkeyPatch, made_current: list[int]
 ) -> None:
     def stop(*_: Any) -> None:
-        raise _StopError
+        raise ArithmeticError
 
     monkeypatch.setattr("pytorch_benchmarks.devices.select_device", lambda _: SECOND)
-    monkeypatch.setattr("pytorch_benchmarks.precision.choose_precision", stop)
+    monkeypatch.setattr("pytorch_benchmarks.devices.choose_precision", stop)
     monkeypatch.setattr("os._exit", lambda _: None)
     options = parse_benchmark_options(["--model=m", "--serving=true"])
-    if kind == "a worker":
-        processes._serve(SimpleNamespace(send=lambda _: None), options)  # type: ignore[arg-type]
-    else:
-        with pytest.raises(_StopError):
-            fresh_process._answer(SimpleNamespace(), options, tmp_path)  # type: ignore[arg-type]
+    local._serve(SimpleNamespace(send=lambda _: None), options)  # type: ignore[arg-type]
     assert made_current == [1]
 
 
@@ -83,4 +72,4 @@ def test_memory_is_that_of_the_checked_gpu(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch, "get_device_module", lambda _: SimpleNamespace(memory_allocated=memory_allocated))
     subject: Any = SimpleNamespace(device="cuda:1", supported=list)
     with pytest.raises(CheckError, match="50 bytes are still allocated"):
-        torchbench.memory_is_returned(subject)
+        checks.memory_is_returned(subject)

@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytorch_benchmarks.host import git_revision, malloc_setting
-from pytorch_benchmarks.measure.environment import environment
+from benchmark_core.facts import malloc_setting
+from benchmark_core.measure import environment_with
+from benchmark_core.provenance import git_revision
+from pytorch_benchmarks.devices import device_facts
 
 CPU = torch.device("cpu")
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "123")
-    facts = environment(CPU)
+    facts = environment_with(device_facts(CPU))
     assert facts["torch"] == torch.__version__
     assert facts["settings"]["MALLOC_TRIM_THRESHOLD_"] == "123"
     assert json.dumps(facts)

@@ -11,11 +11,9 @@ import pytest
 import torch
 
 from pytorch_benchmarks.devices import synchronizer
-from pytorch_benchmarks.measure.passes import Work, count_work, peak_memory, write_profile
-from pytorch_benchmarks.measure.peaks import peak_tflops
 from pytorch_benchmarks.model_factory import get_model
-from pytorch_benchmarks.phases.inference import inference_step
-from pytorch_benchmarks.phases.training import training_step
+from pytorch_benchmarks.phases import inference_step, training_step
+from pytorch_benchmarks.results import Work, count_work, peak_memory, peak_tflops, write_profile
 
 CPU = torch.device("cpu")
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark_core.exits import UsageError
+from benchmark_core.log import Log
 from pytorch_benchmarks.data.source import Source
-from pytorch_benchmarks.errors import UsageError
-from pytorch_benchmarks.log import Log
-from pytorch_benchmarks.measure.results import log_passes
+from pytorch_benchmarks.devices import choose_precision
 from pytorch_benchmarks.model_factory import get_model
-from pytorch_benchmarks.options.benchmark import BenchmarkOptions
-from pytorch_benchmarks.phases.workload import Workload
-from pytorch_benchmarks.precision import choose_precision
+from pytorch_benchmarks.options import BenchmarkOptions
+from pytorch_benchmarks.results import log_passes
+from pytorch_benchmarks.workload import Workload
 
 CPU = torch.device("cpu")
 
@@ -39,10 +39,7 @@ def test_a_pass_that_fails_is_a_warning_and_the_others_are_there(capsys: pytest.
     assert log.values["results.memory_host"] > 0
     assert "results.flops" not in log.values
     (warning,) = log.values["results.warnings"]
-    assert (
-        warning
-        == "operations not counted: RuntimeError: no counting here; exclude it with --passes (the times are unaffected)"
-    )
+    assert warning == "operations not counted: RuntimeError: no counting here; disable it (pytorch.passes)"
 
 
 def test_every_pass_may_fail(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pytorch_benchmarks.devices import map_tensors
 from pytorch_benchmarks.model_factory import get_model, list_models
 from pytorch_benchmarks.models.layers import DropPath
-from pytorch_benchmarks.tensors import map_tensors
 from tests.pytorch_benchmarks.models.smaller import SMALLER
 
 # As published for the original DLBS, which counted what a checkpoint stores: running statistics of batch normalisation too.

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from benchmark_core.exits import UsageError
 from pytorch_benchmarks import model_factory, models
 from pytorch_benchmarks.data.transforms import Transforms
-from pytorch_benchmarks.errors import UsageError
 from pytorch_benchmarks.model_factory import (
     get_model,
     get_model_builder,
@@ -24,8 +24,8 @@ from pytorch_benchmarks.model_factory import (
     register_model,
 )
 from pytorch_benchmarks.models import resnet
-from pytorch_benchmarks.models.registry import BUILDERS
-from pytorch_benchmarks.models.weights import Weights, write_weights
+from pytorch_benchmarks.models.model import BUILDERS
+from pytorch_benchmarks.weights import Weights, write_weights
 
 # Parameters that a call there may name, and which ours has by the same name; `config` of get_model is its options.
 SIGNATURES: list[tuple[Callable[..., Any], tuple[str, ...]]] = [

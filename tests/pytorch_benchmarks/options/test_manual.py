@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytorch_benchmarks.options.manual import main, options_table, with_tables
-from pytorch_benchmarks.options.training import TrainingOptions
+from pytorch_benchmarks.training.options import TrainingOptions
+from scripts.options_manual import main, options_table, with_tables
 from tests.conftest import ROOT
 
 

@@ -6,18 +6,17 @@ from typing import Any
 
 import pytest
 
+from benchmark_core.options import Option, SingleOptions, default_text, options_of
 from dlbs.config.load import load_config
 from dlbs.plan.build import build
-from dlbs.plan.resolve import Processor
-from jax_benchmarks.options import JaxOptions, parse_jax_options
+from dlbs.plan.compile import Processor
+from jax_benchmarks.benchmarks import JaxOptions, parse_jax_options
 from onnxruntime_benchmarks.options import OnnxOptions, parse_onnx_options
-from pytorch_benchmarks.options.option import Option, default_text, options_of
-from pytorch_benchmarks.options.program import ProgramOptions
 from tests.conftest import ROOT
 
 CONFIG = load_config()
 ENVIRON = {"DLBS_ROOT": str(ROOT), "DLBS_PYTHON": "python3", "DLBS_VERSION": "0", "HOME": "/home/user"}
-KINDS: list[tuple[str, type[ProgramOptions]]] = [("onnxruntime", OnnxOptions), ("jax", JaxOptions)]
+KINDS: list[tuple[str, type[SingleOptions]]] = [("onnxruntime", OnnxOptions), ("jax", JaxOptions)]
 BY_HAND = {"json", "debug"}
 SHARED = [
     (f"{family}.{one.name}", one, known)
@@ -34,7 +33,7 @@ def experiment_of(framework: str, *flags: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("framework", "kind"), KINDS, ids=["onnxruntime", "jax"])
-def test_every_option_is_set_by_an_experiment_and_no_other(framework: str, kind: type[ProgramOptions]) -> None:
+def test_every_option_is_set_by_an_experiment_and_no_other(framework: str, kind: type[SingleOptions]) -> None:
     assert set(experiment_of(framework)[f"{framework}.options"]) == {one.name for one, _ in options_of(kind)} - BY_HAND
 
 

@@ -9,17 +9,15 @@ from typing import Any
 
 import pytest
 
+from benchmark_core.options import Option, default_text, options_of
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError, DlbsError
 from dlbs.launch.script import make_launcher
 from dlbs.plan.build import build
-from dlbs.plan.resolve import Processor
+from dlbs.plan.compile import Processor
 from dlbs.text import text
-from pytorch_benchmarks.options.benchmark import BenchmarkOptions, parse_benchmark_options
-from pytorch_benchmarks.options.common import CommonOptions
-from pytorch_benchmarks.options.option import Option, default_text, options_of
-from pytorch_benchmarks.options.serving import ServingOptions
-from pytorch_benchmarks.options.training import TrainingOptions, parse_training_options
+from pytorch_benchmarks.options import BenchmarkOptions, CommonOptions, ServingOptions, parse_benchmark_options
+from pytorch_benchmarks.training.options import TrainingOptions, parse_training_options
 from tests.conftest import ROOT
 
 CONFIG = load_config()
@@ -28,7 +26,7 @@ RECIPES = sorted(path.name for path in (ROOT / "config" / "recipes").glob("*.yam
 
 # Options that are no parameters: of a single run by hand, and those that the launcher of packs sets.
 BY_HAND = {"json", "debug", "val_dir", "test_only", "local_rank"}
-OF_PACKS = {"pack", "pack_args", "own_batch", "jit"}
+OF_PACKS = {"pack", "pack_loader", "pack_args", "own_batch", "jit"}
 OF_NODES = {"num_nodes", "node_rank", "rendezvous", "rendezvous_timeout"}  # set by the launcher if there are several
 # What a run by DLBS decides itself: checkpoints and logs of LoadGen lie beside the log, and a plan that is run again resumes its trainings.
 OWN_DEFAULTS = {"train.output_dir", "train.resume", "serving.log_dir"}
@@ -114,6 +112,11 @@ def test_what_the_program_would_refuse_is_found_before_it_runs(name: str, one: A
             known.convert(value)
         except argparse.ArgumentTypeError as error:
             pytest.fail(f"{name} may be {value!r}, but {error}")
+
+
+def test_a_program_alone_warms_up_as_dlbs_run_does() -> None:
+    declared = CONFIG.declarations["exp.num_warmup_batches"].default
+    assert parse_benchmark_options(["--model=m"]).num_warmup_batches == declared
 
 
 def test_values_of_the_experiment_arrive() -> None:

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from pytorch_benchmarks.options.benchmark import BenchmarkOptions, parse_benchmark_options
-from pytorch_benchmarks.options.common import CommonOptions
-from pytorch_benchmarks.options.option import options_of
-from pytorch_benchmarks.options.training import TrainingOptions, parse_training_options
+from benchmark_core.options import options_of
+from pytorch_benchmarks.options import BenchmarkOptions, CommonOptions, parse_benchmark_options
+from pytorch_benchmarks.training.options import TrainingOptions, parse_training_options
 
 KINDS = [CommonOptions, BenchmarkOptions, TrainingOptions]
 
@@ -59,7 +58,7 @@ def test_options_of_training_that_are_empty_are_taken_from_elsewhere() -> None:
 
 
 def test_a_model_of_a_pack_has_the_name_of_its_directory() -> None:
-    assert parse_benchmark_options(["--pack=/packs/mine/"]).model == "mine"
+    assert parse_benchmark_options(["--pack=/packs/mine/", "--pack_loader=/suite/load.py"]).model == "mine"
 
 
 @pytest.mark.parametrize(

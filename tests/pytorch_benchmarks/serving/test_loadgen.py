@@ -1,7 +1,8 @@
-"""MLPerf's load generator drives systems of these tests, and its logs are read."""
+"""MLPerf's load generator drives systems of these tests, its logs are read, and the interpreter is not disturbed."""
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
@@ -14,9 +15,8 @@ from time import sleep
 
 import pytest
 
-from pytorch_benchmarks.errors import BenchmarkError, UsageError
-from pytorch_benchmarks.measure import progress
-from pytorch_benchmarks.serving.backend import Progress
+from benchmark_core import timing
+from benchmark_core.exits import BenchmarkError, UsageError
 from pytorch_benchmarks.serving.loadgen import (
     LoadGenAnswers,
     Outcome,
@@ -25,11 +25,10 @@ from pytorch_benchmarks.serving.loadgen import (
     read_detail,
     read_trace,
     run_loadgen,
+    undisturbed,
 )
-from pytorch_benchmarks.serving.query import Query
-from pytorch_benchmarks.serving.queue import Queue
-from pytorch_benchmarks.serving.results import Measured, percentile_name, run_metrics
-from pytorch_benchmarks.serving.system import System
+from pytorch_benchmarks.serving.run import Measured, percentile_name, run_metrics
+from pytorch_benchmarks.serving.system import Progress, Query, Queue, System
 
 SETTINGS = Settings("single-stream", 90.0, min_duration=0.2, min_queries=70, expected_latency=1e-5, samples=4)
 
@@ -79,7 +78,7 @@ def run(
 def test_a_long_run_says_its_rate_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "INTERVAL", 0.05)
+    monkeypatch.setattr(timing, "INTERVAL", 0.05)
     run(replace(SETTINGS, min_duration=0.5), tmp_path / "logs", Instant(0, lambda samples: sleep(0.002)))
     lines = capsys.readouterr().out.splitlines()
     assert lines
@@ -243,3 +242,14 @@ def test_logs_that_are_not_there_or_damaged_are_errors(tmp_path: Path) -> None:
     (tmp_path / "trace").write_text('{"name":"Sample","args":{"complete_ns":3}},\n')
     with pytest.raises(BenchmarkError, match="trace of LoadGen cannot be read"):
         read_trace(tmp_path / "trace")
+
+
+def test_no_garbage_is_collected_while_queries_are_answered_and_threads_switch_quickly() -> None:
+    """A collection stops all threads, and is seen in the tail of the latencies."""
+    before = sys.getswitchinterval()
+    assert gc.isenabled()
+    with undisturbed():
+        assert not gc.isenabled()
+        assert sys.getswitchinterval() < before
+    assert gc.isenabled()
+    assert sys.getswitchinterval() == pytest.approx(before)

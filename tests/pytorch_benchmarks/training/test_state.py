@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from pytorch_benchmarks.models.model import Model
-from pytorch_benchmarks.options.training import TrainingOptions, parse_training_options
-from pytorch_benchmarks.training.optimizers import build_optimizer
+from pytorch_benchmarks.training.options import TrainingOptions, parse_training_options
 from pytorch_benchmarks.training.state import State, average_of, read_checkpoint, update_average
+from pytorch_benchmarks.training.trainer import build_optimizer
 
 
 def fresh(options: TrainingOptions, channels_last: bool) -> State:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.results.page.batches import ALPHABET, batch_times
+from dlbs.results.page.report import ALPHABET, batch_times
 from tests.made_logs import make_record
 
 

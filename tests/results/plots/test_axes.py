@@ -10,8 +10,8 @@ import pytest
 import dlbs
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
-from dlbs.results.plots.figure import draw, title_of
-from dlbs.results.plots.options import Options, kind_for
+from dlbs.results.plots.kinds import draw, title_of
+from dlbs.results.plots.plot import Options, kind_for
 from tests.made_logs import make_record
 
 Records = list[dict[str, Any]]

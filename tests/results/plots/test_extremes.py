@@ -9,8 +9,8 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
-from dlbs.results.plots.figure import draw, svg
-from dlbs.results.plots.options import Options
+from dlbs.results.plots.kinds import draw, svg
+from dlbs.results.plots.plot import Options
 from tests.made_logs import make_record
 
 DECLARATIONS = load_config().declarations

@@ -8,10 +8,9 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
-from dlbs.results.plots.appearance import STYLES, size_of
-from dlbs.results.plots.figure import draw, title_of
-from dlbs.results.plots.frame import _apart
-from dlbs.results.plots.options import Options
+from dlbs.results.plots.draw import STYLES, _apart, size_of
+from dlbs.results.plots.kinds import draw, title_of
+from dlbs.results.plots.plot import Options
 from tests.made_logs import make_record
 
 Records = list[dict[str, Any]]

@@ -9,10 +9,8 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from dlbs.config.load import load_config
-from dlbs.results.plots.figure import draw, rendered
-from dlbs.results.plots.kinds import KINDS
-from scripts.plot_examples import EXAMPLES, read_example
-from scripts.plot_images import DOTS_PER_INCH, IMAGES, TOLERANCE, difference, image_of
+from dlbs.results.plots.kinds import KINDS, draw, rendered
+from scripts.plot_images import DOTS_PER_INCH, EXAMPLES, IMAGES, TOLERANCE, difference, image_of, read_example
 
 _LARGEST = 1_000_000  # bytes of all images
 
@@ -27,7 +25,7 @@ def test_each_kind_has_an_example_an_image_and_a_place_in_the_manual() -> None:
     assert sum(path.stat().st_size for path in IMAGES.glob("plot-*")) < _LARGEST
     page = (IMAGES.parent / "plots.md").read_text()
     for kind in KINDS:
-        assert f"--type {kind} " in page
+        assert f"`{kind}`" in page
         assert f"](images/plot-{kind}.png)" in page
 
 

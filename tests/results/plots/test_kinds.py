@@ -8,11 +8,9 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
-from dlbs.results.page.figures import figures_of
-from dlbs.results.plots.applicable import applicable_kinds, svg_of
-from dlbs.results.plots.figure import draw, title_of
-from dlbs.results.plots.kinds import KINDS
-from dlbs.results.plots.options import Options, kind_for
+from dlbs.results.page.report import figures_of
+from dlbs.results.plots.kinds import KINDS, applicable_kinds, draw, svg_of, title_of
+from dlbs.results.plots.plot import Options, kind_for
 from tests.made_logs import make_record
 
 Records = list[dict[str, Any]]

@@ -8,10 +8,10 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
-from dlbs.results.page.figures import figures_of
-from dlbs.results.plots.figure import draw
-from dlbs.results.plots.latency import Load, knee_of, loads_of
-from dlbs.results.plots.options import Options
+from dlbs.results.page.report import figures_of
+from dlbs.results.plots.kinds import draw
+from dlbs.results.plots.limits import Load, knee_of, loads_of
+from dlbs.results.plots.plot import Options
 from tests.made_logs import make_record
 
 Records = list[dict[str, Any]]

@@ -12,9 +12,8 @@ from matplotlib.text import Text
 
 from dlbs.config.load import load_config
 from dlbs.errors import ConfigError, LogError
-from dlbs.results.plots.figure import FORMATS, draw, rendered, save, svg, title_of
-from dlbs.results.plots.kinds import KINDS
-from dlbs.results.plots.options import Options
+from dlbs.results.plots.kinds import FORMATS, KINDS, draw, rendered, save, svg, title_of
+from dlbs.results.plots.plot import Options
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
 

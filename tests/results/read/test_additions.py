@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dlbs.errors import LogError
-from dlbs.results.read.additions import compile_additions
+from dlbs.results.read.query import compile_additions
 from tests.conftest import RunDlbs
 
 RECORD = {"exp.model": "alexnet", "exp.replica_batch": 16, "exp.note": "$(1 + 1)$ ${exp.model}", "results.time": 80.0}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.results.read.completeness import gaps, missing_logs
-from dlbs.run.planfile import write_plan_file
+from dlbs.results.tables.lists import gaps, missing_logs
+from dlbs.run.manifest import write_plan_file
 from tests.conftest import RunDlbs
 from tests.made_logs import make_record, write_log
 
@@ -59,7 +59,7 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
         "-Pexp.repeats=2",
         "-Pexp.log_dir=logs",
     )
-    dlbs("build", *flags, "--plan", "plan.json", check=True)
+    dlbs("build", *flags, "-o", "plan.json", check=True)
     dlbs("run", *flags, check=True)
     done = dlbs("validate", "--plan", "plan.json", "--results", "logs", check=True)
     assert done.stdout == "4 experiments, all with results\n"
@@ -76,4 +76,4 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "did you mean 'results.time'" in done.stderr
     done = dlbs("validate", "--require", "results.time")
     assert done.returncode == 2
-    assert "--require: requires --results PATH (add it, or remove --require)" in done.stderr
+    assert "--require requires --results PATH" in done.stderr

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from dlbs.errors import LogError
-from dlbs.results.read import cache, kept
-from dlbs.results.read.findings import Reading
-from dlbs.results.read.kept import KeptLogs
-from dlbs.results.read.logfiles import read_logs
+from dlbs.results.read import cache, logs
+from dlbs.results.read.logs import KeptLogs, read_logs
+from dlbs.results.read.onelog import Reading
 from tests.made_logs import make_logs, make_record, write_log
 
 
@@ -19,13 +18,13 @@ from tests.made_logs import make_logs, make_record, write_log
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the logs that were opened, in their order."""
     names: list[str] = []
-    real = kept.read_file
+    real = logs.read_file
 
-    def read(path: str) -> kept.Read:
+    def read(path: str) -> logs.Read:
         names.append(Path(path).name)
         return real(path)
 
-    monkeypatch.setattr(kept, "read_file", read)
+    monkeypatch.setattr(logs, "read_file", read)
     return names
 
 
@@ -63,12 +62,12 @@ def test_many_logs_come_from_the_cache_on_disk(
     tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    directory = make_logs(tmp_path / "logs", [make_record(f"m{n}", batches=300) for n in range(kept._MANY)])
+    directory = make_logs(tmp_path / "logs", [make_record(f"m{n}", batches=300) for n in range(logs._MANY)])
     for log in directory.iterdir():
         os.utime(log, (1e9, 1e9))  # settled long ago
-    assert len(models(KeptLogs(str(directory)))) == len(opened) == kept._MANY
+    assert len(models(KeptLogs(str(directory)))) == len(opened) == logs._MANY
     opened.clear()
-    assert len(models(KeptLogs(str(directory)))) == kept._MANY
+    assert len(models(KeptLogs(str(directory)))) == logs._MANY
     assert opened == []
 
 

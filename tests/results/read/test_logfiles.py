@@ -18,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlbs.results.read import cache as cache_module
-from dlbs.results.read import logfiles, onelog
-from dlbs.results.read.findings import KINDS, Reading
-from dlbs.results.read.logfiles import read_logs
-from dlbs.results.read.onelog import Record
+from dlbs.results.read import logs as reading
+from dlbs.results.read import onelog
+from dlbs.results.read.logs import read_logs
+from dlbs.results.read.onelog import KINDS, Reading
+from dlbs.results.runs import Record
 from tests.conftest import ROOT, RunDlbs
 from tests.made_logs import make_logs, make_record, write_log
 
@@ -297,7 +298,7 @@ def test_two_processes_may_share_a_cache(cached: Path, tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_many_processes_write_the_same_cache(cached: Path) -> None:
-    code = "import sys; from dlbs.results.read import cache, logfiles; cache._WORTHWHILE = 0; print(len(list(logfiles.read_logs([sys.argv[1]]))))"
+    code = "import sys; from dlbs.results.read import cache, logs; cache._WORTHWHILE = 0; print(len(list(logs.read_logs([sys.argv[1]]))))"
     command = [sys.executable, "-c", code, str(cached)]
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(6)]
     assert [process.communicate()[0] for process in running] == ["2\n"] * 6
@@ -336,7 +337,7 @@ def test_callers_may_change_records(cached: Path) -> None:
 
 
 def test_several_processes_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logfiles, "_WORTHWHILE", 0)
+    monkeypatch.setattr(reading, "_WORTHWHILE", 0)
     logs = make_logs(tmp_path / "logs", [make_record(f"m{n}") for n in range(30)])
     (logs / "0003.log").write_bytes(PLAIN + b"__a__= ?\n")
     assert read(logs, jobs=2) == read(logs, jobs=1)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dlbs.results.read import moments
-from dlbs.results.read.moments import moment, order_of, start_order
+from dlbs.results import runs as runs_module
+from dlbs.results.runs import moment, order_of, start_order
 
 
 class _Of310(datetime):
@@ -24,7 +24,7 @@ class _Of310(datetime):
 @pytest.mark.parametrize("version", [datetime, _Of310])
 @pytest.mark.parametrize(("zone", "hours"), [("-0500", -5), ("+0530", 5.5), ("-05:00", -5), ("", None)])
 def test_offsets_of_time_zones(monkeypatch: pytest.MonkeyPatch, version: Any, zone: str, hours: float | None) -> None:
-    monkeypatch.setattr(moments, "datetime", version)
+    monkeypatch.setattr(runs_module, "datetime", version)
     found = moment(f"2026-11-21T10:00:00{zone}")
     assert found is not None
     assert (found.hour, found.utcoffset()) == (10, None if hours is None else timedelta(hours=hours))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.results.read.logfiles import read_logs
-from dlbs.results.read.records import load_records, status_of
+from dlbs.results.read.logs import read_logs
+from dlbs.results.read.records import load_records
+from dlbs.results.runs import status_of
 from tests.conftest import RunDlbs
 
 # The form of the original's logs: a first line of its launcher, its parameters, the benchmark's output, perhaps a status again.

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
+from benchmark_core.log import key_line
 from dlbs.errors import LogError
-from dlbs.logs import last_values, parameter_line, parse_line
-from dlbs.results.read.findings import Reading
-from dlbs.results.read.logfiles import find_logs
-from dlbs.results.read.logfiles import read_logs as stream_logs
-from dlbs.results.read.onelog import Record
+from dlbs.logs import last_values, parse_line
+from dlbs.results.read.logs import find_logs
+from dlbs.results.read.logs import read_logs as stream_logs
+from dlbs.results.read.onelog import Reading
 from dlbs.results.read.query import compile_query
-from dlbs.results.read.records import load_records, status_of
+from dlbs.results.read.records import load_records
+from dlbs.results.runs import Record, status_of
 from dlbs.version import __version__
 from tests.conftest import RunDlbs
 
@@ -30,7 +31,7 @@ def read_logs(*paths: Path | str, **options: Any) -> tuple[list[Record], Reading
 
 def write_log(path: Path, **values: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ["ordinary output", *(parameter_line(key.replace("__", "."), value) for key, value in values.items())]
+    lines = ["ordinary output", *(key_line(key.replace("__", "."), value) for key, value in values.items())]
     text = "\n".join(lines) + "\n"
     if path.suffix == ".gz":
         with gzip.open(path, "wt") as stream:
@@ -65,7 +66,7 @@ def test_broken_line(line: str) -> None:
 
 
 def test_lines_are_ascii_and_single() -> None:
-    line = parameter_line("k", "é\n\u2028\"'")
+    line = key_line("k", "é\n\u2028\"'")
     assert line.isascii()
     assert "\n" not in line
     assert parse_line(line) == ("k", "é\n\u2028\"'")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dlbs.errors import LogError
-from dlbs.results.read.logfiles import find_logs, read_logs
-from dlbs.run.planfile import PLAN_NAME, read_plan_file, write_plan_file
-from dlbs.run.status import read_states
+from dlbs.results.read.logs import find_logs, read_logs
+from dlbs.run.manifest import PLAN_NAME, read_plan_file, write_plan_file
+from dlbs.run.status import Watch
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY
 from tests.made_logs import make_record, write_log
@@ -38,7 +38,7 @@ def names(*paths: Path | str) -> list[str]:
 def test_planned_logs_are_in_the_plan_s_order_after_older_ones(logs: Path) -> None:
     assert names(logs) == ["z.log", "b.log", "d.log", "a.log", "c.log"]
     assert names(logs / "*.log") == ["z.log", "b.log", "d.log", "a.log", "c.log"]
-    assert [state.log.name for state in read_states(logs)] == ["b.log", "z.log", "d.log", "a.log", "c.log"]
+    assert [state.log.name for state in Watch(logs).look().states] == ["b.log", "z.log", "d.log", "a.log", "c.log"]
 
 
 def test_compressed_and_unfinished_logs_have_their_place(logs: Path) -> None:

@@ -1,6 +1,6 @@
 """Simulated single runs whose batches depend on those before them: how often an interval from batches does not hold the true ratio.
 
-`python -m tests.results.statistics.batch_noise` prints the table of docs/statistics.md, which test_batch_noise.py computes again.
+`python -m tests.results.statistics.batch_noise` prints the table of error_rates.md, which test_batch_noise.py computes again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlbs.results.statistics.batches import batch_interval
+from dlbs.results.statistics.ratio import batch_interval
 from dlbs.results.statistics.samples import Sample
 from tests.results.statistics.block_bootstrap import block_resampled
 

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlbs.results.statistics.estimators import FEWEST_BATCHES, FEWEST_RUNS
-from dlbs.results.statistics.intervals import Interval
-from dlbs.results.statistics.ranks import rank_interval
+from benchmark_core.intervals import student_quantile
+from dlbs.results.statistics.intervals import Interval, rank_interval, welch_freedom
+from dlbs.results.statistics.ratio import FEWEST_BATCHES, FEWEST_RUNS
 from dlbs.results.statistics.samples import Sample
-from dlbs.results.statistics.student import student_quantile, welch_freedom
 from tests.results.statistics.block_bootstrap import RESAMPLES, block_resampled
 
 __all__ = ["CANDIDATES", "Values", "mean_of_8c0f0d6"]

@@ -1,6 +1,6 @@
 """Comparisons drawn from real runs of the same code: how often noise becomes a verdict, and how often a planted slowdown is found.
 
-`python -m tests.results.statistics.real_runs` prints the tables of docs/statistics.md, which test_real_runs.py computes again. The runs are in
+`python -m tests.results.statistics.real_runs` prints the tables of error_rates.md, which test_real_runs.py computes again. The runs are in
 real_runs.json.gz, a results file that `benchmarks/same_code.py` made; `dlbs parse` and `dlbs compare` read it too.
 """
 
@@ -12,16 +12,14 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 
-from dlbs.doubts import doubts_of
-from dlbs.results.read.findings import Reading
-from dlbs.results.read.onelog import Record
+from benchmark_core.doubts import doubts_of, drifted
+from dlbs.results.read.onelog import Reading
 from dlbs.results.read.records import load_records
-from dlbs.results.statistics.estimators import FEWEST_RUNS
+from dlbs.results.runs import Record
 from dlbs.results.statistics.intervals import Interval
-from dlbs.results.statistics.ratio import estimate_ratio
+from dlbs.results.statistics.ratio import FEWEST_RUNS, estimate_ratio
 from dlbs.results.statistics.samples import THROUGHPUT, sample_of
 from dlbs.results.statistics.verdicts import verdict_of
-from pytorch_benchmarks.measure.drift import drift_warning
 from tests.conftest import ROOT
 from tests.results.statistics import candidates
 
@@ -155,7 +153,7 @@ def records() -> tuple[Record, ...]:
     for record in found:
         record["noise.logged"] = doubts_of(record)
         record["results.warnings"] = [doubt for doubt in doubts_of(record) if doubt != "drift"]
-        if drift_warning(record["results.time_data"]):
+        if drifted(record["results.time_data"]):
             record["results.warnings"].append("drift")
     return tuple(found)
 
@@ -253,7 +251,7 @@ def summary() -> Iterator[tuple[str, str, int, int, str, float, float]]:
 
 
 def table() -> Iterator[str]:
-    """The program and 8c0f0d6, as in docs/statistics.md."""
+    """The program and 8c0f0d6, as in error_rates.md."""
     yield f"| runs | method | {' | '.join(COLUMNS)} |"
     yield "| --- | --- |" + " ---: |" * len(COLUMNS)
     for condition in CONDITIONS:
@@ -264,7 +262,7 @@ def table() -> Iterator[str]:
 
 
 def candidates_table() -> Iterator[str]:
-    """The estimators beside each other, with all runs, as in docs/statistics.md."""
+    """The estimators beside each other, with all runs, as in error_rates.md."""
     yield f"| runs per side | estimator | {' | '.join(COLUMNS)} | 10 % found in every tenth batch |"
     yield "| --- | --- |" + " ---: |" * (len(COLUMNS) + 1)
     for condition in CONDITIONS:

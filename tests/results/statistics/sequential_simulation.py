@@ -1,6 +1,6 @@
 """Simulated runs until it is known: how often noise becomes a verdict, and how many runs a verdict takes.
 
-`python -m tests.results.statistics.sequential_simulation` prints the tables of docs/statistics.md, which test_sequential_rates.py computes again.
+`python -m tests.results.statistics.sequential_simulation` prints the tables of error_rates.md, which test_sequential_rates.py computes again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import product
 
-from dlbs.results.statistics.intervals import Interval
-from dlbs.results.statistics.ranks import rank_interval
+from dlbs.results.statistics.intervals import Interval, rank_interval
 from dlbs.results.statistics.samples import THROUGHPUT, sample_of
 from dlbs.results.statistics.sequential import Rounds, repeated_interval
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
@@ -166,7 +165,7 @@ def real_outcomes(
 
 
 def real_table() -> list[str]:
-    """Rows of a table in docs/statistics.md."""
+    """Rows of a table in error_rates.md."""
     columns = {
         "false at 0 %": (0.0, 0.0),
         "false at 3 %": (0.0, 0.03),
@@ -190,7 +189,7 @@ def real_table() -> list[str]:
 
 
 def table(look: str, sequences: int, rounds: int) -> list[str]:
-    """Rows of a table in docs/statistics.md."""
+    """Rows of a table in error_rates.md."""
     names = [f"{100 * slowdown:.0f} % slower, threshold {100 * threshold:.0f} %" for slowdown, threshold in CASES]
     lines = [f"| noise | {' | '.join(names)} |", "| --- |" + " ---: |" * len(CASES)]
     for noise in NOISES:

@@ -1,6 +1,6 @@
 """Simulated comparisons: how often noise becomes a verdict, and how often a planted slowdown is found.
 
-`python -m tests.results.statistics.simulation` prints the table of docs/statistics.md, which test_error_rates.py computes again.
+`python -m tests.results.statistics.simulation` prints the table of error_rates.md, which test_error_rates.py computes again.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ import random
 from collections.abc import Callable
 from functools import cache
 
-from dlbs.results.statistics.estimators import ESTIMATORS, FEWEST_RUNS
-from dlbs.results.statistics.ratio import estimate_ratio
+from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS, estimate_ratio
 from dlbs.results.statistics.samples import Sample
 from dlbs.results.statistics.verdicts import verdict_of
 
@@ -90,7 +89,7 @@ def rates(noise: str, estimator: str, count: int) -> tuple[float, ...]:
 
 
 def table() -> list[str]:
-    """Rows of the table in docs/statistics.md."""
+    """Rows of the table in error_rates.md."""
     lines = [f"| runs | estimator | {' | '.join(COLUMNS)} |", "| --- | --- |" + " ---: |" * len(COLUMNS)]
     for noise in NOISES:
         lines.append(f"| **{noise}** | |" + " |" * len(COLUMNS))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dlbs.results.statistics.batches import batch_interval, variance_of_mean
+from benchmark_core.intervals import variance_of_mean
+from dlbs.results.statistics.ratio import batch_interval
 from dlbs.results.statistics.samples import Sample
 from tests.conftest import ROOT
 from tests.results.statistics.batch_noise import COUNTS, METHODS, SERIES, missed
@@ -34,7 +35,7 @@ def test_blocks_of_batches_held_less() -> None:
 
 @pytest.mark.integration
 def test_the_manual_has_these_numbers() -> None:
-    page = (ROOT / "docs" / "statistics.md").read_text()
+    page = (ROOT / "tests" / "results" / "statistics" / "error_rates.md").read_text()
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in page.splitlines()

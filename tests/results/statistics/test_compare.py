@@ -16,11 +16,10 @@ from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as compare_with
-from dlbs.results.statistics.estimators import ESTIMATORS
-from dlbs.results.statistics.ratio import Estimate
-from dlbs.results.statistics.rules import Rules
+from dlbs.results.statistics.ratio import ESTIMATORS, Estimate
+from dlbs.results.statistics.verdicts import Rules
 from dlbs.results.tables.comparison import as_document, comparison_table, summary
-from dlbs.results.tables.default import default_tables
+from dlbs.results.tables.report import default_tables
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
 
@@ -426,8 +425,8 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
         (["a"], "Missing argument"),
         (["a", "nope"], "nope: no such file"),
         (["a", "a", "--threshold", "x"], "--threshold: 'x' is not a share"),
-        (["a", "a", "--threshold", "3"], "not a share"),
-        (["a", "a", "--confidence", "10%"], "is not a valid confidence level"),
+        (["a", "a", "--threshold", "3"], "--threshold: must be a number from 0.0 to below 1"),
+        (["a", "a", "--confidence", "10%"], "--confidence: must be a number from 0.5 to below 1"),
         (["a", "a", "--metric", "results.nope"], "--metric: no experiment has 'results.nope'"),
         (["a", "a", "--match", "exp.nope"], "--match: no experiment has 'exp.nope'"),
     ],

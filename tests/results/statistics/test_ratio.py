@@ -9,11 +9,9 @@ import statistics
 import pytest
 
 from dlbs.errors import LogError
-from dlbs.results.statistics.estimators import ESTIMATORS
-from dlbs.results.statistics.ranks import rank_interval
-from dlbs.results.statistics.ratio import Estimate, estimate_ratio
+from dlbs.results.statistics.intervals import rank_interval, welch_interval
+from dlbs.results.statistics.ratio import ESTIMATORS, Estimate, estimate_ratio
 from dlbs.results.statistics.samples import Sample
-from dlbs.results.statistics.student import welch_interval
 
 ROUNDS = 400
 

@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.results.read.onelog import Record
+from dlbs.results.runs import Record
 from dlbs.results.statistics.compare import compare
 from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
 from tests.conftest import ROOT
@@ -39,8 +39,8 @@ FALSE_AT_0, FALSE_AT_3, FOUND_10 = map(TITLES.index, ("false at 0 %", "false at 
 
 
 def table(*heading: str) -> list[tuple[str, list[str]]]:
-    """The rows of the table with that heading in docs/statistics.md, each with the condition above it."""
-    page = (ROOT / "docs" / "statistics.md").read_text().splitlines()
+    """The rows of the table with that heading in error_rates.md, each with the condition above it."""
+    page = (ROOT / "tests" / "results" / "statistics" / "error_rates.md").read_text().splitlines()
     rows, condition = [], ""
     for line in page[page.index(f"| {' | '.join(heading)} |") + 2 :]:
         cells = [cell.strip() for cell in line.strip("|").split("|")]

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlbs.results.statistics.intervals import Interval
-from dlbs.results.statistics.ranks import rank_interval
+from dlbs.results.statistics.intervals import Interval, is_enough, rank_interval, signed_rank_interval
 from dlbs.results.statistics.sequential import Rounds, first_look, look_level, needed_runs, repeated_interval
-from dlbs.results.statistics.signed_ranks import is_enough, signed_rank_interval
 
 _quantile = NormalDist().inv_cdf
 

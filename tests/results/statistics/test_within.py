@@ -15,13 +15,12 @@ import dlbs as package
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.statistics.compare import compare
-from dlbs.results.statistics.estimators import ESTIMATORS
 from dlbs.results.statistics.intervals import METHODS
-from dlbs.results.statistics.rules import Rules
+from dlbs.results.statistics.ratio import ESTIMATORS
+from dlbs.results.statistics.verdicts import Rules
 from dlbs.results.statistics.within import MOST_VALUES, ComparisonBy, compare_by
 from dlbs.results.store.store import Store
-from dlbs.results.tables.comparison import comparison_table
-from dlbs.results.tables.comparison_by import comparison_by_table, sentences, summary_by
+from dlbs.results.tables.comparison import comparison_by_table, comparison_table, sentences, summary_by
 from dlbs.results.tables.terminal import print_table
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
@@ -51,7 +50,7 @@ def sweep(*, models: tuple[str, ...] = ("alexnet",), batches: tuple[int, ...] = 
 
 
 def by(records: Records, name: str = "runtime.malloc", *, baseline: Any = None, **rules: Any) -> ComparisonBy:
-    return compare_by(records, load_config().declarations, Rules(**rules), by=name, baseline=baseline)
+    return compare_by(records, load_config().declarations, Rules(by=name, baseline=baseline, **rules))
 
 
 def test_values_are_compared_with_the_first_one_in_the_plan() -> None:
@@ -75,7 +74,7 @@ def test_numbers_and_verdicts_are_those_of_two_filtered_sets(estimator: str, met
     records = sweep(models=("a", "b"), batches=(1, 2))
     for value, one in zip(("keep", "arena"), by(records, metric=metric, estimator=estimator).comparisons, strict=True):
         sides = ([record for record in records if record["runtime.malloc"] == side] for side in ("system", value))
-        apart = compare(*sides, load_config().declarations, Rules(metric, estimator=estimator))
+        apart = compare(*sides, load_config().declarations, Rules(metric=metric, estimator=estimator))
         inside = {match.label: (match.values, match.estimate, match.verdict) for match in one.matches}
         assert inside == {match.label: (match.values, match.estimate, match.verdict) for match in apart.matches}
         assert len(inside) == 4

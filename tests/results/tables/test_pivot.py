@@ -12,10 +12,8 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
-from dlbs.results.tables.default import default_tables, usual_axes
-from dlbs.results.tables.formats import FORMATS, write_tables
-from dlbs.results.tables.parquet import parquet
-from dlbs.results.tables.pivot import custom_tables
+from dlbs.results.tables.formats import FORMATS, parquet, write_tables
+from dlbs.results.tables.report import custom_tables, default_tables, usual_axes
 from dlbs.results.tables.scaling import scaling_tables
 from dlbs.results.tables.table import Cell, Table
 from tests.conftest import RunDlbs
@@ -102,7 +100,7 @@ def test_an_interval_of_another_form_is_none(bounds: Any) -> None:
 def test_the_accuracy_of_a_training_stands_first() -> None:
     trained = record(time=20.0, results__accuracy_top1=71.2345, my__lr=0.1)
     (table,) = tables(trained, record(my__lr=0.2, status="failure", time=None, exp__status_msg="the loss is nan"))
-    assert table.header == ["my.lr", "Accuracy (top 1), %", "Throughput, instances/s", "Batch time, ms"]
+    assert table.header == ["my.lr", "Top-1 accuracy, %", "Throughput, instances/s", "Batch time, ms"]
     assert table.texts() == [["0.1", "71.23", "50.00", "20.00"], ["0.2", "failure", "failure", "failure"]]
     assert "failure: the loss is nan (my.lr=0.2)" in table.legend
 

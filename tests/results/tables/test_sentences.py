@@ -6,7 +6,7 @@ import pytest
 
 from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.ratio import Estimate
-from dlbs.results.tables.sentences import ratio_words, sentence
+from dlbs.results.tables.comparison import ratio_words, sentence
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlbs.config.load import load_config
-from dlbs.results.tables.summary import summary_table
+from dlbs.results.tables.lists import summary_table
 from tests.made_logs import make_record
 
 RECORDS = [make_record(model, batch) for model in ("b", "a") for batch in (16, 8)] + [make_record("b", 4)]

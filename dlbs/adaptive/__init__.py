@@ -1,0 +1,1 @@
+"""Plans whose next experiments depend on results: run until known, and bisection."""

@@ -1,1 +1,0 @@
-"""History of results in a store: trends, changes, and pages about them."""

@@ -1,0 +1,570 @@
+"""Pages about the history in a store: overview, trends with their charts, comparisons of tags, and single runs with their logs."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import itertools
+import json
+import math
+import os
+import statistics
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from benchmark_core.doubts import warnings_of
+from benchmark_core.text import printable, short_number
+from dlbs.errors import LogError
+from dlbs.files import read_regular
+from dlbs.results.keys import quantity
+from dlbs.results.read.logs import read_file
+from dlbs.results.runs import Record, digest_of, number, status_of
+from dlbs.results.statistics.changes import FALSE_ALARMS
+from dlbs.results.statistics.compare import different_facts, is_fact
+from dlbs.results.statistics.samples import usual_metric
+from dlbs.results.store.store import Store
+from dlbs.results.trends import NO_TAG, Point, Run, Share, Trend, machines_in, slim, tags_in, trends_of
+from dlbs.text import text
+from dlbs.version import __version__
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+_WIDTH, _HEIGHT = 960.0, 320.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76.0, 16.0, 34.0, 58.0
+_LABELS = 8  # under the horizontal axis
+
+
+def _escaped(words: str) -> str:
+    from markupsafe import escape
+
+    return str(escape("".join(letter if letter.isprintable() else "?" for letter in words)))
+
+
+def _levels(trend: Trend) -> list[tuple[int, int, float]]:
+    """First and last point of each segment without a change, and its median."""
+    measured = trend.measured
+    starts = [0, *(measured.index(change.at) for change in trend.changes), len(measured)]
+    return [
+        (
+            measured[first],
+            measured[end - 1],
+            statistics.median(float(trend.points[at].value or 0) for at in measured[first:end]),
+        )
+        for first, end in itertools.pairwise(starts)
+        if end > first
+    ]
+
+
+def sparkline(trend: Trend) -> str:
+    """Draw the values of a trend in one line of text; changes are dots. The adjacent texts contain the same information."""
+    width, height = 160.0, 28.0
+    values = [(at, float(trend.points[at].value or 0)) for at in trend.measured]
+    low, high = min(value for _, value in values), max(value for _, value in values)
+    last = max(1, len(trend.points) - 1)
+
+    def place(at: int, value: float) -> tuple[float, float]:
+        share = (value - low) / (high - low) if high > low else 0.5
+        return 4 + (width - 8) * at / last, height - 4 - (height - 8) * share
+
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*pair) for pair in values))
+    by_place = dict(values)
+    dots = "".join(
+        '<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3.5"/>'.format(
+            "worse" if change.is_worse else "better", *place(change.at, by_place[change.at])
+        )
+        for change in trend.changes
+    )
+    return f'<svg class="spark" viewBox="0 0 {width:g} {height:g}" aria-hidden="true"><polyline points="{path}"/>{dots}</svg>'
+
+
+def trend_chart(trend: Trend, title: str, chosen: int, address: Callable[[int], str]) -> str:
+    """Draw the chart of a trend.
+
+    Args:
+        trend: The trend, with at least one value.
+        title: Label of its vertical axis, with the unit.
+        chosen: Index of the baseline point.
+        address: Function from the index of a point to its link.
+    """
+    points = trend.points
+    measured = trend.measured
+    bounds = [value for at in measured for value in _extent(trend, at)]
+    low, high = min(bounds), max(bounds)
+    margin = (high - low or abs(high) or 1.0) * 0.08
+    low, high = low - margin, high + margin
+    step = (_WIDTH - _LEFT - _RIGHT) / max(1, len(points))
+
+    def x(at: float) -> float:
+        return _LEFT + step * (at + 0.5)
+
+    def y(value: float) -> float:
+        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - value) / (high - low)
+
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="group" aria-label="{_escaped(title)} over time">',
+        f'<text class="axis" x="{_LEFT - 70:g}" y="16">{_escaped(title)}</text>',
+    ]
+    for value in _ticks(low, high):
+        parts.append(
+            f'<line class="grid" x1="{_LEFT:g}" x2="{_WIDTH - _RIGHT:g}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
+        )
+        parts.append(
+            f'<text class="axis" text-anchor="end" x="{_LEFT - 8:g}" y="{y(value) + 4:.1f}">{short_number(value)}</text>'
+        )
+    labelled = range(0, len(points), max(1, -(-len(points) // _LABELS)))
+    for at in labelled:
+        parts.append(
+            f'<text class="axis" text-anchor="middle" x="{x(at):.1f}" y="{_HEIGHT - 34:g}">{_escaped(_short(points[at].name))}</text>'
+        )
+        if points[at].day not in points[at].name:
+            parts.append(
+                f'<text class="axis" text-anchor="middle" x="{x(at):.1f}" y="{_HEIGHT - 18:g}">{_escaped(points[at].day)}</text>'
+            )
+    for first, end, level in _levels(trend):
+        parts.append(
+            f'<line class="level" x1="{x(first - 0.4):.1f}" x2="{x(end + 0.4):.1f}" y1="{y(level):.1f}" y2="{y(level):.1f}"/>'
+        )
+    for change in trend.changes:
+        kind = "worse" if change.is_worse else "better"
+        parts.append(
+            f'<line class="change {kind}" x1="{x(change.at - 0.5):.1f}" x2="{x(change.at - 0.5):.1f}" y1="{_TOP:g}" y2="{_HEIGHT - _BOTTOM:g}"/>'
+        )
+        parts.append(
+            f'<text class="change {kind}" text-anchor="middle" x="{x(change.at - 0.5):.1f}" y="{_TOP - 5:g}">{change.words}</text>'
+        )
+    radius = 5 if len(points) < 100 else 3
+    for at in measured:
+        point = points[at]
+        lower, upper = _extent(trend, at)
+        words = f"{point.name}: {short_number(float(point.value or 0))}, {len(point.values)} run{'s' if len(point.values) != 1 else ''}"
+        words += f", {point.doubtful} doubtful" if point.doubtful else ""
+        kind = "point chosen" if at == chosen else "point doubtful" if point.doubtful else "point"
+        inner = f'<line class="interval" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{y(lower):.1f}" y2="{y(upper):.1f}"/>'
+        inner += f'<circle class="{kind}" cx="{x(at):.1f}" cy="{y(float(point.value or 0)):.1f}" r="{radius}"/>'
+        shown = f"{words} (baseline)" if at == chosen else f"{words}; compare"
+        inner += f"<title>{_escaped(shown)}</title>"
+        parts.append(
+            inner if at == chosen else f'<a href="{_escaped(address(at))}" aria-label="{_escaped(shown)}">{inner}</a>'
+        )
+    return "\n".join([*parts, "</svg>"])
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Four to eight round values between two bounds."""
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+    return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _extent(trend: Trend, at: int) -> tuple[float, float]:
+    """Bounds of a point's interval; twice its value if it has none."""
+    point = trend.points[at]
+    interval = point.interval
+    value = float(point.value or 0)
+    return (interval.low, interval.high) if interval is not None else (value, value)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else f"{name[:13]}…"
+
+
+@dataclass
+class Index:
+    """Contents of a store when it was read.
+
+    Attributes:
+        runs: All runs, without long lists.
+        metrics: Keys of the quantities that runs have, the default one first.
+    """
+
+    runs: list[Run]
+    metrics: list[str]
+    _trends: dict[str, list[Trend]] = field(default_factory=dict)
+
+    def trends(self, metric: str) -> list[Trend]:
+        """Trends of a quantity, those with the latest regressions first.
+
+        Raises:
+            LogError: No run has it.
+        """
+        from dlbs.config.load import load_config
+
+        if metric not in self.metrics:
+            raise LogError(f"no run has {metric!r}", hint="choose a quantity on the first page")
+        if metric not in self._trends:
+            made = [trend for trend in trends_of(self.runs, load_config().declarations, metric) if trend.measured]
+            self._trends[metric] = sorted(made, key=_order)
+        return self._trends[metric]
+
+    def trend(self, metric: str, key: str) -> Trend:
+        """Get one trend.
+
+        Raises:
+            LogError: No trend has this key.
+        """
+        for trend in self.trends(metric):
+            if trend.key == key:
+                return trend
+        raise LogError("no such trend", hint="the store may have changed; the first page lists all trends")
+
+
+def _order(trend: Trend) -> tuple[int, str, str]:
+    """Sort key: regressions, latest first; then other changes; then the rest by name."""
+    if not trend.changes:
+        return 2, trend.label, trend.machine
+    last = trend.changes[-1]
+    days = trend.points[last.at].day
+    return (0 if last.is_worse else 1), "".join(chr(0x10FFFF - ord(letter)) for letter in days), trend.label
+
+
+class History:
+    """Read-only access to a store that is queried repeatedly.
+
+    Args:
+        url: URL of the store.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._lock = threading.Lock()
+        self._version: int | None = None
+        self._index = Index([], [])
+
+    def index(self) -> Index:
+        """Current contents of the store.
+
+        Raises:
+            LogError: The store cannot be read.
+        """
+        with self._lock, Store(self.url, read_only=True) as store:
+            version = store.version()
+            if version != self._version:
+                runs = [Run(one, slim(record)) for one, record in store.rows()]
+                self._index = Index(runs, _metrics(runs))
+                self._version = version
+            return self._index
+
+    def records(self, ids: Sequence[int]) -> list[Record]:
+        """Complete records, in the order of their numbers in the store.
+
+        Raises:
+            LogError: The store cannot be read, or a run no longer exists.
+        """
+        with Store(self.url, read_only=True) as store:
+            found = dict(store.rows(ids=ids))
+        if len(found) < len(set(ids)):
+            raise LogError("no such run", hint="it may have been removed from the store")
+        return [found[one] for one in ids]
+
+
+def _metrics(runs: Sequence[Run]) -> list[str]:
+    keys = sorted(
+        {
+            key
+            for run in runs
+            for key in run.record
+            if key.startswith("results.") and number(run.record, key) is not None
+        }
+    )
+    usual = usual_metric([run.record for run in runs])
+    return [key for key in dict.fromkeys([usual, "results.throughput", "results.time", *keys]) if key in keys]
+
+
+_LARGEST = 256 << 20  # bytes of the largest log that is read
+_MOST = 64 << 10  # bytes of output that are shown
+
+
+def log_output(record: Record, directory: Path) -> tuple[str, str]:
+    """Path of the log of a run, and the end of its ordinary output or the reason why it is not shown.
+
+    The log paths in a store are not trusted: nothing outside the directory is read, no link is followed, and a file with other content than the
+    added log is not shown.
+
+    Args:
+        record: The complete record of the run.
+        directory: Directory of logs.
+    """
+    named = text(record.get("exp.log_file"))
+    if not named:
+        return "", "The store has no path of the log."
+    parts = [part for part in PurePosixPath(named).parts if part not in {"/", "..", "."}]
+    root = Path(os.path.realpath(directory))
+    wanted = digest_of(record)
+    is_other = False
+    for count in range(1, len(parts) + 1):
+        path = root.joinpath(*parts[-count:])
+        if Path(os.path.realpath(path)) != path or not path.name.removesuffix(".gz").endswith(".log"):
+            continue
+        try:
+            records, _ = read_file(str(path))
+            if len(records) == 1 and digest_of(records[0]) == wanted:
+                return str(path), _output(path)
+        except (LogError, OSError):
+            continue
+        is_other |= bool(records)
+    if is_other:
+        return named, f"The log of this name in {directory} is of another run: it was replaced."
+    return named, f"The log is not in {directory}; specify the directory of logs: dlbs serve --db URL DIR"
+
+
+def _output(path: Path) -> str:
+    if path.suffix == ".gz":
+        return f"The log is compressed; to read it: zcat {path}"
+    lines = read_regular(path, _LARGEST).decode("utf-8", "replace").splitlines()
+    output = "\n".join(line for line in lines if not line.startswith("__"))
+    return output[-_MOST:] or "The experiment printed nothing."
+
+
+_TEMPLATES = Path(__file__).parent / "templates" / "history"
+_ON_A_PAGE = 50  # trends
+_LONGEST = 500  # characters of a value of a run
+_IMAGE = "exp.docker_image"
+
+Asked = Mapping[str, str]  # query parameters of a URL
+
+
+class HistoryPages:
+    """Pages of a store. Each takes the query parameters of its URL, and raises a LogError for invalid ones.
+
+    Args:
+        url: URL of the store.
+        directory: Directory of logs that may be shown.
+    """
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self.history, self.directory = History(url), directory
+
+    def overview(self, asked: Asked) -> str:
+        """Overview of the store: machines, tags, trends."""
+        index = self.history.index()
+        if not index.metrics:
+            return self._page(
+                "overview.html",
+                "History",
+                trends=[],
+                tags=_tag_rows(tags_in(index.runs), ""),
+                machines=machines_in(index.runs),
+                runs=len(index.runs),
+            )
+        metric = asked.get("metric") or index.metrics[0]
+        words = asked.get("words", "")
+        wanted = words.lower().split()
+        found = [
+            trend
+            for trend in index.trends(metric)
+            if all(word in f"{trend.label} {trend.machine}".lower() for word in wanted)
+        ]
+        page = min(_position(asked, "page", 0), max(0, (len(found) - 1) // _ON_A_PAGE))
+        shown = found[page * _ON_A_PAGE : (page + 1) * _ON_A_PAGE]
+        return self._page(
+            "overview.html", "History", runs=len(index.runs), metrics=index.metrics, metric=metric, words=words, count=len(found),
+            trends=[self._trend_row(trend) for trend in shown], page=page, pages=-(-len(found) // _ON_A_PAGE),
+            quantity=self._quantity(index, metric), machines=machines_in(index.runs), false_alarms=f"{100 * FALSE_ALARMS:g}",
+            tags=_tag_rows(tags_in(index.runs), metric),
+            changed=sum(bool(trend.changes) for trend in found), earlier=_address("", metric=metric, words=words, page=page - 1),
+            later=_address("", metric=metric, words=words, page=page + 1),
+        )  # fmt: skip
+
+    def trend(self, asked: Asked) -> str:
+        """One trend: its chart, its points, its changes."""
+        index, trend, metric = self._asked_trend(asked)
+        chosen = _position(asked, "a", _usual_base(trend))
+        if chosen not in trend.measured:
+            raise LogError(f"{printable(asked.get('a', ''))!r} is not a point of this trend with a value")
+
+        def compare(at: int) -> str:
+            return _address("compare", key=trend.key, metric=metric, a=chosen, b=at)
+
+        rows = [
+            {
+                "point": point, "value": _value_words(point), "facts": _facts_of(point), "is_chosen": at == chosen,
+                "compare": compare(at) if point.value is not None and at != chosen else "",
+                "choose": _address("trend", key=trend.key, metric=metric, a=at) if point.value is not None and at != chosen else "",
+                "change": next((change for change in trend.changes if change.at == at), None),
+                "runs": [(_address("run", id=run.id), status_of(run.record)) for run in point.runs],
+            }
+            for at, point in enumerate(trend.points)
+        ]  # fmt: skip
+        rows.reverse()
+        title = self._quantity(index, metric)
+        return self._page(
+            "trend.html", trend.label, trend=trend, metric=metric, quantity=title, rows=rows, chosen=trend.points[chosen],
+            chart=trend_chart(trend, title, chosen, compare), false_alarms=f"{100 * FALSE_ALARMS:g}",
+        )  # fmt: skip
+
+    def compare(self, asked: Asked) -> str:
+        """Comparison of two points of a trend, as by `dlbs compare`."""
+        _, trend, metric = self._asked_trend(asked)
+        places = [_position(asked, side, -1) for side in "ab"]
+        if not all(at in trend.measured for at in places) or places[0] == places[1]:
+            raise LogError("two points of the trend are required", hint="choose them in the chart of the trend")
+        points = [trend.points[at] for at in places]
+        sides = [self.history.records([run.id for run in point.runs]) for point in points]
+        return self._comparison(
+            f"{trend.label}: {points[0].name} and {points[1].name}", metric, sides, [point.name for point in points],
+            back=_address("trend", key=trend.key, metric=metric, a=places[0]),
+            swap=_address("compare", key=trend.key, metric=metric, a=places[1], b=places[0]),
+            runs=[[(_address("run", id=run.id), _run_words(run.record, metric)) for run in point.runs] for point in points],
+        )  # fmt: skip
+
+    def tags(self, asked: Asked) -> str:
+        """Comparison of the runs with one tag and those with another."""
+        index = self.history.index()
+        metric = asked.get("metric") or (index.metrics[0] if index.metrics else "")
+        chosen = [asked.get("a", ""), asked.get("b", "")]
+        runs = [[run for run in index.runs if name in (run.record.get("db.tags") or [NO_TAG])] for name in chosen]
+        if not all(runs) or chosen[0] == chosen[1]:
+            raise LogError("two tags with runs are required", hint="the first page lists the tags")
+        sides = [self.history.records([run.id for run in members]) for members in runs]
+        return self._comparison(
+            f"Tags {chosen[0]} and {chosen[1]}", metric, sides, chosen, back=_address("", metric=metric),
+            swap=_address("tags", a=chosen[1], b=chosen[0], metric=metric), runs=[],
+        )  # fmt: skip
+
+    def run(self, asked: Asked) -> str:
+        """One run: all logged values, and the end of its log."""
+        (record,) = self.history.records([_position(asked, "id", -1)])
+        place, output = log_output(record, self.directory)
+        values = [(name, _words(value)) for name, value in record.items() if not name.startswith("__")]
+        return self._page(
+            "run.html", f"Run of {text(record.get('exp.start_time'))[:16].replace('T', ' ') or 'an unknown time'}", record=record, values=values,
+            place=place, output=output, status=status_of(record), reason=text(record.get("exp.status_msg")), warnings=warnings_of(record),
+        )  # fmt: skip
+
+    def _asked_trend(self, asked: Asked) -> tuple[Index, Trend, str]:
+        index = self.history.index()
+        metric = asked.get("metric") or (index.metrics[0] if index.metrics else "")
+        return index, index.trend(metric, asked.get("key", "")), metric
+
+    def _trend_row(self, trend: Trend) -> dict[str, Any]:
+        last = trend.points[trend.measured[-1]]
+        return {
+            "label": trend.label, "machine": trend.machine, "points": len(trend.points), "spark": sparkline(trend), "value": _value_words(last),
+            "last": last.name, "address": _address("trend", key=trend.key, metric=trend.metric),
+            "changes": [(change.words, trend.points[change.at].name, change.is_worse) for change in trend.changes[-3:]],
+        }  # fmt: skip
+
+    def _comparison(self, title: str, metric: str, sides: list[list[Record]], names: list[str], **more: Any) -> str:
+        from dlbs.config.load import load_config
+        from dlbs.results.statistics.compare import compare
+        from dlbs.results.statistics.verdicts import Rules
+        from dlbs.results.tables.comparison import comparison_table, summary
+
+        # Versions of software differ between days, and are what is compared.
+        made = compare(
+            sides[0],
+            sides[1],
+            load_config().declarations,
+            Rules(metric=metric, ignore=("exp.framework_version", "exp.node_id")),
+        )
+        return self._page(
+            "compare.html", title, names=names, table=comparison_table(made), summary=summary(made), facts=_different_facts(sides),
+            command=f"dlbs compare --metric {metric}", **more,
+        )  # fmt: skip
+
+    def _quantity(self, index: Index, metric: str) -> str:
+        return quantity(metric, [run.record for run in index.runs])
+
+    def _page(self, template: str, title: str, **variables: Any) -> str:
+        style = (_TEMPLATES / "history.css").read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        return str(
+            _environment()
+            .get_template(template)
+            .render(title=title, version=__version__, style=style, style_hash=f"sha256-{digest}", **variables)
+        )
+
+
+@functools.cache
+def _environment() -> Environment:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown
+    )
+
+
+def _shown(value: Any) -> Any:
+    return printable(value) if type(value) is str else value
+
+
+def _address(path: str, **asked: Any) -> str:
+    chosen = {name: value for name, value in asked.items() if value not in ("", None)}
+    return f"/{path}" + (f"?{urlencode(chosen)}" if chosen else "")
+
+
+def _tag_rows(tags: list[Share], metric: str) -> list[tuple[Share, str]]:
+    """Each tag with the address of its comparison with the previous tag; empty for the first tag, and for untagged runs."""
+    rows, before = [], ""
+    for tag in tags:
+        is_tag = tag.name != NO_TAG
+        rows.append((tag, _address("tags", a=before, b=tag.name, metric=metric) if is_tag and before else ""))
+        before = tag.name if is_tag else before
+    return rows
+
+
+def _position(asked: Asked, name: str, default: int) -> int:
+    """Parse an integer query parameter.
+
+    Raises:
+        LogError: It is not an integer.
+    """
+    words = asked.get(name, "")
+    if not words:
+        return default
+    if not words.isascii() or not words.isdecimal() or len(words) > 12:
+        raise LogError(f"{words[:40]!r} is not an integer", where=name)
+    return int(words)
+
+
+def _usual_base(trend: Trend) -> int:
+    """Index of the default baseline point: the last one before the latest change, or else the first."""
+    measured = trend.measured
+    return measured[measured.index(trend.changes[-1].at) - 1] if trend.changes else measured[0]
+
+
+def _value_words(point: Point) -> str:
+    if point.value is None:
+        return "–"
+    interval = point.interval
+    bounds = f" ({short_number(interval.low)} to {short_number(interval.high)})" if interval is not None else ""
+    return f"{short_number(point.value)}{bounds}"
+
+
+def _facts_of(point: Point) -> str:
+    versions = (text(run.record.get("exp.framework_version")) for run in point.runs)
+    return ", ".join(dict.fromkeys(filter(None, versions)))
+
+
+def _run_words(record: Record, metric: str) -> str:
+    value = number(record, metric)
+    words = [
+        text(record.get("exp.start_time"))[:16].replace("T", " "),
+        status_of(record),
+        "" if value is None else short_number(value),
+    ]
+    return ", ".join(filter(None, [*words, "doubtful" if warnings_of(record) else ""]))
+
+
+def _different_facts(sides: list[list[Record]]) -> list[tuple[str, str, str]]:
+    """Facts about machine and software that differ between the sides."""
+    names = sorted({name for side in sides for record in side for name in record if is_fact(name) or name == _IMAGE})
+    different = different_facts(sides, names).items()
+    return [(name, _listed(a), _listed(b)) for name, (a, b) in different]
+
+
+def _listed(values: list[str]) -> str:
+    return ", ".join(values)[:_LONGEST] or "–"
+
+
+def _words(value: Any) -> str:
+    words = value if isinstance(value, str) else json.dumps(value)
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}… ({len(words):,} characters)"

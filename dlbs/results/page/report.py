@@ -1,0 +1,432 @@
+"""The page of results: its data (experiments, facets, batch times), tables and plots, as one file or as the content of the live view."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from benchmark_core.doubts import doubts_of
+from dlbs.config.declarations import Parameter
+from dlbs.errors import LogError, registered
+from dlbs.experiment import usual_names
+from dlbs.files import make_parent, write_atomically
+from dlbs.results.grouping import common_label, hashable, identity_names, label_names
+from dlbs.results.keys import column_title, quantity_of, unit_of
+from dlbs.results.page.assets import REPORT_SCRIPTS, coded, document, fragment, lists, parameter_column
+from dlbs.results.page.comparison import Changes
+from dlbs.results.page.summary import BAD, failures_of, machines_of, reason_of, tiles_of, where_measured
+from dlbs.results.plots.kinds import KINDS, applicable_kinds, draw, svg, title_of
+from dlbs.results.runs import Record, is_ok, number, status_of
+from dlbs.results.tables.report import default_tables
+from dlbs.results.tables.scaling import devices, scaling_tables
+from dlbs.results.tables.table import Table
+from dlbs.text import are_finite, counted, text
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
+_STEPS = len(_PAIRS) - 1  # a number is one of 4096 between the least and the greatest of its run
+_MOST_POINTS, _FEWEST, _MOST = 200_000, 20, 1000  # of all runs together, and of each
+
+
+def batch_times(records: Sequence[Record]) -> list[list[Any] | None]:
+    """The times of the timed batches of each run, in ms; None for a run that has none.
+
+    Returns:
+        For each run: how many batches are one point (their median), how many batches there are, the least and the greatest point, and the points as
+        text: two letters of `ALPHABET` each, a number to the base of 64 that says how far from the least to the greatest it is.
+    """
+    found = [_times(record) for record in records]
+    count = sum(times is not None for times in found)
+    most = min(_MOST, max(_FEWEST, _MOST_POINTS // max(1, count)))
+    return [None if times is None else _packed(times, most) for times in found]
+
+
+def _times(record: Record) -> list[float] | None:
+    times = record.get("results.time_data")
+    if not isinstance(times, list) or len(times) < 2 or not is_ok(record):
+        return None
+    return times if are_finite(times) else None
+
+
+def _packed(times: list[float], most: int) -> list[Any]:
+    together = -(-len(times) // most)
+    if together > 1:
+        points = [_median(times[at : at + together]) for at in range(0, len(times), together)]
+    else:
+        points = times
+    low, high = float(min(points)), float(max(points))
+    scale = _STEPS / (high - low) if high > low else 0.0
+    words = "".join([_PAIRS[int((point - low) * scale + 0.5)] for point in points])
+    return [together, len(times), low, high, words]
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+_MOST_FACETS, _MOST_VALUES = 40, 500  # limits for parameters that are not needed to distinguish experiments
+_FIGURES = (
+    "results.accuracy_top1", "results.throughput", "results.time", "results.time_p99", "results.memory_host",
+    "results.memory_device_reserved", "results.energy_per_instance", "results.mfu",
+)  # fmt: skip
+_MACHINE = ("exp.env.host", "exp.device_title", "exp.framework_version")
+
+
+def facet_names(records: Sequence[Record], declarations: Mapping[str, Parameter], labels: Sequence[str]) -> list[str]:
+    """Further varied parameters for filters: those that follow from the labels, and the machines.
+
+    A parameter with a different value for nearly every experiment is not a facet.
+    """
+    others = [name for name in (*_MACHINE, *identity_names(records, declarations)) if name not in labels]
+    found = []
+    for name in dict.fromkeys(others):
+        values = {hashable(record.get(name)) for record in records}
+        if 1 < len(values) <= min(_MOST_VALUES, max(2, len(records) // 2)):
+            found.append(name)
+    return found[:_MOST_FACETS]
+
+
+def experiment_data(
+    records: Sequence[Record],
+    declarations: Mapping[str, Parameter],
+    labels: Sequence[str],
+    *,
+    logs: Collection[str] = (),
+    beside: str | None = None,
+) -> dict[str, Any]:
+    """Data for rows, facets and plots of the page's script; plain data with finite numbers.
+
+    Args:
+        records: The experiments, in the order of the table.
+        declarations: Declared parameters, with those that identify an experiment.
+        labels: The parameters that distinguish them, from `label_names`.
+        logs: Logs that were just read and may be linked. The log paths in records are not trusted.
+        beside: Directory of the page, for relative links; None for a page without links to files.
+
+    Returns:
+        `count`, `common` (common parameters), `parameters` (title and `Coded`, `label` if it distinguishes experiments), `status`, `warnings`,
+        `reasons`, `figures` (key, title, digits as logged), `batches` (from `batch_times`), `logs` (a common prefix and the rest), `links`.
+    """
+    if not labels:
+        labels = list(dict.fromkeys(name for record in records for name in usual_names(record)))
+    others = facet_names(records, declarations, labels)
+    statuses = [status_of(record) for record in records]
+    titles = {name: column_title(name) for name in (*labels, *others)}
+    clear = len(set(titles.values())) == len(titles)
+    places = [text(record.get("exp.log_file")) for record in records]
+    prefix = _common_directory(places)
+    return {
+        "count": len(records),
+        "common": common_label(records, without=labels) if records else "",
+        "parameters": [
+            {
+                "name": name,
+                "title": titles[name] if clear else name,
+                "label": name in labels,
+                **parameter_column(records, name).as_data(),
+            }
+            for name in (*labels, *others)
+        ],
+        "status": coded(statuses).as_data(),
+        "bad": sorted(BAD),
+        "warnings": lists([doubts_of(record) for record in records]),
+        "reasons": coded(
+            [reason_of(record) if status in BAD else "" for record, status in zip(records, statuses, strict=True)]
+        ).as_data(),
+        "figures": _figures(records),
+        "batches": batch_times(records),
+        "logs": {"prefix": prefix, "rest": [place[len(prefix) :] for place in places]},
+        "links": _links(places, frozenset(logs), beside),
+    }
+
+
+def _figures(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Quantities that some experiment logged: key, title, and the value of each experiment, None if it has none."""
+    figures = []
+    for key in _FIGURES:
+        values = [number(record, key) for record in records]
+        if any(value is not None for value in values):
+            title = quantity_of(key, records)
+            if unit_of(key) == "bytes":  # one unit, whatever experiments come later
+                title = title._replace(unit="MiB", factor=1 / (1 << 20))
+            figures.append(
+                {"key": key, "title": str(title), "values": [_scaled(value, title.factor) for value in values]}
+            )
+    return figures
+
+
+def _scaled(value: float | None, scale: float) -> float | None:
+    if value is None:
+        return None
+    scaled = value * scale
+    return scaled if abs(scaled) < 1e300 else None
+
+
+def _common_directory(places: Sequence[str]) -> str:
+    """Common leading directories of paths, with a trailing slash; empty if there are none."""
+    found = [place for place in places if place]
+    first, last = (
+        (min(found), max(found)) if found else ("", "")
+    )  # a common prefix of the first and last is shared by all between them
+    same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[: first.rfind("/", 0, same) + 1]
+
+
+def _links(places: Sequence[str], logs: Collection[str], beside: str | None) -> dict[str, Any]:
+    """Relative address of the log of each experiment: a common prefix, and the rest or None without a file."""
+    addresses = [_address(place, logs, beside) for place in places]
+    prefix = _common_directory([address for address in addresses if address])
+    return {"prefix": prefix, "rest": [None if address is None else address[len(prefix) :] for address in addresses]}
+
+
+def _address(place: str, logs: Collection[str], beside: str | None) -> str | None:
+    """Relative address of a log, prefixed with `./`, so that it has no URL scheme; members of archives are not files."""
+    if beside is None or place not in logs or not Path(place).is_file():
+        return None
+    return f"./{quote(os.fsencode(os.path.relpath(place, beside)))}"
+
+
+_PIXELS = 96  # in an inch, in CSS
+
+
+class Plot(NamedTuple):
+    """A plot on the page.
+
+    Attributes:
+        kind: A key of the registry of plots.
+        title: Its title.
+        source: An image as a `data:` URL; empty if it could not be drawn.
+        reason: Error with a hint; empty if it was drawn.
+        size: Width and height in CSS pixels, which reserve its place on the page.
+    """
+
+    kind: str
+    title: str
+    source: str
+    reason: str
+    size: tuple[int, int] = (0, 0)
+
+
+def figures_of(
+    records: Sequence[Record], declarations: Mapping[str, Parameter], kinds: Sequence[str] | None = None
+) -> list[Plot]:
+    """Draw plots of some kinds; a plot that cannot be drawn has a reason instead of an image.
+
+    Args:
+        records: The experiments.
+        declarations: Declared parameters, with those that identify an experiment.
+        kinds: Keys of the registry of plots; None for all that are applicable to the results.
+
+    Raises:
+        LogError: A kind is unknown, or matplotlib is not installed.
+    """
+    for kind in kinds or ():
+        registered(KINDS, kind, "kind of plot")
+    plots = []
+    for kind in applicable_kinds(records, declarations) if kinds is None else dict.fromkeys(kinds):
+        try:
+            figure = draw(kind, records, declarations)
+        except LogError as error:
+            plots.append(Plot(kind, KINDS[kind][1].capitalize(), "", str(error)))
+            continue
+        # As an image, so that it cannot run code or clash with ids of the page.
+        image = f"data:image/svg+xml;base64,{base64.b64encode(svg(figure).encode()).decode()}"
+        width, height = (round(_PIXELS * inches) for inches in figure.get_size_inches())
+        plots.append(Plot(kind, title_of(figure), image, "", (width, height)))
+    return plots
+
+
+_MOST_TABLES, _MOST_ROWS = 12, 500  # limits of a page; `dlbs report` prints everything
+_MOST_NOTES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Options of the page.
+
+    Attributes:
+        title: Its title; None for the default one.
+        kinds: Kinds of plots to show; None for all that are applicable to the results.
+        changes: Comparison with earlier results, for the summary.
+        beside: Directory of the page, for relative links to logs; None for a page without links to files.
+    """
+
+    title: str | None = None
+    kinds: Sequence[str] | None = None
+    changes: Changes | None = None
+    beside: str | None = None
+
+
+def page_content(
+    records: Sequence[Record],
+    declarations: Mapping[str, Parameter],
+    logs: Collection[str],
+    live: Mapping[str, Any] | None,
+    chosen: Chosen,
+    *,
+    later: bool = False,
+) -> dict[str, Any]:
+    """Compute the variables of the template.
+
+    Args:
+        records: The experiments.
+        declarations: Declared parameters, with those that identify an experiment.
+        logs: Logs that may be quoted and linked.
+        live: Additional variables of the live view.
+        chosen: Options of the page.
+        later: Count the plots instead of drawing them.
+    """
+    readable = frozenset(logs)
+    made = _tables(records, declarations)
+    labels = label_names(records, declarations)
+    failures = failures_of(records, readable, labels)
+    return {
+        "running": None,
+        "problems": [],
+        "planned": 0,
+        "done": 0,
+        "owner": None,
+        **(live or {}),
+        "count": len(records),
+        "tiles": tiles_of(records),
+        "where": where_measured(records),
+        "notes": _notes(records),
+        "changes": chosen.changes,
+        "repeat": "dlbs rerun LOG repeats an experiment and replaces its log; bash LOG.sh only runs its launcher and prints the log.",
+        "tables": made[:_MOST_TABLES],
+        "more_tables": max(0, len(made) - _MOST_TABLES),
+        "most_rows": _MOST_ROWS,
+        "plots": figures_of(records, declarations, chosen.kinds) if records and not later else [],
+        "plots_later": len(applicable_kinds(records, declarations)) if later else 0,
+        "failures": failures,
+        "failed": sum(status_of(record) in BAD for record in records),
+        "other_reasons": sum(status_of(record) in BAD for record in records)
+        - sum(failure["count"] for failure in failures),
+        "machines": machines_of(records),
+        "data": experiment_data(records, declarations, labels, logs=readable, beside=chosen.beside),
+    }
+
+
+def _tables(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[Table]:
+    if not records:
+        return []
+    tables = default_tables(records, declarations)
+    if len({devices(record) for record in records}) > 1:
+        for kind in ("weak", "strong"):
+            made = scaling_tables(records, declarations, kind)
+            tables += [
+                table for table in made if table.title.startswith(("Speed-up", "Efficiency")) and _is_full(table)
+            ]
+    return tables
+
+
+def _is_full(table: Table) -> bool:
+    """Whether some row has two numbers, as needed for scaling."""
+    return any(sum(isinstance(cell.value, float) for cell in row) > 1 for row in table.cells)
+
+
+def _notes(records: Sequence[Record]) -> list[str]:
+    """Warnings about numbers, each once with its number of experiments."""
+    counts: Counter[str] = Counter()
+    for record in records:
+        counts.update(doubts_of(record))
+    return [f"{counted(count, 'experiment')}: {line}" for line, count in counts.most_common(_MOST_NOTES)]
+
+
+_USUAL = Chosen()
+
+
+def write_page(
+    path: str,
+    records: Sequence[Record],
+    declarations: Mapping[str, Parameter],
+    *,
+    logs: Collection[str] = (),
+    chosen: Chosen = _USUAL,
+) -> None:
+    """Write a self-contained page about experiments.
+
+    Args:
+        path: Path of the file.
+        records: The experiments.
+        declarations: Declared parameters, with those that identify an experiment.
+        logs: Logs that were just read and may be quoted and linked. The log paths in records are not trusted.
+        chosen: Options of the page; links are relative to its path.
+
+    Raises:
+        LogError: matplotlib is not installed, or a kind of plot is unknown.
+        ConfigError: The file cannot be written.
+    """
+    beside = os.path.dirname(os.path.abspath(path))
+    page = page_html(records, declarations, logs=logs, chosen=replace(chosen, beside=beside))
+    make_parent(path)
+    with write_atomically(path) as stream:
+        stream.write(page)
+
+
+def page_html(
+    records: Sequence[Record],
+    declarations: Mapping[str, Parameter],
+    *,
+    logs: Collection[str] = (),
+    chosen: Chosen = _USUAL,
+) -> str:
+    """Render the page as text.
+
+    Args:
+        records: The experiments.
+        declarations: Declared parameters, with those that identify an experiment.
+        logs: Logs that may be quoted.
+        chosen: Options of the page.
+    """
+    content = page_content(records, declarations, logs, None, chosen)
+    return document("content.html", REPORT_SCRIPTS, content, title=chosen.title or page_title(records))
+
+
+def content_html(
+    records: Sequence[Record],
+    declarations: Mapping[str, Parameter],
+    *,
+    logs: Collection[str] = (),
+    live: Mapping[str, Any],
+) -> str:
+    """Render the content of a live page, without head, foot and plots (`plots_html`).
+
+    Args:
+        records: The experiments.
+        declarations: Declared parameters, with those that identify an experiment.
+        logs: Logs that may be quoted.
+        live: Current progress, from `now_variables`.
+    """
+    return fragment("content.html", page_content(records, declarations, logs, live, _USUAL, later=True))
+
+
+def plots_html(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> str:
+    """Render the plots of a live page."""
+    return fragment("plots.html", {"plots": figures_of(records, declarations)})
+
+
+def live_page_html(content: str, title: str, version: str) -> str:
+    """Render a live page around its content.
+
+    Args:
+        content: Trusted HTML from `content_html`.
+        title: Title of the page.
+        version: Version of the content; empty for a placeholder.
+    """
+    from markupsafe import Markup
+
+    ready = {"ready": Markup(content)}
+    return document("ready.html", REPORT_SCRIPTS, ready, title=title, live_path="/content", version=version)
+
+
+def page_title(records: Sequence[Record]) -> str:
+    """Title of a page: the project of the experiments, if they have one."""
+    projects = {text(record["exp.project"]) for record in records if record.get("exp.project")}
+    return f"{projects.pop()}: benchmark results" if len(projects) == 1 else "Benchmark results"

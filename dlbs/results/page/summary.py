@@ -1,0 +1,182 @@
+"""Top and bottom of the page of results: tiles, machines, where it was measured, and failed experiments by reason."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from benchmark_core.doubts import warnings_of
+from benchmark_core.log import STATUSES
+from dlbs.errors import LogError
+from dlbs.experiment import TITLES, describe
+from dlbs.files import open_regular
+from dlbs.results.grouping import groups
+from dlbs.results.page.assets import shortened
+from dlbs.results.runs import Record, number, order_of, status_of
+from dlbs.results.statistics.compare import is_fact
+from dlbs.text import counted, duration, text
+
+BAD = frozenset({"failure", "timeout", "cancelled", "unfinished"})  # statuses
+_TAIL_LINES, _TAIL_BYTES = 30, 16_384
+_MOST_REASONS = 100
+_MOST_SHOWN = 3  # experiments per reason with log tails; the table has all of them
+_MOST_TAILS = 512 << 10  # characters of all log tails
+
+
+def failures_of(
+    records: Sequence[Record], readable: Collection[str], names: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Group failed experiments by reason, most frequent first.
+
+    Args:
+        records: The experiments.
+        readable: Logs that may be quoted.
+        names: Parameters that distinguish experiments.
+
+    Returns:
+        For each reason its text (as in the page's data), status, message, number of experiments, and some of them: name, command, log tail.
+    """
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        if status_of(record) in BAD:
+            found.setdefault(reason_of(record), []).append(record)
+    left = _MOST_TAILS
+    failures = []
+    for reason, group in sorted(found.items(), key=lambda item: -len(item[1]))[:_MOST_REASONS]:
+        examples = []
+        for record in group[:_MOST_SHOWN]:
+            log = text(record.get("exp.log_file"))
+            if log not in readable:
+                tail = "The log was not read for this page; create the page from logs."
+            elif left <= 0:
+                tail = "See the log."
+            else:
+                tail = _tail_of(log)
+                left -= len(tail)
+            name = describe(record, names, whole=True) or log
+            examples.append({"name": name, "command": rerun_command(record), "tail": tail})
+        message = text(group[0].get("exp.status_msg"))
+        failures.append(
+            {
+                "reason": reason,
+                "status": status_of(group[0]),
+                "message": message,
+                "count": len(group),
+                "shown": examples,
+            }
+        )
+    return failures
+
+
+def reason_of(record: Record) -> str:
+    """Status and message of an experiment, as in the page's data: `failure: exit code 1`."""
+    return shortened(": ".join(filter(None, [status_of(record), text(record.get("exp.status_msg"))])))
+
+
+def rerun_command(record: Record) -> str:
+    """Command that repeats an experiment; empty if its log is unknown."""
+    log = text(record.get("exp.log_file"))
+    return f"dlbs rerun {shlex.quote(log.removesuffix('.part'))}" if log else ""
+
+
+def _tail_of(log: str) -> str:
+    """Last lines of ordinary output in a log, at most 30."""
+    try:
+        with open_regular(log, follow_links=True) as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL_BYTES))
+            lines = stream.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()
+    except OSError as error:
+        return f"The log cannot be read: {error.strerror}"
+    except LogError as error:
+        return f"The log {error.what}"
+    output = [line for line in lines if not line.startswith("__")]
+    return "\n".join(output[-_TAIL_LINES:]) or "The experiment printed nothing."
+
+
+_MOST_ROWS, _MOST_NAMED = 50, 3
+_NAMES = ("exp.env.host", "exp.device_title", "exp.framework", "exp.framework_version")
+
+
+def where_measured(records: Sequence[Record]) -> dict[str, Any]:
+    """Rows of host, device, software, workload, experiments, succeeded, doubtful, failed, time; and the number of further rows.
+
+    Experiments that failed before they detected their machine or device have a separate row.
+    """
+    found = sorted(groups(records, _NAMES).values(), key=lambda group: -len(group))
+    return {"rows": [_row(group) for group in found[:_MOST_ROWS]], "more": max(0, len(found) - _MOST_ROWS)}
+
+
+def _row(group: Sequence[Record]) -> dict[str, Any]:
+    first = group[0]
+    statuses = [status_of(record) for record in group]
+    framework = text(first.get("exp.framework_title") or first.get("exp.framework"))
+    seconds = sum(number(record, "exp.seconds") or 0.0 for record in group)
+    return {
+        "host": text(first.get("exp.env.host")) or "unknown",
+        "device": text(first.get("exp.device_title")) or text(first.get("exp.device_type")) or "unknown",
+        "software": " ".join(filter(None, [framework, text(first.get("exp.framework_version"))])) or "unknown",
+        "what": _what(group),
+        "count": len(group),
+        "ok": statuses.count("ok"),
+        "doubtful": sum(
+            status == "ok" and bool(warnings_of(record)) for record, status in zip(group, statuses, strict=True)
+        ),
+        "failed": sum(status in BAD for status in statuses),
+        "time": duration(seconds) if seconds else "–",
+    }
+
+
+def _what(group: Sequence[Record]) -> str:
+    """Models by name, or their number; then phases."""
+    names = dict.fromkeys(
+        next((text(record[name]) for name in TITLES[:2] if record.get(name) not in (None, "")), "") for record in group
+    )
+    titles = [name for name in names if name]
+    words = ", ".join(titles) if len(titles) <= _MOST_NAMED else counted(len(titles), "model")
+    phases = dict.fromkeys(text(record["exp.phase"]) for record in group if record.get("exp.phase"))
+    return ", ".join(filter(None, [words, *phases])) or "–"
+
+
+def tiles_of(records: Sequence[Record]) -> list[tuple[str, str, bool]]:
+    """Name and value of each tile, and whether it is a problem."""
+    counts = Counter(map(status_of, records))
+    doubtful = sum(status_of(record) == "ok" and bool(warnings_of(record)) for record in records)
+    starts = sorted((text(one["exp.start_time"]) for one in records if one.get("exp.start_time")), key=order_of)
+    seconds = sum(number(record, "exp.seconds") or 0.0 for record in records)
+    models = {text(record["exp.model"]) for record in records if record.get("exp.model")}
+    tiles = [
+        ("experiments", f"{len(records):,}", False),
+        *((name, f"{counts[name]:,}", name in BAD) for name in (*STATUSES, "unfinished") if counts[name]),
+        ("doubtful", f"{doubtful:,}" if doubtful else "", True),
+        ("models", f"{len(models):,}" if models else "", False),
+        ("first, last", _from_to(starts[0], starts[-1]) if starts else "", False),
+        ("time", duration(seconds) if seconds else "", False),
+    ]
+    return [tile for tile in tiles if tile[1]]
+
+
+def _from_to(first: str, last: str) -> str:
+    """`2026-11-21 10:01 – 10:03`."""
+    first, last = first[:16].replace("T", " "), last[:16].replace("T", " ")
+    if first == last:
+        return first
+    return f"{first} – {last[11:] if first[:10] == last[:10] else last}"
+
+
+def machines_of(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Facts about each machine that are the same in all its experiments."""
+    machines = []
+    for found in groups(records, ["exp.env.host", "exp.device_title"]).values():
+        facts: dict[str, str] = {}
+        for name in sorted(set().union(*found)):
+            if is_fact(name):
+                values = {text(record[name]) for record in found if name in record}
+                facts[name] = values.pop() if len(values) == 1 else f"{len(values)} different values"
+        if facts:
+            host, device = (text(found[0].get(name)) for name in ("exp.env.host", "exp.device_title"))
+            name = ", ".join(filter(None, [host, device])) or "unknown"
+            machines.append({"name": name, "count": len(found), "facts": list(facts.items())})
+    return machines

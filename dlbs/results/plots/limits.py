@@ -1,0 +1,317 @@
+"""Plots of limits: latency percentiles against offered load with the knee and bounds, and rooflines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dlbs.errors import LogError
+from dlbs.results.grouping import distinguishing_names, groups, label_of, varying
+from dlbs.results.keys import label, quantity_of
+from dlbs.results.plots.draw import (
+    Description,
+    Point,
+    draw_line,
+    explain_points,
+    left_out,
+    marks,
+    muted,
+    plain_number,
+    plain_ticks,
+    set_y_scale,
+)
+from dlbs.results.plots.plot import MOST_LINES, Results, check_count, check_some_ended_well, in_order
+from dlbs.results.runs import Record, number, status_of
+from dlbs.results.statistics.samples import FAMILY, PERCENTILES
+from dlbs.results.tables.cells import cells_of
+from dlbs.results.tables.table import Cell
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dlbs.results.plots.plot import Options
+
+
+_RATE = "serving.target_qps"
+_FEWEST_FOR_A_KNEE = 4
+_DEPTH = 0.1  # share of the whole rise; smaller depths are noise, not a knee
+_TRIALS = ", trials"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Latencies at one rate.
+
+    Attributes:
+        rate: Mean arrival rate, queries per second.
+        latency: Milliseconds.
+        cell: The latency with its interval and its runs, if known.
+    """
+
+    rate: float
+    latency: float
+    cell: Cell = field(default=Cell(None), compare=False)
+
+
+def latency_load(figure: Figure, results: Results) -> Description:
+    """Draw a line of latency over arrival rate for each percentile, model and group."""
+    drawn = [record for record in results.records if status_of(record) == "ok" and _rate_of(record)]
+    if not drawn:
+        check_some_ended_well(results.records)
+        raise LogError(
+            "no experiment has latencies of queries that arrive at a given rate",
+            hint="run the server scenario at several rates: -Pexp.phase=serving -Pserving.scenario=server "
+            "-Vserving.target_qps=[10,20,40] -Pserving.target_latency=50, or let -Pserving.find=max_qps search",
+        )
+    axes = figure.subplots()
+    names = distinguishing_names(
+        drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch", _RATE]
+    )
+    sets = in_order(drawn, ["exp.model", *names])
+    shown = varying(drawn, ["exp.model", *names])
+    lines = [(group, key, loads) for group in sets for key, loads in loads_of(group).items()]
+    check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
+    for index, (group, key, loads) in enumerate(lines):
+        words = label_of(group[0], shown) if shown else ""
+        # Runs of a search, many at nearly the same rate, are points without a line.
+        points = [Point(load.rate, load.latency, load.cell) for load in loads]
+        draw_line(axes, points, index, f"{words}, {key}" if words else key, joined=not _is_searched(key))
+    swept = [line for line in lines if not _is_searched(line[1])]
+    knees = [knee for _, key, loads in swept if key == _last(swept) and (knee := knee_of(loads))]
+    for knee in knees:
+        axes.annotate(
+            f"knee: {knee.rate:,.4g} queries/s", (knee.rate, knee.latency), xytext=(-8, 14),
+            textcoords="offset points", ha="right", fontsize="small", arrowprops={"arrowstyle": "-", "color": muted()},
+            bbox={"facecolor": axes.get_facecolor(), "edgecolor": "none", "alpha": 0.7, "pad": 1},
+        )  # fmt: skip
+    _draw_bounds(axes, drawn)
+    axes.set_xlim(0, 1.05 * max([load.rate for *_, loads in lines for load in loads] or [1.0]))
+    plain_ticks(axes.xaxis)
+    axes.set_xlabel("offered load, queries/s")
+    axes.set_ylabel("latency, ms")
+    every = [load for *_, loads in lines for load in loads]
+    bound = [value for record in drawn if (value := number(record, "serving.target_latency"))]
+    set_y_scale(
+        axes, [load.latency for load in every] + bound[:1], results.options.log_scale, [load.cell for load in every]
+    )
+    notes = [explain_points([load.cell for load in every]).replace("from the batches", "from the queries")]
+    if knees:
+        notes.append("knee: latency begins to rise steeply (Kneedle)")
+    if any(number(record, f"{FAMILY}max_qps") is not None for record in drawn):
+        notes.append("max: highest rate that keeps the bound; band: its 95 % confidence interval")
+    return Description(
+        "Latency against offered load",
+        drawn,
+        [_RATE],
+        [*notes, left_out(results.records, drawn)],
+        direct=True,
+        hollow=True,
+    )
+
+
+def loads_of(records: Sequence[Record]) -> dict[str, list[Load]]:
+    """Map each percentile to latencies in order of rate; runs at one rate are one point, their median. Trials of a search are points too.
+
+    Args:
+        records: Experiments that differ only in the rate, and repeats.
+    """
+    found: dict[str, list[Load]] = {}
+    for group in in_order([one for one in records if number(one, f"{FAMILY}max_qps") is None], [_RATE]):
+        rate = cells_of(f"{FAMILY}offered_qps")(group).value
+        for name in PERCENTILES:
+            cell = cells_of(f"{FAMILY}latency_{name}")(group)
+            if isinstance(cell.value, float) and isinstance(rate, float):
+                found.setdefault(name, []).append(Load(rate, cell.value, cell))
+    for record in records:
+        trials = record.get(f"{FAMILY}trials")
+        for trial in trials if isinstance(trials, list) else []:
+            load = _trial(trial)
+            if load is not None:
+                found.setdefault(f"p{number(record, f'{FAMILY}percentile') or 0:g}{_TRIALS}", []).append(load)
+    return {name: sorted(loads, key=lambda load: load.rate) for name, loads in found.items()}
+
+
+def knee_of(loads: Sequence[Load]) -> Load | None:
+    """Point at which latency begins to rise steeply: the one farthest below the straight line from first to last (Satopää et al., Finding a
+    Kneedle in a haystack, ICDCSW 2011), on the nearest non-decreasing curve, since latencies that fall with load are noise.
+
+    Returns:
+        None for fewer than four points, or if there is no knee.
+    """
+    if len(loads) < _FEWEST_FOR_A_KNEE:
+        return None
+    rising = _never_falling([load.latency for load in loads])
+    first = loads[0]
+    width, height = loads[-1].rate - first.rate, rising[-1] - rising[0]
+    if width <= 0 or height <= 0:
+        return None
+    below = [
+        (load.rate - first.rate) / width - (latency - rising[0]) / height
+        for load, latency in zip(loads, rising, strict=True)
+    ]
+    farthest = max(range(len(loads)), key=below.__getitem__)
+    return loads[farthest] if below[farthest] > _DEPTH else None
+
+
+def _never_falling(values: Sequence[float]) -> list[float]:
+    """Nearest non-decreasing values (isotonic regression): decreasing values are replaced by their mean with the preceding ones."""
+    blocks: list[tuple[float, int]] = []
+    for value in values:
+        mean, count = value, 1
+        while blocks and blocks[-1][0] > mean:
+            before, size = blocks.pop()
+            mean, count = (before * size + mean * count) / (size + count), size + count
+        blocks.append((mean, count))
+    return [mean for mean, count in blocks for _ in range(count)]
+
+
+def _last(lines: Sequence[tuple[Any, str, Any]]) -> str:
+    """Percentile whose knee is marked: the highest available one."""
+    return max((key for _, key, _ in lines), key=lambda key: float(key[1:].partition(",")[0]))
+
+
+def _is_searched(key: str) -> bool:
+    return key.endswith(_TRIALS)
+
+
+def _draw_bounds(axes: Axes, drawn: Sequence[Record]) -> None:
+    """Draw the common latency bound, and the highest rates with their intervals."""
+    bounds = {number(record, "serving.target_latency") for record in drawn}
+    if len(bounds) == 1 and (bound := bounds.pop()):
+        axes.axhline(bound, color=muted(), linestyle=":", label=f"bound: {bound:,.4g} ms")
+    for record in drawn:
+        limit, interval = number(record, f"{FAMILY}max_qps"), record.get(f"{FAMILY}max_qps_ci95")
+        if limit is not None:
+            if isinstance(interval, list) and len(interval) == 2 and all(isinstance(one, float) for one in interval):
+                axes.axvspan(interval[0], interval[1], color=muted(), alpha=0.15, linewidth=0)
+            axes.axvline(limit, color=muted(), linestyle="--", label=f"max: {limit:,.4g} queries/s")
+
+
+def _rate_of(record: Record) -> float | None:
+    """Arrival rate of queries in the server scenario."""
+    return number(record, f"{FAMILY}offered_qps")
+
+
+def _trial(trial: object) -> Load | None:
+    """Parse a trial of a search; None if it is malformed or its latency is not finite."""
+    if not isinstance(trial, dict):
+        return None
+    rate, latency = number(trial, "qps"), number(trial, "latency")
+    return None if rate is None or latency is None else Load(rate, latency)
+
+
+_KEYS = ("results.flops", "results.flops_per_batch", "results.bytes_per_batch")
+_SAME = 0.02  # peaks that differ by less are equal: each is computed from a run
+_ROOFS = ["exp.device_title", "exp.dtype"]
+_LABEL = 0.25  # room for the label of the memory limit, as a share of the width of the axes
+
+
+def roofline(figure: Figure, results: Results) -> Description:
+    """Draw achieved operations per second over operations per byte, with the limits of the device."""
+    drawn = [
+        record
+        for record in results.records
+        if status_of(record) == "ok" and all((number(record, key) or 0) > 0 for key in _KEYS)
+        if 0 < _of(record, "results.flops_per_batch") / _of(record, "results.bytes_per_batch") < math.inf
+    ]
+    if not drawn:
+        check_some_ended_well(results.records)
+        raise LogError(
+            "no experiment has counts of operations and bytes",
+            hint="pytorch.passes=memory,flops logs results.flops_per_batch and results.bytes_per_batch",
+        )
+    axes = figure.subplots()
+    names = distinguishing_names(drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch"])
+    sets = in_order(drawn, ["exp.model", *names])
+    shown = varying(drawn, ["exp.model", *names])
+    check_count(len(sets), "points", too_many=len(sets) > MOST_LINES)
+    quantity = quantity_of("results.flops", drawn)
+    intensities: list[float] = []
+    for index, group in enumerate(sets):
+        xs = [_of(record, "results.flops_per_batch") / _of(record, "results.bytes_per_batch") for record in group]
+        intensities += xs
+        ys = [_of(record, "results.flops") * quantity.factor for record in group]
+        axes.plot(xs, ys, label=label(label_of(group[0], shown)), **{**marks(index), "linestyle": ""})
+    peaks = _peaks(drawn, results.options)
+    bandwidth = results.options.peak_bandwidth * 1e9 if results.options.peak_bandwidth else None
+    low, high = min(intensities) / 4, max(intensities) * 4
+    if bandwidth and peaks:
+        low, high = min(low, min(peaks.values()) / bandwidth / 4), max(high, 2 * max(peaks.values()) / bandwidth)
+    _draw_roofs(
+        axes,
+        {name: peak * quantity.factor for name, peak in peaks.items()},
+        bandwidth,
+        low,
+        high,
+        quantity.factor,
+        quantity.unit,
+    )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(low, high)
+    plain_ticks(axes.xaxis)
+    plain_ticks(axes.yaxis)
+    axes.set_xlabel("arithmetic intensity, FLOP/byte")
+    axes.set_ylabel(f"achieved performance, {quantity.unit}")
+    unknown = [
+        "" if peaks else "peak of the device unknown: set it with --peak_tflops",
+        "" if bandwidth else "memory bandwidth unknown: set it with --peak_bandwidth",
+    ]
+    notes = ["points: single runs; bytes: read and written by each operation separately", *unknown]
+    return Description(
+        "Roofline: achieved performance against arithmetic intensity",
+        drawn,
+        shown,
+        [*notes, left_out(results.records, drawn)],
+    )
+
+
+def _peaks(drawn: Sequence[Record], options: Options) -> dict[str, float]:
+    """Map names to peaks in operations per second: the given one, or those that the logged MFU was computed with."""
+    if options.peak_tflops:
+        return {"": 1e12 * options.peak_tflops}
+    found: dict[str, float] = {}
+    differs = varying(drawn, _ROOFS)
+    for members in groups(drawn, differs).values():
+        peaks = [_of(one, "results.flops") / share for one in members if (share := number(one, "results.mfu"))]
+        peaks = [peak for peak in peaks if math.isfinite(peak)]
+        if peaks:
+            found[label_of(members[0], differs) if differs else ""] = max(peaks)
+    if found and max(found.values()) <= (1 + _SAME) * min(found.values()):
+        return {"": max(found.values())}
+    return found
+
+
+def _draw_roofs(
+    axes: Axes, peaks: dict[str, float], bandwidth: float | None, low: float, high: float, factor: float, unit: str
+) -> None:
+    """Draw the compute limits, and the memory limit up to the highest of them."""
+    slope = bandwidth * factor if bandwidth else None
+    for name, peak in peaks.items():
+        axes.plot([max(low, peak / slope) if slope else low, high], [peak, peak], color=muted())
+        words = f"peak{f' ({label(name)})' if name else ''}: {_digits(peak)} {unit}"
+        axes.annotate(
+            words, (high, peak), xytext=(0, 3), textcoords="offset points", ha="right", va="bottom", fontsize="small"
+        )
+    if slope and bandwidth:
+        edge = min(max(peaks.values()) / slope, high) if peaks else high
+        axes.plot([low, edge], [low * slope, edge * slope], color=muted())
+        middle = math.sqrt(low * edge)
+        # Above the line, where no points are, unless the label would extend beyond the axis.
+        above = math.log(middle / low) > _LABEL * math.log(high / low)
+        axes.annotate(
+            f"memory: {_digits(bandwidth / 1e9)} GB/s", (middle, middle * slope), xytext=(-4, 4) if above else (6, -4),
+            textcoords="offset points", ha="right" if above else "left", va="bottom" if above else "top", fontsize="small",
+        )  # fmt: skip
+
+
+def _digits(value: float) -> str:
+    """Format with at most four digits, without an exponent."""
+    return plain_number(float(f"{value:.4g}"))
+
+
+def _of(record: Record, key: str) -> float:
+    return number(record, key) or math.nan

@@ -1,0 +1,130 @@
+"""Input of all plots: options, the selected records, and checks that there is something to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlbs.config.declarations import Parameter
+from dlbs.errors import LogError, did_you_mean
+from dlbs.results.grouping import groups, ordered_keys
+from dlbs.results.runs import Record, number, status_of
+from dlbs.results.statistics.samples import none_ended_well
+
+# Flags that kinds with fixed axes accept nevertheless.
+_OWN = {"history": ("--x",), "throughput": ("--log_x",), "latency-throughput": ("--log_x",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of a plot.
+
+    Attributes:
+        value: Key of the quantity; None for the default one.
+        title: Title; None for the default one.
+        log_scale: Logarithmic axis of the quantity; None decides by its range.
+        peak_tflops: Roofline: peak of the device in 10^12 operations per second; None takes it from the logs, if available.
+        peak_bandwidth: Roofline: memory bandwidth in 10^9 bytes per second; None draws no slope.
+        x: Axes: key of the horizontal axis; None for the replica batch. History: None for tags or commits.
+        y: Axes: keys of the quantities; empty for `value`.
+        series: Axes: parameters that separate lines, in addition to others that differ.
+        facet: Axes: parameters that separate panels.
+        baseline: Axes: parameters with values; every value is divided by that of the otherwise equal experiment with these values.
+        log_x: Axes, throughput, latency-throughput: logarithmic horizontal axis; None decides by its values.
+        style: A key of `appearance.STYLES`.
+        size: Size of the whole figure, such as `8x5` (inches), `16x9cm` or `1200x700px`; None chooses it by style and content.
+        mark: History: tags or commits to mark.
+    """
+
+    value: str | None = None
+    title: str | None = None
+    log_scale: bool | None = None
+    peak_tflops: float | None = None
+    peak_bandwidth: float | None = None
+    x: str | None = None
+    y: Sequence[str] = ()
+    series: Sequence[str] = ()
+    facet: Sequence[str] = ()
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+    log_x: bool | None = None
+    style: str = "light"
+    size: str | None = None
+    mark: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Input of every kind of plot.
+
+    Attributes:
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
+        options: Options of the plot.
+    """
+
+    records: Sequence[Record]
+    declarations: Mapping[str, Parameter]
+    options: Options
+
+
+def kind_for(kind: str | None, options: Options, records: Iterable[Record]) -> str:
+    """Select the kind of plot: the given one, else `axes` if an option of axes is given, else `throughput`, or `bars` if nothing has a batch size.
+
+    Raises:
+        LogError: The given kind has no free axes.
+    """
+    chosen = {
+        "--x": options.x,
+        "--y": options.y,
+        "--series": options.series,
+        "--facet": options.facet,
+        "--baseline": options.baseline,
+        "--log_x": options.log_x is not None,
+    }
+    given = [flag for flag, value in chosen.items() if value and flag not in _OWN.get(kind or "", ())]
+    if options.mark and kind != "history":
+        raise LogError("only plots of type history have tags to mark", where="--mark", hint="add --type history")
+    if given and kind not in (None, "axes"):
+        raise LogError(f"plots of type {kind} have fixed axes", where=given[0], hint="remove --type or this flag")
+    if options.y and options.value is not None:
+        raise LogError("--value and --y both select the quantity: remove --value", where="--y")
+    if kind or given:
+        return kind or "axes"
+    return "throughput" if any(number(record, "exp.replica_batch") is not None for record in records) else "bars"
+
+
+MOST_LINES = 24
+FEWER = "select fewer experiments with --filter_query"
+
+
+def check_some_ended_well(records: Sequence[Record]) -> None:
+    """Raise a LogError if no experiment succeeded."""
+    if failed := none_ended_well(records):
+        raise LogError(failed, hint="dlbs report shows the reasons")
+
+
+def check_count(count: int | str, what: str, *, too_many: bool) -> None:
+    """Raise a LogError if there are too many items for one plot."""
+    if too_many:
+        raise LogError(f"{count} {what} are too many for one plot", hint=FEWER)
+
+
+def with_value(records: Sequence[Record], key: str) -> list[Record]:
+    """Select successful experiments with a number.
+
+    Raises:
+        LogError: There are none.
+    """
+    check_some_ended_well(records)
+    good = [record for record in records if status_of(record) == "ok" and number(record, key) is not None]
+    if not good:
+        hint = did_you_mean(key, set().union(*records)) or "dlbs parse LOG shows the keys of a log"
+        raise LogError(f"no successful experiment has {key}", hint=hint)
+    return good
+
+
+def in_order(records: Sequence[Record], names: Sequence[str]) -> list[list[Record]]:
+    """Group records in the order of tables."""
+    found = groups(records, names)
+    return [found[key] for key in ordered_keys(found, names)]

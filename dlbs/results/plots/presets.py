@@ -1,0 +1,365 @@
+"""Plots with fixed axes: throughput over batches, latency against throughput, bars, heat maps, and accuracy over epochs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from benchmark_core.text import short_number
+from dlbs.errors import LogError, require
+from dlbs.results.grouping import common_label, distinguishing_names, groups, label_of, title_name, varying
+from dlbs.results.keys import key_title, label, quantity_of, titled
+from dlbs.results.plots.draw import (
+    Description,
+    Point,
+    colour,
+    draw_line,
+    errors_of,
+    explain_points,
+    is_logarithmic,
+    left_out,
+    log_ticks,
+    marks,
+    muted,
+    plain_number,
+    plain_ticks,
+    set_measured_x,
+    set_numeric_x,
+    set_text_x,
+    set_y_scale,
+)
+from dlbs.results.plots.plot import MOST_LINES, check_count, check_some_ended_well, in_order, with_value
+from dlbs.results.runs import Record, number, status_of
+from dlbs.results.statistics.samples import usual_metric
+from dlbs.results.tables.cells import cells_of
+from dlbs.results.tables.report import shown_value
+from dlbs.results.tables.table import DOUBTFUL, MISSING, Cell
+from dlbs.text import finite
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dlbs.results.plots.plot import Results
+
+
+def throughput(figure: Figure, results: Results) -> Description:
+    """Draw a line of medians over replica batches for each model and group, with intervals as error bars."""
+    key = results.options.value or usual_metric(results.records)
+    drawn = [record for record in with_value(results.records, key) if (number(record, _BATCH) or 0) > 0]
+    if not drawn:
+        hint = "use --type bars, or choose another axis with --x KEY"
+        raise LogError(f"no successful experiment has {_BATCH} and {key}", hint=hint)
+    quantity = quantity_of(key, drawn)
+    axes = figure.subplots()
+    names = distinguishing_names(
+        drawn, results.declarations, given=["exp.model", _BATCH], without=["exp.effective_batch"]
+    )
+    shown = varying(drawn, ["exp.model", *names])
+    lines = in_order(drawn, ["exp.model", *names])
+    check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
+    cells = []
+    set_numeric_x(
+        axes, [number(record, _BATCH) or 0.0 for record in drawn], results.options.log_x, is_parameter=True, where=_BATCH
+    )  # fmt: skip
+    for index, line in enumerate(lines):
+        points = []
+        for runs in in_order(line, [_BATCH]):
+            cell = cells_of(key)(runs).scaled(quantity.factor)
+            if isinstance(cell.value, float):
+                points.append(Point(number(runs[0], _BATCH) or 0.0, cell.value, cell))
+        cells += [point.cell for point in points]
+        draw_line(axes, points, index, label_of(line[0], shown), lines=len(lines))
+    axes.set_xlabel(str(quantity_of(_BATCH, drawn)))
+    axes.set_ylabel(str(quantity))
+    set_y_scale(axes, [cell.value for cell in cells if isinstance(cell.value, float)], results.options.log_scale, cells)
+    return Description(
+        titled(f"{quantity.name} against replica batch"),
+        drawn,
+        [_BATCH],
+        [explain_points(cells), left_out(results.records, drawn)],
+        direct=True,
+        hollow=True,
+    )
+
+
+_RATE = "results.throughput"
+_LATENCIES = ("results.time_p99", "results.time")
+_MOST_NAMED = 4  # largest number of lines with labels at points
+
+
+def latency_throughput(figure: Figure, results: Results) -> Description:
+    """Draw a line for each model and group from the smallest batch to the largest, each point with its batch size."""
+    with_rate = with_value(results.records, _RATE)
+    key = results.options.value or next(
+        (one for one in _LATENCIES if all(number(record, one) is not None for record in with_rate)), _LATENCIES[-1]
+    )
+    drawn = [record for record in with_rate if number(record, key) is not None and number(record, _BATCH)]
+    if not drawn:
+        hint = "choose another latency with --value KEY"
+        raise LogError(f"no successful experiment has {_RATE}, {key} and {_BATCH}", hint=hint)
+    axes = figure.subplots()
+    names = distinguishing_names(
+        drawn, results.declarations, given=["exp.model", _BATCH], without=["exp.effective_batch"]
+    )
+    lines = in_order(drawn, ["exp.model", *names])
+    check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
+    shown = varying(drawn, ["exp.model", *names])
+    latency, rate = quantity_of(key, drawn), quantity_of(_RATE, drawn)
+    cells, latencies, rates = [], [], []
+    for index, line in enumerate(lines):
+        look = marks(index)
+        points = []
+        for runs in in_order(line, [_BATCH]):
+            x, y = cells_of(_RATE)(runs), cells_of(key)(runs).scaled(latency.factor)
+            if isinstance(x.value, float) and isinstance(y.value, float):
+                points.append((x.value, y.value, x, y, number(runs[0], _BATCH) or 0.0))
+        xs, ys = [point[0] for point in points], [point[1] for point in points]
+        axes.errorbar(
+            xs, ys, xerr=errors_of([point[2] for point in points]), yerr=errors_of([point[3] for point in points]),
+            capsize=2, elinewidth=1, label=label(label_of(line[0], shown)), **look,
+        )  # fmt: skip
+        if hollow := [point for point in points if point[2].doubtful or point[3].doubtful]:
+            axes.plot(
+                [point[0] for point in hollow], [point[1] for point in hollow], linestyle="", color=look["color"],
+                marker=look["marker"], markerfacecolor=axes.get_facecolor(), zorder=3, gid="doubtful",
+            )  # fmt: skip
+        if len(lines) <= _MOST_NAMED:
+            for x_value, y_value, *_, batch in points:
+                axes.annotate(
+                    short_number(batch).rstrip("0").rstrip("."), (x_value, y_value), xytext=(5, 5), textcoords="offset points",
+                    fontsize="small", color=look["color"],
+                )  # fmt: skip
+        cells += [point[2] for point in points]
+        latencies += [point[3] for point in points]
+        rates += xs
+    set_measured_x(axes, rates, results.options.log_x, cells)
+    set_y_scale(
+        axes, [cell.value for cell in latencies if isinstance(cell.value, float)], results.options.log_scale, latencies
+    )
+    axes.set_xlabel(str(rate))
+    axes.set_ylabel(f"latency: {latency}")
+    which = "labels at points: replica batch; lines" if len(lines) <= _MOST_NAMED else "lines"
+    notes = [
+        explain_points(cells),
+        f"{which}: from the smallest batch to the largest",
+        left_out(results.records, drawn),
+    ]
+    return Description("Latency against throughput", drawn, [_BATCH], notes, hollow=True)
+
+
+_MOST_PLACES = 60
+_ROOM = 12  # letters that fit below each inch
+_ROW = 0.3  # inches per horizontal bar
+_HATCHES = ("", "//", "..", "xx")
+
+
+def bars(figure: Figure, results: Results) -> Description:
+    """Draw grouped bars by model or command or, if there is only one, by the varied parameters."""
+    key = results.options.value or usual_metric(results.records)
+    drawn = with_value(results.records, key)
+    quantity = quantity_of(key, drawn)
+    given = varying(drawn, [title_name(drawn)])
+    names = distinguishing_names(drawn, results.declarations, given=given, without=["exp.effective_batch"])
+    sets = in_order(drawn, names) if given else [list(drawn)]
+    axis = given or names
+    places = [label_of(group[0], axis) for group in groups(drawn, axis).values()]
+    check_count(f"{len(sets)} × {len(places)}", "bars", too_many=len(sets) > MOST_LINES or len(places) > _MOST_PLACES)
+    axes = figure.subplots()
+    logarithmic = is_logarithmic([number(record, key) or 0.0 for record in drawn], results.options.log_scale)
+    # Long labels need horizontal bars.
+    lies = sum(map(len, places)) > _ROOM * figure.get_figwidth()
+    if lies and results.options.size is None:
+        rows = len(places) * (1 + 0.4 * (len(sets) - 1))
+        figure.set_size_inches(figure.get_figwidth(), max(figure.get_figheight() / 2, 1 + _ROW * rows))
+    width = 0.8 / len(sets)
+    shown = varying(drawn, names)
+    cells = []
+    for index, members in enumerate(sets):
+        words = label(label_of(members[0], shown)) if given else None
+        for group in groups(members, axis).values():
+            cell = cells_of(key)(group).scaled(quantity.factor)
+            if isinstance(cell.value, float):
+                cells.append(cell)
+                place = places.index(label_of(group[0], axis)) + (index - (len(sets) - 1) / 2) * width
+                _draw(axes, place, cell, 0.92 * width, index, words, lies=lies, dot=logarithmic)
+                words = None
+    values = [cell.value for cell in cells if isinstance(cell.value, float)]
+    if lies:
+        axes.set_yticks(range(len(places)), [label(place) for place in places])
+        axes.set_ylim(len(places) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(str(quantity))
+        set_measured_x(axes, values, logarithmic, cells)
+    else:
+        set_text_x(figure, [axes], places)
+        axes.set_xlabel(", ".join(map(key_title, axis)))
+        axes.set_ylabel(str(quantity))
+        set_y_scale(axes, values, logarithmic, cells)
+    by = ", ".join(map(key_title, axis))
+    return Description(
+        titled(f"{quantity.name} by {by}") if axis else titled(quantity.name),
+        drawn,
+        axis,
+        [explain_points(cells, "dots" if logarithmic else "bars"), left_out(results.records, drawn)],
+        hollow=True,
+    )
+
+
+def _draw(
+    axes: Axes, place: float, cell: Cell, width: float, index: int, words: str | None, *, lies: bool, dot: bool
+) -> None:
+    """Draw one vertical or horizontal bar, or a dot; hollow if doubtful."""
+    errors, value = errors_of([cell]), cell.value if isinstance(cell.value, float) else 0.0
+    if dot:
+        look: dict[str, Any] = {**marks(index), "linestyle": "", "capsize": 3, "elinewidth": 1, "label": words}
+        if cell.doubtful:
+            look["markerfacecolor"] = axes.get_facecolor()
+        if lies:
+            axes.errorbar(value, place, xerr=errors, **look)
+        else:
+            axes.errorbar(place, value, yerr=errors, **look)
+        return
+    look = {
+        "color": "none" if cell.doubtful else colour(index), "edgecolor": colour(index), "label": words, "capsize": 3,
+        "hatch": _HATCHES[index // 8 % len(_HATCHES)], "ecolor": muted(), "error_kw": {"elinewidth": 1},
+    }  # fmt: skip
+    if lies:
+        axes.barh(place, value, width, xerr=errors, **look)
+    else:
+        axes.bar(place, value, width, yerr=errors, **look)
+
+
+_MOST_MAPS = 9
+_MODEL, _BATCH = "exp.model", "exp.replica_batch"
+
+
+def heatmap(figure: Figure, results: Results) -> Description:
+    """Draw models against replica batches, one map for each group of experiments that differ otherwise; all have one scale."""
+    key, records = results.options.value or usual_metric(results.records), list(results.records)
+    drawn = with_value(records, key)
+    quantity = quantity_of(key, drawn)
+    split = distinguishing_names(records, results.declarations, given=[_MODEL, _BATCH], without=["exp.effective_batch"])
+    facets = list(groups(records, split).values())
+    check_count(len(facets), "heat maps", too_many=len(facets) > _MOST_MAPS)
+    batches = [shown_value(members[0], _BATCH) for members in in_order(records, [_BATCH])]
+    maps = []
+    for members in facets:
+        rows = []
+        for row in groups(members, [_MODEL]).values():
+            found = {shown_value(runs[0], _BATCH): runs for runs in groups(row, [_BATCH]).values()}
+            rows.append([cells_of(key)(found.get(batch, [])).scaled(quantity.factor) for batch in batches])
+        maps.append(rows)
+    heights = [(0.75 if split else 0.5) + 0.36 * len(rows) for rows in maps]
+    width = max(6.0, 2.8 + 0.78 * len(batches))
+    if results.options.size is None:
+        figure.set_size_inches(width, 0.6 + sum(heights))
+    panels = [axes for (axes,) in figure.subplots(len(maps), 1, squeeze=False, sharex=True, height_ratios=heights)]
+    cells = [cell for rows in maps for row in rows for cell in row]
+    values = [cell.value for cell in cells if isinstance(cell.value, float)]
+    # Logarithms are computed here: matplotlib's colour scale overflows for extreme values.
+    logarithmic = is_logarithmic(values, results.options.log_scale)
+    places = [math.log10(value) if logarithmic else value for value in values if value > 0 or not logarithmic]
+    norm = require("matplotlib.colors", "reports").Normalize(min(places), max(places))
+    image: Any = None
+    for axes, rows, members in zip(panels, maps, facets, strict=True):
+        numbers = [[_place(cell, logarithmic=logarithmic) for cell in row] for row in rows]
+        image = axes.imshow(numbers, aspect="auto", norm=norm)
+        _write_numbers(axes, rows, numbers, norm)
+        axes.set_xticks(range(len(batches)), list(map(label, batches)))
+        models = [shown_value(row[0], _MODEL) for row in groups(members, [_MODEL]).values()]
+        axes.set_yticks(range(len(rows)), [label(model, 40) for model in models])
+        axes.grid(visible=False)
+        if split:
+            words = label(label_of(members[0], split), None)
+            axes.set_title("\n".join(textwrap.wrap(words, int(11 * width))), fontsize="medium", loc="left")
+    panels[-1].set_xlabel(str(quantity_of(_BATCH, drawn)))
+    if len(panels) == 1:
+        panels[0].set_ylabel(key_title(_MODEL))
+    else:
+        figure.supylabel(key_title(_MODEL), fontsize="medium")
+    bar = figure.colorbar(image, ax=panels, label=str(quantity))
+    plain_ticks(bar.ax.yaxis)
+    if logarithmic:
+        ticks = log_ticks(10 ** min(places), 10 ** max(places))
+        bar.set_ticks(list(map(math.log10, ticks)), labels=list(map(plain_number, ticks)))
+    notes = [explain_points(cells, "numbers").partition(";")[0]]
+    if any(cell.status == "missing" for cell in cells):
+        notes.append(f"{MISSING}: not in the plan, or without a log")
+    notes.append(left_out(records, drawn))
+    subject = common_label(drawn, without=[_MODEL, _BATCH, *split])
+    return Description(titled(f"{quantity.name} by model and replica batch"), drawn, (), notes, subject)
+
+
+def _place(cell: Cell, *, logarithmic: bool) -> float:
+    """Position of a number on the colour scale; NaN if it has none."""
+    if not isinstance(cell.value, float) or (logarithmic and cell.value <= 0):
+        return math.nan
+    return math.log10(cell.value) if logarithmic else cell.value
+
+
+def _write_numbers(axes: Axes, rows: list[list[Cell]], numbers: list[list[float]], norm: Any) -> None:
+    """Write the number in each cell, or its status."""
+    for y, row in enumerate(rows):
+        for x, cell in enumerate(row):
+            words = MISSING if cell.status == "missing" else cell.status
+            ink: dict[str, Any] = {}
+            if isinstance(cell.value, float):
+                words = short_number(cell.value) + (f" {DOUBTFUL}" if cell.doubtful else "")
+                ink = {"color": "white" if norm(numbers[y][x]) < 0.55 else "black"}
+            axes.text(x, y, words, ha="center", va="center", fontsize="small", **ink)
+
+
+_USUAL = "results.epoch_accuracy_top1"
+
+
+def accuracy(figure: Figure, results: Results) -> Description:
+    """Draw a line of medians over epochs for each model and group, with a band from the minimum to the maximum run."""
+    key = results.options.value or _USUAL
+    drawn = [record for record in results.records if status_of(record) == "ok" and _epochs(record, key)]
+    if not drawn:
+        check_some_ended_well(results.records)
+        raise LogError(
+            f"no successful experiment has {key} of its epochs",
+            hint="train.py logs it; --value results.epoch_loss plots the loss",
+        )
+    axes = figure.subplots()
+    names = distinguishing_names(drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch"])
+    lines = in_order(drawn, ["exp.model", *names])
+    check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
+    shown = varying(drawn, ["exp.model", *names])
+    for index, line in enumerate(lines):
+        look = marks(index)
+        runs = [_epochs(record, key) for record in line]
+        columns = [[run[at] for run in runs if at < len(run)] for at in range(max(map(len, runs)))]
+        epochs = list(range(1, len(columns) + 1))
+        if len(epochs) > 30:
+            look["marker"] = ""
+        axes.plot(epochs, list(map(statistics.median, columns)), label=label(label_of(line[0], shown)), **look)
+        if len(runs) > 1:
+            axes.fill_between(
+                epochs, list(map(min, columns)), list(map(max, columns)), color=look["color"], alpha=0.18, linewidth=0
+            )
+    quantity = quantity_of(key, drawn)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(str(quantity))
+    longest = max(len(_epochs(record, key)) for record in drawn)
+    locator = require("matplotlib.ticker", "reports").MaxNLocator(10, steps=[1, 2, 5, 10], integer=True)
+    ticks = sorted({1, longest, *(int(one) for one in locator.tick_values(1, longest) if 1 < one < 0.96 * longest)})
+    axes.set_xticks(ticks)
+    plain_ticks(axes.yaxis)
+    most = max(map(len, lines))
+    notes = ["lines: single runs" if most == 1 else f"lines: median of up to {most} runs; bands: minimum to maximum"]
+    return Description(
+        titled(f"{quantity.name} by epoch"), drawn, (), [*notes, left_out(results.records, drawn)], direct=True
+    )
+
+
+def _epochs(record: Record, key: str) -> Sequence[float]:
+    """Value after each epoch; empty if a log has no such list."""
+    values = record.get(key)
+    found = [one for value in values if (one := finite(value)) is not None] if isinstance(values, list) else []
+    return found if isinstance(values, list) and len(found) == len(values) else []

@@ -1,0 +1,213 @@
+"""Tables with a row for each run, value or missing result: listings, summaries of parameters, and gaps of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark_core.doubts import doubts_of
+from dlbs.config.declarations import Parameter
+from dlbs.results.grouping import (
+    distinguishing_names,
+    groups,
+    hashable,
+    identity_names,
+    in_order,
+    label_of,
+    ordered_keys,
+    varying,
+)
+from dlbs.results.keys import header, quantity
+from dlbs.results.runs import Record, number, status_of
+from dlbs.results.tables.cells import doubt_lines, reason_lines
+from dlbs.results.tables.report import shown_value
+from dlbs.results.tables.table import Cell, Table
+from dlbs.run.status import Watch
+from dlbs.text import counted, text
+
+_DOUBTED = frozenset({"results.throughput", "results.time"})  # quantities that warnings of a run concern
+_LONGEST = 60  # characters of a text
+
+
+def listing_table(
+    records: Sequence[Record], columns: Sequence[str] = (), declarations: Mapping[str, Parameter] | None = None
+) -> Table:
+    """Make a table with a row for each experiment.
+
+    Args:
+        records: The experiments.
+        columns: Keys to show; by default start time, distinguishing parameters, machine and results.
+        declarations: Declared parameters, with those that identify an experiment.
+    """
+    names = distinguishing_names(records, declarations or {}, without=["exp.effective_batch", "exp.id"])
+    if len({hashable(record.get("exp.repeat")) for record in records}) > 1:
+        names.append("exp.repeat")
+    # Distinguishing parameters are the labels; runs of one experiment differ in their start time.
+    labels = names or ["exp.model", "exp.phase", "exp.dtype", "exp.replica_batch"]
+    if len(groups(records, labels)) < len(records):
+        labels = ["exp.start_time", *labels]
+    usual = [
+        *labels, "results.accuracy_top1", "results.throughput", "results.time", "exp.status", "exp.start_time", "exp.env.host",
+        "db.tags", "exp.id",
+    ]  # fmt: skip
+    present = [name for name in dict.fromkeys(usual) if any(one.get(name) not in (None, "", []) for one in records)]
+    title = counted(len(records), "experiment")
+    if columns or not present:
+        table = _table(title, records, list(columns) or ["db.added"])
+    else:
+        table = _table(title, records, present, labels=max(1, len([name for name in labels if name in present])))
+    if _DOUBTED & set(columns or present):
+        table.legend += doubt_lines(records, sorted(_DOUBTED))
+    table.legend += reason_lines(records, names)
+    return table
+
+
+def history_table(records: Sequence[Record], columns: Sequence[str]) -> Table:
+    """Make a table of runs of one experiment, with all facts that differ between them."""
+    always = ["exp.start_time", "exp.env.host", "exp.status", "results.throughput", "results.time"]
+    facts = sorted({name for record in records for name in record})
+    changing = [
+        name
+        for name in facts
+        if (name.startswith(("exp.env.", "exp.docker_image")) or name in {"exp.framework_version", "exp.device_title"})
+        and name not in always
+        and len({hashable(record.get(name)) for record in records}) > 1
+    ]
+    return _table(
+        counted(len(records), "run"),
+        records,
+        [*(columns or [*always, *changing]), "db.tags"],
+    )
+
+
+def _table(title: str, records: Sequence[Record], names: Sequence[str], *, labels: int = 1) -> Table:
+    columns = [_cells(records, name) for name in names]
+    rows = [[cell.words() for cell in row] for row in zip(*columns[:labels], strict=True)]
+    cells = [list(row) for row in zip(*columns[labels:], strict=True)] or [[] for _ in records]
+    titles = [quantity(name, records) if name.startswith("results.") else header(name) for name in names]
+    return Table(title, titles[:labels], rows, titles[labels:], cells, is_divisible=labels > 1)
+
+
+def _cells(records: Sequence[Record], name: str) -> list[Cell]:
+    """Cells of the values of a key; long texts are shortened where different ones stay different."""
+    whole = [_words(name, record.get(name)) for record in records]
+    short = [words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…" for words in whole]
+    shown = short if len(set(short)) == len(set(whole)) else whole
+    numbers = [number(record, name) if name.startswith("results.") else None for record in records]
+    doubtful = [name in _DOUBTED and bool(doubts_of(record)) for record in records]
+    return [
+        Cell(words or "-") if value is None else Cell(value, doubtful=doubt, tone="doubt" if doubt else "")
+        for words, value, doubt in zip(shown, numbers, doubtful, strict=True)
+    ]
+
+
+def _words(name: str, value: object) -> str:
+    if name == "exp.start_time":
+        return text(value)[:19].replace("T", " ")
+    return ", ".join(map(text, value)) if isinstance(value, list) else text(value)
+
+
+_MOST_VALUES = 20
+
+
+def summary_table(records: Sequence[Record], declarations: Mapping[str, Parameter], names: Sequence[str] = ()) -> Table:
+    """Make a table of parameters with their distinct values: varied parameters first, in the plan's order.
+
+    Args:
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
+        names: Parameters or results, shown with all values; if empty, all parameters that identify an experiment, with at most 20 values each.
+    """
+    chosen = list(names)
+    if not names:
+        known = [
+            name
+            for name in identity_names(records, declarations)
+            if any(text(record.get(name)) not in ("", "[]", "{}") for record in records)
+        ]
+        differing = varying(records, known)
+        chosen = [*differing, *(name for name in in_order(records, known) if name not in differing)]
+    cells = []
+    for name in chosen:
+        found = groups(records, [name])
+        keys = [key for key in ordered_keys(found, [name]) if key != (None,)]
+        words = [f"{shown_value(found[key][0], name)} ({len(found[key])})" for key in keys]
+        if not names and len(words) > _MOST_VALUES:
+            words[_MOST_VALUES:] = [f"and {len(words) - _MOST_VALUES} more"]
+        cells.append([Cell(len(keys)), Cell(", ".join(words) or "-")])
+    table = Table(
+        f"Parameters of {counted(len(records), 'experiment')}",
+        ["parameter"],
+        [[name] for name in chosen],
+        ["distinct", "values (experiments)"],
+        cells,
+    )
+    return table
+
+
+USUAL = ("results.time", "results.throughput")
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A gap in the results.
+
+    Attributes:
+        what: Description: `failure: exit code 1`, `lacks results.energy`.
+        experiment: Label of the experiment.
+    """
+
+    what: str
+    experiment: str
+
+
+def gaps(
+    records: Sequence[Record],
+    required: Sequence[str] = (),
+    planned: Mapping[str, str] | None = None,
+    names: Collection[str] = (),
+) -> list[Gap]:
+    """Find gaps: experiments that did not succeed, missing values, missing experiments of the plan, and duplicate identifiers.
+
+    Args:
+        records: Experiments, including failed ones.
+        required: Keys that each experiment must have; if empty, a time or a throughput.
+        planned: exp.id of each experiment of the plan → its label; None if the plan is unknown.
+        names: Parameters that distinguish experiments, for labels.
+    """
+    found = []
+    counts: dict[str, int] = {}
+    for record in records:
+        label = label_of(record, list(names))
+        status = status_of(record)
+        identifier = text(record.get("exp.id"))
+        if identifier:
+            counts[identifier] = counts.get(identifier, 0) + 1
+            if counts[identifier] == 2:
+                found.append(Gap(f"several results have exp.id {identifier}", label))
+        if status != "ok":
+            reason = text(record.get("exp.status_msg"))
+            found.append(Gap(f"{status}: {reason}" if reason else status, label))
+            continue
+        lacking = [key for key in required if record.get(key) is None]
+        if not required and not any(number(record, key) is not None for key in USUAL):
+            lacking = [" and ".join(USUAL)]
+        found += [Gap(f"lacks {key}", label) for key in lacking]
+    if planned is not None:
+        found += [Gap("no result", label) for identifier, label in planned.items() if identifier not in counts]
+    return found
+
+
+def missing_logs(paths: Iterable[str]) -> list[Gap]:
+    """Find planned experiments whose logs are missing from log directories.
+
+    Raises:
+        LogError: A directory cannot be read.
+    """
+    found = []
+    for look in (Watch(Path(path)).look() for path in paths if Path(path).is_dir()):
+        if look.errors:
+            raise look.errors[0]
+        found += [Gap(f"no log: {state.status}", str(state.log)) for state in look.states if not state.log.exists()]
+    return found

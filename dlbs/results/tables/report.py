@@ -1,0 +1,288 @@
+"""Tables of `dlbs report`: pivots of a quantity over two sets of parameters, the default tables, and kinds by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from dlbs.config.declarations import Parameter
+from dlbs.errors import LogError, Registry, registered
+from dlbs.results.grouping import (
+    common_label,
+    distinguishing_names,
+    groups,
+    hashable,
+    label_of,
+    ordered_keys,
+    title_name,
+)
+from dlbs.results.keys import check_known, header, quantity
+from dlbs.results.runs import Record, number
+from dlbs.results.statistics.samples import is_served, none_ended_well, served_values
+from dlbs.results.tables.cells import cells_of, doubt_lines, formulas_of, interval_lines, reason_lines, statistic
+from dlbs.results.tables.scores import score_table
+from dlbs.results.tables.scores import scores as scores_of
+from dlbs.results.tables.table import Cell, Table
+from dlbs.text import text
+
+
+def custom_tables(
+    records: Iterable[Record],
+    declarations: Mapping[str, Parameter],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Sequence[str],
+    *,
+    aggregate: str = "median",
+    without: Sequence[str] = (),
+    explain: bool = False,
+) -> list[Table]:
+    """Make tables of quantities over the values of parameters.
+
+    Args:
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
+        rows: Parameters whose values label the rows.
+        columns: Parameters whose values label the columns.
+        values: Keys of the quantities; each makes a table for each group of experiments that differ otherwise.
+        aggregate: Aggregate of several values in a cell; a key of `AGGREGATES`.
+        without: Parameters whose values are aggregated over instead of making separate tables.
+        explain: Add the formula of each cell.
+    """
+    records = list(records)
+    shown = [*rows, *columns]
+    split = distinguishing_names(records, declarations, given=shown, without=without)
+    tables = []
+    for group in groups(records, split).values():
+        for at, key in enumerate(values):
+            title = f"{quantity(key, group)}{group_title(group[0], split)}"
+            formula = formulas_of(key, aggregate) if explain else None
+            table = pivot(title, group, rows, columns, cells_of(key, aggregate), formula=formula)
+            table.title = with_statistic(title, aggregate, table)
+            # The reasons of failures are below the first table of a group.
+            add_notes(table, group, shown, [key], reasons=at == 0)
+            tables.append(table)
+    return tables
+
+
+def with_statistic(title: str, aggregate: str, table: Table) -> str:
+    """Append the statistic of the table's numbers to a title."""
+    words = statistic(aggregate, [cell for row in table.cells for cell in row])
+    return f"{title}; {words}" if words else title
+
+
+def add_notes(
+    table: Table, records: Sequence[Record], shown: Sequence[str], keys: Sequence[str], *, reasons: bool = True
+) -> None:
+    """Add notes to a table that explain its cells and list the common parameters of its experiments.
+
+    Args:
+        table: The table.
+        records: Its experiments.
+        shown: Parameters that label its rows and columns.
+        keys: Quantities in its cells.
+        reasons: Add the reasons of unsuccessful experiments.
+    """
+    cells = [cell for row in table.cells for cell in row]
+    table.legend += interval_lines(cells, keys)
+    table.add_legend()
+    table.legend += doubt_lines(records, keys)
+    if reasons:
+        table.legend += reason_lines(records, shown)
+    if common := common_label(records, without=shown):
+        table.legend.append(f"all runs: {common}")
+
+
+def group_title(record: Record, split: Sequence[str]) -> str:
+    """Parameters that distinguish a group of experiments, for the title of its table: ` (inference, float16)`."""
+    return f" ({label_of(record, split)})" if split else ""
+
+
+def pivot(
+    title: str,
+    records: Sequence[Record],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cell: Callable[[list[Record]], Cell],
+    *,
+    sort_rows: bool = False,
+    formula: Callable[[list[Record]], str] | None = None,
+) -> Table:
+    """Make one table. Rows and columns are in the order of the records, which is the plan's; numbers in columns are sorted.
+
+    Args:
+        title: Its title.
+        records: The experiments.
+        rows: Parameters whose values label the rows.
+        columns: Parameters whose values label the columns.
+        cell: Function from the experiments of a cell to the cell.
+        sort_rows: Sort numbers in the labels of rows too.
+        formula: Function from the experiments of a cell to its formula, if formulas are shown.
+    """
+    by_row, by_column = groups(records, rows), groups(records, columns)
+    row_order = ordered_keys(by_row, rows) if sort_rows else list(by_row)
+    column_order = ordered_keys(by_column, columns)
+    both = groups(records, [*rows, *columns])
+    table = Table(
+        title,
+        [header(name) for name in rows],
+        [[shown_value(by_row[key][0], name) for name in rows] for key in row_order],
+        [
+            ", ".join(f"{header(name)} {shown_value(by_column[key][0], name) or '-'}" for name in columns) or "value"
+            for key in column_order
+        ],
+        [[cell(both.get((*row, *column), [])) for column in column_order] for row in row_order],
+        is_divisible=True,
+    )
+    if formula is not None:
+        for row, labels in zip(row_order, table.rows, strict=True):
+            for column, label in zip(column_order, table.columns, strict=True):
+                if words := formula(both.get((*row, *column), [])):
+                    table.formulas.append(f"{', '.join([*labels, *([label] if columns else [])])}: {words}")
+    return table
+
+
+def shown_value(record: Record, name: str) -> str:
+    """Label of a value; empty if the experiment lacks the parameter."""
+    return (text(record[name]) or "none") if record.get(name) is not None else ""
+
+
+_BATCH = "exp.replica_batch"
+_COMPUTED = ("exp.effective_batch",)  # follows from the replica batch and the devices
+
+
+def default_tables(
+    records: Iterable[Record], declarations: Mapping[str, Parameter], *, explain: bool = False
+) -> list[Table]:
+    """Make tables of varied parameters against batch sizes, one for each quantity, or one of all quantities if batch sizes do not vary.
+
+    Runs that differ only in `exp.repeat` are one cell: the median. All other differences are rows or columns, so that a cell never mixes
+    experiments.
+
+    Args:
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
+        explain: Add the formula of each cell.
+    """
+    records = list(records)
+    rows, columns = usual_axes(records, declarations)
+    values = usual_values(records)
+    if columns or len(values) == 1:
+        tables = custom_tables(records, declarations, rows, columns, values, without=_COMPUTED, explain=explain)
+        if failed := none_ended_well(records):
+            for table in tables:
+                table.title = failed.capitalize() + table.title.removeprefix(quantity(values[0], records))
+        return tables
+    return [_of_quantities(records, rows, values, explain)]
+
+
+def usual_values(records: Sequence[Record]) -> list[str]:
+    """Default quantities: those that programs log, with accuracy first after trainings that measure it; for inference under load, its own ones."""
+    keys = ("results.accuracy_top1", "results.throughput", "results.time")
+    timed = [record for record in records if not is_served(record)]
+    found = [key for key in keys if any(number(one, key) is not None for one in timed)]
+    return [*found, *served_values(records)] or ["results.throughput"]
+
+
+def usual_axes(
+    records: Sequence[Record], declarations: Mapping[str, Parameter], *, cols: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Default parameters for the labels of rows and columns.
+
+    Varied parameters are rows. Batch sizes are columns if some row has several of them; otherwise, columns would be nearly empty. If nothing
+    varies, the row is the model, or the command or framework of a program without one.
+
+    Args:
+        records: Experiments, including failed ones.
+        declarations: Declared parameters, with those that identify an experiment.
+        cols: Chosen parameters for the columns, if any; all other varied parameters are rows then, which results in one table.
+    """
+    rows = distinguishing_names(records, declarations, given=cols, without=_COMPUTED)
+    if cols:
+        return rows or list(filter(None, [title_name(records)])), list(cols)
+    others = [name for name in rows if name != _BATCH]
+    columns = []
+    if any(len({hashable(one.get(_BATCH)) for one in group}) > 1 for group in groups(records, others).values()):
+        rows, columns = others, [_BATCH]
+    usual = title_name(records)
+    return rows or ([usual] if usual else []), columns
+
+
+def _of_quantities(records: Sequence[Record], rows: Sequence[str], values: Sequence[str], explain: bool) -> Table:
+    """Make a table with a column for each quantity."""
+    found = groups(records, rows)
+    table = Table(
+        "Results",
+        [header(name) for name in rows],
+        [[shown_value(group[0], name) for name in rows] for group in found.values()],
+        [quantity(key, records) for key in values],
+        [[cells_of(key)(group) for key in values] for group in found.values()],
+        is_divisible=True,
+    )
+    table.title = with_statistic("Results", "median", table)
+    add_notes(table, records, rows, values)
+    if explain:
+        for group, labels in zip(found.values(), table.rows, strict=True):
+            for key, column in zip(values, table.columns, strict=True):
+                if words := formulas_of(key)(group):
+                    table.formulas.append(f"{', '.join([*labels, column])}: {words}")
+    return table
+
+
+KINDS: Registry = {
+    "regular": ("dlbs.results.tables.report:default_tables", "varied parameters against replica batch"),
+    "weak": ("dlbs.results.tables.scaling:weak_scaling", "scaling over devices with the replica batch fixed"),
+    "strong": ("dlbs.results.tables.scaling:strong_scaling", "scaling over devices with the effective batch fixed"),
+}
+
+
+def chosen_tables(
+    records: Sequence[Record],
+    declarations: Mapping[str, Parameter],
+    *,
+    kind: str,
+    rows: list[str],
+    cols: list[str],
+    values: list[str],
+    aggregate: str,
+    over: list[str],
+    scores: bool,
+    explain: bool,
+) -> list[Table]:
+    """The tables of `dlbs report` for its options.
+
+    Raises:
+        LogError: No experiment has a named key, or the kind has fixed tables.
+    """
+    known = set().union(*records)
+    for flag, names in (("--rows", rows), ("--cols", cols), ("--values", values), ("--over", over)):
+        check_known(names, known, flag)
+    if scores:
+        return [score_table(scores_of(records, declarations), explain=explain)]
+    if rows or cols or values or over or aggregate != "median":
+        if kind != "regular":
+            given = {
+                "--rows": rows,
+                "--cols": cols,
+                "--values": values,
+                "--over": over,
+                "--aggregate": aggregate != "median",
+            }
+            flags = [flag for flag, value in given.items() if value]
+            raise LogError(
+                "prints fixed tables",
+                where=f"--type {kind}",
+                hint=f"remove {' and '.join(flags)}, or --type {kind}",
+            )
+        usual_rows, usual_cols = usual_axes(records, declarations, cols=cols)
+        return custom_tables(
+            records,
+            declarations,
+            rows or [name for name in usual_rows if name not in (*cols, *over)],
+            cols or [name for name in usual_cols if name not in (*rows, *over)],
+            values or usual_values(records),
+            aggregate=aggregate,
+            without=["exp.effective_batch", *over],
+            explain=explain,
+        )
+    made: list[Table] = registered(KINDS, kind, "kind of table")(records, declarations, explain=explain)
+    return made

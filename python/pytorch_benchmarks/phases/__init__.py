@@ -1,1 +1,0 @@
-"""The work on a batch: training, inference, ingestion, generation."""

@@ -1,1 +1,0 @@
-"""Models written for TorchBench: a directory with a class `Model(BenchmarkModel)`."""

@@ -1,1 +1,0 @@
-"""Base classes of TorchBench models whose network comes from another package."""

@@ -1,0 +1,198 @@
+"""Searching for what made it slower, with real commands and real commits."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlbs.adaptive.bisect import Search, culprits, next_candidate
+from dlbs.errors import LogError
+from tests.conftest import RunDlbs
+
+# Leaves a log whose batches take 10 ms up to a candidate and 12 ms from then on, and counts how often it was called.
+MEASURE = """
+import os, pathlib, random, sys
+item, logs = sys.argv[1], pathlib.Path(sys.argv[2])
+with open(os.environ["CALLS"], "a") as calls:
+    calls.write(item + "\\n")
+number = int(pathlib.Path("number").read_text() if pathlib.Path("number").exists() else item)
+if str(number) in os.environ.get("SKIP", "").split():
+    sys.exit(125)
+source = random.Random(len(open(os.environ["CALLS"]).read()))
+spread = float(os.environ.get("SPREAD", "0.02"))
+times = [(12 if number >= int(os.environ["FROM"]) else 10) * source.gauss(1, spread) for _ in range(40)]
+mean = sum(times) / len(times)
+(logs / "a.log").write_text(f'__exp.model__= "m"\\n__results.time_data__= {times}\\n__results.time__= {mean}\\n__results.throughput__= {1000 / mean}\\n')
+"""
+
+
+@pytest.fixture
+def measure(tmp_path: Path) -> Path:
+    (tmp_path / "measure.py").write_text(MEASURE)
+    (tmp_path / "versions.txt").write_text("# from good to bad\n" + "\n".join(map(str, range(20))) + "\n")
+    return tmp_path
+
+
+def calls(path: Path) -> list[str]:
+    return (path / "calls").read_text().split()
+
+
+def bisect(dlbs: RunDlbs, path: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # Isolated and without site packages: Python starts in a fraction of the time.
+    command = [sys.executable, "-IS", str(path / "measure.py"), "{item}", "{logs}"]
+    return dlbs("bisect", *flags, "--", *command, CALLS=str(path / "calls"), **{"FROM": "13", **environment})
+
+
+LIST = ("--list", "versions.txt", "--good", "0", "--bad", "19")
+
+QUICK = (*LIST, "--trust-single-runs", "--trust-doubtful")
+
+
+@pytest.mark.integration
+def test_the_first_bad_one_is_found_with_few_measurements(dlbs: RunDlbs, measure: Path) -> None:
+    done = bisect(dlbs, measure, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("13 is the first bad candidate: slower: m, ratio 0.8")
+    assert len(calls(measure)) <= 2 + 5
+
+
+@pytest.mark.integration
+def test_the_same_command_goes_on_where_it_was_interrupted(dlbs: RunDlbs, measure: Path) -> None:
+    bisect(dlbs, measure, *QUICK, SKIP=" ".join(map(str, range(1, 19))))  # every one between the ends refuses
+    interrupted = measure / "bisect" / "bisect.json"
+    text = interrupted.read_text()
+    interrupted.write_text(text.replace('"verdict": "skipped"', '"verdict": ""'))
+    before = len(calls(measure))
+    done = bisect(dlbs, measure, *QUICK)
+    assert done.stdout.startswith("13 is the first")
+    assert not {"0", "19"} & set(calls(measure)[before:])
+    before = len(calls(measure))
+    assert bisect(dlbs, measure, *QUICK).stdout == done.stdout
+    assert len(calls(measure)) == before
+
+
+@pytest.mark.integration
+def test_what_cannot_be_measured_is_skipped_and_said(dlbs: RunDlbs, measure: Path) -> None:
+    done = bisect(dlbs, measure, *QUICK, SKIP="9 10 12 13")
+    assert "one of these is the first bad candidate" in done.stdout
+    assert "12, 13, 14" in done.stdout
+
+
+@pytest.mark.integration
+def test_each_candidate_is_measured_three_times_by_default(dlbs: RunDlbs, measure: Path) -> None:
+    done = bisect(dlbs, measure, *LIST)
+    assert done.stdout.startswith("13 is the first bad candidate: slower: m, ratio 0.8")
+    assert min(calls(measure).count(item) for item in calls(measure)) == 3
+
+
+@pytest.mark.integration
+def test_what_is_inconclusive_is_measured_again(dlbs: RunDlbs, measure: Path) -> None:
+    done = bisect(dlbs, measure, *QUICK, "--threshold", "5%", "--most-runs", "5", SPREAD="0.25")
+    assert done.returncode == 0, done.stderr
+    assert max(len(list(group)) for _, group in itertools.groupby(sorted(calls(measure)))) > 1
+
+
+@pytest.mark.integration
+def test_another_search_in_the_same_place_is_refused(dlbs: RunDlbs, measure: Path) -> None:
+    bisect(dlbs, measure, *QUICK)
+    done = bisect(dlbs, measure, *QUICK, "--threshold", "9%")
+    assert done.returncode == 2
+    assert "bisect.json: contains another search (threshold)" in done.stderr
+
+
+@pytest.mark.integration
+def test_ends_that_do_not_differ_are_an_error(dlbs: RunDlbs, measure: Path) -> None:
+    done = bisect(dlbs, measure, *QUICK, FROM="99")
+    assert done.returncode == 2
+    assert "the bad end is not worse than the good one" in done.stderr
+
+
+def git(path: Path, *arguments: str) -> str:
+    identity = {
+        "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@b",
+        "GIT_COMMITTER_NAME": "a",
+        "GIT_COMMITTER_EMAIL": "a@b",
+    }
+    done = subprocess.run(
+        ["git", "-C", str(path), *arguments], env={**os.environ, **identity}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.integration
+def test_commits_are_measured_in_a_checkout_of_their_own(dlbs: RunDlbs, measure: Path) -> None:
+    repo = measure / "repo"
+    repo.mkdir()
+    git(repo, "init", "--quiet")
+    commits = []
+    for number in range(10):
+        (repo / "number").write_text(str(number))
+        git(repo, "add", ".")
+        git(repo, "commit", "--quiet", "-m", f"change {number}")
+        commits.append(git(repo, "rev-parse", "HEAD"))
+    (repo / "number").write_text("not committed")
+    done = bisect(
+        dlbs,
+        measure,
+        "--repo",
+        "repo",
+        "--good",
+        commits[0],
+        "--bad",
+        "HEAD",
+        "--trust-single-runs",
+        "--trust-doubtful",
+        FROM="6",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{commits[6]} is the first bad candidate")
+    assert "change 6" in done.stdout
+    assert (repo / "number").read_text() == "not committed"
+    assert git(repo, "worktree", "list").count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--good", "0", "--bad", "1", "--list", "nope.txt"], "nope.txt: cannot be read"),
+        (["--good", "x", "--bad", "1", "--list", "versions.txt"], "--good: 'x' occurs 0 times"),
+        (["--good", "3", "--bad", "1", "--list", "versions.txt"], "--bad: '1' is not after '3'"),
+        (["--good", "a", "--bad", "b", "--repo", "."], "--good: git failed"),
+        (["--good", "0", "--bad", "19", "--list", "versions.txt", "--threshold", "x"], "--threshold"),
+        (
+            ["--good", "0", "--bad", "19", "--list", "versions.txt", "--most-runs", "2"],
+            "--most-runs 2: a verdict requires 3 runs",
+        ),
+    ],
+)
+def test_bad_input(dlbs: RunDlbs, measure: Path, flags: list[str], said: str) -> None:
+    done = bisect(dlbs, measure, *flags)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 33])
+def test_every_place_of_the_first_bad_one_is_found(count: int) -> None:
+    for first in range(1, count):
+        verdicts = ["good", *[""] * (count - 2), "bad"]
+        steps = 0
+        while (index := next_candidate(verdicts)) is not None:
+            verdicts[index] = "bad" if index >= first else "good"
+            steps += 1
+        assert list(culprits(verdicts)) == [first]
+        assert steps <= (count - 2).bit_length()
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "elsewhere.json"])
+def test_a_state_that_is_a_link_is_not_read(tmp_path: Path, target: str) -> None:
+    (tmp_path / "elsewhere.json").write_text("{}")
+    (tmp_path / "bisect.json").symlink_to(target)
+    with pytest.raises(LogError, match="is a symbolic link"):
+        Search.open(tmp_path, {}, ["1", "2"])
