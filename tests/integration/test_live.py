@@ -125,7 +125,7 @@ def test_parts_of_a_pixel_do_not_add_up(page: Page, logs: Path) -> None:
 
 def test_padding_that_keeps_a_place_is_kept_at_the_next_update(page: Page, logs: Path) -> None:
     server = Served(logs)
-    page.goto(server.url)
+    page.goto(server.url, wait_until="networkidle")  # what arrives later moves the content
     page.evaluate("document.getElementById('live').style.paddingTop = '400px'")
     page.evaluate("scrollTo(0, 100)")
     place = page.evaluate("document.getElementById('experiments').getBoundingClientRect().top")
