@@ -417,7 +417,7 @@ def _resolved(plan: Iterable[Experiment]) -> Iterator[Experiment]:
         yield experiment
 
 
-def _records(results: Any) -> list[dict[str, Any]]:
+def _records(results: Any) -> Sequence[Mapping[str, Any]]:
     if isinstance(results, (str, os.PathLike)):
         return load_records([os.fspath(results)])
     if hasattr(results, "columns"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,7 +80,7 @@ def _joined(directory: Path, name: str) -> Path:
     return directory / name
 
 
-def describe(experiment: Experiment, names: Sequence[str] = (), *, whole: bool = False) -> str:
+def describe(experiment: Mapping[str, Any], names: Sequence[str] = (), *, whole: bool = False) -> str:
     """The label of an experiment: `resnet18, batch 4, runtime.malloc=system`, or `sort --parallel 2 data, repeat 1`.
 
     All labels are made by this function.
@@ -112,12 +112,12 @@ def describe(experiment: Experiment, names: Sequence[str] = (), *, whole: bool =
     return printable(", ".join(words).replace("\n", "?"))
 
 
-def told_names(experiment: Experiment, names: Sequence[str]) -> list[str]:
+def told_names(experiment: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     """The given parameters that a complete label of an experiment contains."""
     return [name for name in names if name not in _SPOKEN or _has(experiment, name)]
 
 
-def usual_names(experiment: Experiment) -> list[str]:
+def usual_names(experiment: Mapping[str, Any]) -> list[str]:
     """The parameters of an experiment's default label: the measured software, then phase, type, device and batch size."""
     title = [name for name in TITLES if _has(experiment, name)][:1]
     # A batch size that the model chooses itself is unknown before the run.
@@ -125,7 +125,7 @@ def usual_names(experiment: Experiment) -> list[str]:
     return [*title, *(name for name in _USUAL if _has(experiment, name) and name not in unknown)]
 
 
-def _has(experiment: Experiment, name: str) -> bool:
+def _has(experiment: Mapping[str, Any], name: str) -> bool:
     return experiment.get(name) not in (None, "")
 
 

@@ -11,7 +11,7 @@ import math
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ class Example:
     tag: Callable[[Record], str] | None = None
 
 
-def read_example(example: Example, directory: Path) -> list[Record]:
+def read_example(example: Example, directory: Path) -> Sequence[Mapping[str, Any]]:
     """The results of an example: its logs are written to a directory and read from there, or from a store if it has tags."""
     files: dict[str, list[str]] = {}
     for number, record in enumerate(example.records()):

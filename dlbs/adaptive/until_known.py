@@ -250,7 +250,7 @@ class UntilKnown(Observer):
         """Read its log."""
         number = self._round.numbers[str(experiment["exp.log_file"])]
         records, _ = read_file(str(log_path(experiment, Path.cwd())))
-        record: Record = records[-1] if records else {**experiment, "exp.status": "failure"}
+        record: dict[str, Any] = dict(records[-1]) if records else {**experiment, "exp.status": "failure"}
         if outcome is not None:
             self._round.has_run = True
             self._busy += outcome.seconds

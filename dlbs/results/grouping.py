@@ -6,11 +6,13 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from dlbs.config.declarations import Parameter
 from dlbs.experiment import TITLES, describe, told_names, usual_names
 from dlbs.results.runs import Record
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 FIRST = ("exp.framework", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus", "exp.docker")
 _FACTS = ("exp.framework_version", "exp.device_title", "exp.node_id")  # detected by a run, and decisive
@@ -33,9 +35,9 @@ def hashable(value: Any) -> Any:
     return value
 
 
-def groups(records: Iterable[Record], names: Sequence[str]) -> dict[tuple[Any, ...], list[Record]]:
+def groups(records: Iterable[AnyRecord], names: Sequence[str]) -> dict[tuple[Any, ...], list[AnyRecord]]:
     """Group records by their values of these names, in order of first occurrence."""
-    found: dict[tuple[Any, ...], list[Record]] = {}
+    found: dict[tuple[Any, ...], list[AnyRecord]] = {}
     for record in records:
         found.setdefault(tuple(hashable(record.get(name)) for name in names), []).append(record)
     return found

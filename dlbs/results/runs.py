@@ -1,21 +1,87 @@
-"""Meaning of keys in a run: its status, numbers, times and digest."""
+"""Runs, a table of results, and the meaning of their keys: status, numbers, times and digest."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from benchmark_core.doubts import MONITOR_WARNINGS, doubts_of
 from benchmark_core.log import STATUSES
+from dlbs.results.columns import Columns, merged, of_records
 from dlbs.text import finite
 
-Record = dict[str, Any]
-
+Record = Mapping[str, Any]
 
 _NOT_CONTENT = ("exp.log_file", "db.tags", "db.added", "db.id")  # the path of a log does not identify the run
+
+
+class Runs(Columns):
+    """Results of runs: a sequence of read-only records, whose keys are columns."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> Runs:
+        """Records as runs; runs are returned as they are."""
+        return records if isinstance(records, Runs) else cls.together(blocks_of(records))
+
+    @classmethod
+    def together(cls, blocks: Iterable[Runs]) -> Runs:
+        """The runs of all blocks, in order."""
+        parts = list(blocks)
+        return parts[0] if len(parts) == 1 else cls(merged(parts))
+
+    def numbers(self, name: str) -> list[float | None]:
+        """The value of each run if it is a finite number, else None."""
+        column = self.table.column(name)
+        if column is None:
+            return [None] * len(self)
+        numbers = [*map(finite, column.values), None]
+        return list(map(numbers.__getitem__, self.codes(column)))
+
+    @property
+    def statuses(self) -> list[str]:
+        """The status of each run, as `status_of` has it."""
+        keys = "exp.status", "results.time", "results.throughput"
+        kept = self.table.kept("statuses", lambda: _statuses(Runs(self.table), *keys))
+        return list(map(kept.__getitem__, self.rows))
+
+    @property
+    def ok(self) -> Runs:
+        """The successful runs."""
+        return self.where([status == "ok" for status in self.statuses])
+
+    @property
+    def doubts(self) -> list[Sequence[str]]:
+        """The kinds of the warnings of each run about its own numbers."""
+        kept = self.table.kept(
+            "doubts", lambda: Runs(self.table).each(("results.warnings", MONITOR_WARNINGS), doubts_of)
+        )
+        return list(map(kept.__getitem__, self.rows))
+
+
+def blocks_of(records: Iterable[Record]) -> Iterator[Runs]:
+    """Records as blocks of runs: tables of a limited size, in order."""
+    return (Runs(table, rows) for table, rows in of_records(records))
+
+
+def _statuses(runs: Runs, status: str, time: str, throughput: str) -> list[str]:
+    given, codes = runs.classes(status)
+    values = runs.numbers(throughput)
+    found = []
+    for code, value, row in zip(codes, values, runs.rows, strict=True):
+        word = given[code]
+        if word == "ok":
+            found.append("failure" if value is not None and value <= 0 else "ok")
+        elif word in STATUSES or word == "unfinished":
+            found.append(word)
+        else:
+            found.append("ok" if any(runs.table.has(name, row) for name in (time, throughput)) else "unfinished")
+    return found
 
 
 def digest_of(record: Record) -> str:

@@ -36,9 +36,8 @@ def load_results(paths: str | Iterable[str], query: Query | None = None) -> pd.D
         LogError: A path matches nothing, a results file is malformed, the query has a key that no experiment has, or pandas is not installed.
     """
     pandas = require("pandas", "reports")
-    records = load_records([paths] if isinstance(paths, str) else paths)
-    for record in records:
-        record["exp.status"] = status_of(record)
+    found = load_records([paths] if isinstance(paths, str) else paths)
+    records = [{**record, "exp.status": status_of(record)} for record in found]
     if query is not None:
         records = list(filter(_test(query, set().union(*records)), records))
     names = dict.fromkeys(name for record in records for name in record)

@@ -7,13 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Any
 
 import orjson
 
 from dlbs.errors import LogError
 from dlbs.logs import batch_time, parse_line
-from dlbs.results.runs import Record
 
 LONGEST = 64 << 20  # bytes of the longest line that is read as a value
 
@@ -92,7 +91,7 @@ _BLOCK = 8 << 20  # bytes of each further read
 _LONGEST = LONGEST
 
 
-def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | None:
+def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> dict[str, Any] | None:
     """Parse a log into a record; None if it contains no experiment.
 
     Args:
@@ -100,7 +99,7 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> Record | 
         stream: Its bytes.
         findings: Collects findings.
     """
-    record: Record = {}
+    record: dict[str, Any] = {}
     noticed: list[Finding] = []
     results: list[str] = []  # their keys, collected only where one may come twice
     number = 0  # lines before the block
@@ -151,7 +150,7 @@ def _results(keys: Iterable[str]) -> list[str]:
     return [key for key in keys if key.startswith("results.")]
 
 
-def _has_result(record: Record) -> bool:
+def _has_result(record: dict[str, Any]) -> bool:
     """Whether it has a positive throughput or, without one, a positive time: the original DLBS checked either."""
     result = record.get("results.throughput", record.get("results.time"))
     return isinstance(result, (int, float)) and not isinstance(result, bool) and result > 0
@@ -207,7 +206,7 @@ def _utf8_of_utf16(block: bytes, stream: IO[bytes]) -> Callable[[int], bytes]:
     return read
 
 
-def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], Record]:
+def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], dict[str, Any]]:
     """Keys in a block of lines that follows `number` other lines of the file, in order and with repetitions, and the last value of each."""
     text = b"\n" + block
     read = _all_at_once(text) if block.endswith(_END) else None
@@ -222,7 +221,7 @@ _RUNS_ANYWHERE = re.compile(rb"\n([ \t]*__.*(?:\n[ \t]*__.*)*)")
 _ODD_KEY = re.compile(rb"\n__[^\n=]*\\[^\n=]*__=")
 
 
-def _all_at_once(text: bytes) -> tuple[list[str], Record] | None:
+def _all_at_once(text: bytes) -> tuple[list[str], dict[str, Any]] | None:
     """Keys and values of lines that are all valid, parsed as one JSON list; None if some line is invalid.
 
     Parsing each value separately would take three times as long. A line that is not one key and one value makes the list invalid or changes
@@ -253,10 +252,10 @@ def _all_at_once(text: bytes) -> tuple[list[str], Record] | None:
     return None if "" in values else (keys, values)
 
 
-def _one_by_one(text: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], Record]:
+def _one_by_one(text: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], dict[str, Any]]:
     """Keys and values of lines some of which are invalid; those are added to the findings."""
     keys: list[str] = []
-    values: Record = {}
+    values: dict[str, Any] = {}
     at = 0
     for found in _KEY_LINES.finditer(text):
         number += text.count(_END, at, found.start() + 1)

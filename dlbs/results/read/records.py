@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -151,7 +151,7 @@ def _opened(path: str) -> Iterator[IO[str]]:
         yield io.TextIOWrapper(binary, encoding="utf-8", newline="")
 
 
-def _load_results(path: str, kind: str) -> list[Record]:
+def _load_results(path: str, kind: str) -> Sequence[Record]:
     if kind.endswith(".parquet"):
         from dlbs.results.read.parquet import read_parquet
 
@@ -188,7 +188,7 @@ def _load_results(path: str, kind: str) -> list[Record]:
     return records
 
 
-def _json_lines(lines: Iterable[str], path: str) -> list[Record]:
+def _json_lines(lines: Iterable[str], path: str) -> Sequence[Record]:
     """Read the records of a file with one per line; blank lines are ignored.
 
     Raises:

@@ -249,7 +249,7 @@ class Store:
         return removed
 
 
-def _record(data: Any) -> Record:
+def _record(data: Any) -> dict[str, Any]:
     if not isinstance(data, str):
         raise TypeError("not a text")
     record = load_json(data)

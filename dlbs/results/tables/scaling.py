@@ -53,16 +53,16 @@ def scaling_tables(
         explain: Add the formulas with their numbers.
     """
     kept, varying = ("exp.replica_batch", "exp.effective_batch")[:: 1 if kind == "weak" else -1]
-    records = [{**record, DEVICES: devices(record)} for record in records]
+    marked: list[dict[str, Any]] = [{**record, DEVICES: devices(record)} for record in records]
     follows = [varying, "exp.gpus", "exp.gpu_ids", "exp.num_gpus", "exp.num_local_gpus", "exp.num_replicas"]
     follows += ["exp.num_local_replicas", "exp.num_nodes", "exp.node_id"]
     rows = ["exp.model", kept]
-    split = distinguishing_names(records, declarations, given=[*rows, DEVICES], without=follows)
-    again = groups(_set_layouts(records, [*split, *rows], varying), split)
-    if any(LAYOUT in record for record in records):
+    split = distinguishing_names(marked, declarations, given=[*rows, DEVICES], without=follows)
+    again = groups(_set_layouts(marked, [*split, *rows], varying), split)
+    if any(LAYOUT in record for record in marked):
         rows.append(LAYOUT)
     tables = []
-    for key, group in groups(records, split).items():
+    for key, group in groups(marked, split).items():
         shared = group_title(group[0], split)
         throughput, time = (
             pivot(
@@ -94,13 +94,13 @@ def scaling_tables(
     return tables
 
 
-def _set_layouts(records: Sequence[Record], names: Sequence[str], varying: str) -> list[Record]:
+def _set_layouts(records: Sequence[dict[str, Any]], names: Sequence[str], varying: str) -> list[dict[str, Any]]:
     """Label the layouts of devices where experiments with the same number of devices, and equal in `names`, have several.
 
     Returns:
         Copies of those experiments that belong to two rows, with the label of the second one.
     """
-    copies: list[Record] = []
+    copies: list[dict[str, Any]] = []
     for members in groups(records, names).values():
         for record in members:
             gpus, replicas = number(record, "exp.num_gpus"), number(record, "exp.num_replicas")
@@ -109,7 +109,7 @@ def _set_layouts(records: Sequence[Record], names: Sequence[str], varying: str) 
         shown: list[str] = []
         if _is_mixed(members, shown, _PER_REPLICA):
             shown.append(_PER_REPLICA)
-        again: list[Record] = []
+        again: list[dict[str, Any]] = []
         if _is_mixed(members, shown, "exp.num_nodes"):
             for line in groups(members, shown).values():
                 again += _set_nodes(line)
@@ -137,7 +137,7 @@ def _is_mixed(records: Sequence[Record], names: Sequence[str], name: str) -> boo
     )
 
 
-def _set_nodes(records: Sequence[Record]) -> list[Record]:
+def _set_nodes(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Label the nodes of experiments: together the fewest for each number of devices, as nodes are filled, separately all others.
 
     Returns:
@@ -161,7 +161,7 @@ def _nodes(record: Record) -> int:
     return int(number(record, "exp.num_nodes") or 1)
 
 
-def _set_gpus(records: Sequence[Record]) -> None:
+def _set_gpus(records: Sequence[dict[str, Any]]) -> None:
     """Label the GPUs of experiments: together the first ones of each number of devices, separately all others."""
     by_count = groups(sorted(records, key=lambda record: record[DEVICES]), [DEVICES]).values()
     usual = " / ".join(dict.fromkeys(text(members[0].get("exp.gpus")) for members in by_count))

@@ -1,0 +1,96 @@
+"""Tables of columns: what was added comes back exactly, and operations agree with those on dictionaries."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlbs.results.columns import ABSENT, ROWS, hashable
+from dlbs.results.runs import Runs
+
+ODD = [
+    1,
+    1.0,
+    True,
+    0,
+    0.0,
+    -0.0,
+    False,
+    2**70,
+    10**300,
+    None,
+    "",
+    "1",
+    "é\ud800",
+    [1],
+    [1.0],
+    [True],
+    {"a": 1},
+    {"a": True},
+]
+LISTS = [[float(i) for i in range(20)], [0.5] * 17 + [1], list(range(40))]
+VALUES = st.sampled_from(ODD + LISTS) | st.floats(allow_nan=True) | st.text(max_size=3)
+RECORDS = st.lists(st.dictionaries(st.sampled_from("abcdef"), VALUES, max_size=6), max_size=150)
+
+
+def texts(records: Any) -> list[str]:
+    return [json.dumps(dict(record)) for record in records]
+
+
+@given(RECORDS)
+def test_rows_come_back_as_they_were(records: list[dict[str, Any]]) -> None:
+    runs = Runs.of(records)
+    assert texts(runs) == texts(records) == list(runs.json_lines())
+    assert texts(Runs.loaded(runs.dumped())) == texts(records)
+    assert texts(Runs.loaded(runs[::2].dumped())) == texts(records[::2])
+    assert texts(Runs.together([runs[1:], runs[:1]])) == texts([*records[1:], *records[:1]])
+
+
+@given(RECORDS, st.lists(st.sampled_from("abcdefx"), max_size=3, unique=True))
+def test_groups_are_those_of_equal_values(records: list[dict[str, Any]], names: list[str]) -> None:
+    records = [{name: value for name, value in record.items() if value == value} for record in records]
+    expected: dict[tuple[Any, ...], list[Any]] = {}
+    for record in records:
+        expected.setdefault(tuple(hashable(record.get(name)) for name in names), []).append(record)
+    found = Runs.of(records).group(names)
+    assert list(found) == list(expected)
+    assert [texts(runs) for runs in found.values()] == [texts(runs) for runs in expected.values()]
+
+
+@given(RECORDS, st.sampled_from("abx"))
+def test_values_numbers_and_keys_are_those_of_the_records(records: list[dict[str, Any]], name: str) -> None:
+    runs = Runs.of(records)
+    assert json.dumps(runs.values(name)) == json.dumps([record.get(name) for record in records])
+    assert runs.names == list(dict.fromkeys(key for record in records for key in record))
+    for run, record in zip(runs, records, strict=True):
+        assert (name in run) == (name in record)
+        assert list(run) == list(record)
+
+
+@pytest.mark.parametrize("name", ["new", "a"])
+def test_a_key_can_be_added_replaced_and_removed(name: str) -> None:
+    records = [{"a": 1, "b": 2}, {"b": 3}, {"a": 4}]
+    made = Runs.of(records).derived(name, [10, 20, ABSENT])
+    expected = [{**records[0], name: 10}, {**records[1], name: 20}, {key: 4 for key in ("a",) if key != name}]
+    assert [dict(run) for run in made] == expected
+
+
+def test_many_rows_with_different_keys_keep_their_order() -> None:
+    records = [{f"key {number % 7}": number, "same": "text"} for number in range(2 * ROWS + 5)]
+    assert [dict(run) for run in Runs.of(records)] == records
+
+
+def test_a_function_is_called_once_for_each_combination_of_values() -> None:
+    runs = Runs.of([{"a": number % 2, "b": number % 3, "c": number} for number in range(60)])
+    calls = []
+
+    def total(run: Any) -> int:
+        calls.append(run)
+        return int(run["a"] + run["b"])
+
+    assert runs.each(["a", "b"], total) == [number % 2 + number % 3 for number in range(60)]
+    assert len(calls) == 6
