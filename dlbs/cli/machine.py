@@ -20,7 +20,7 @@ from dlbs.files import dlbs_root
 from dlbs.machine.fitness import system_facts
 
 if TYPE_CHECKING:
-    from dlbs.machine.fitness import Property
+    from dlbs.machine.fitness import Finding
 
 
 _MARKS = {"ok": ("✓", "green"), "warning": ("⚠", "yellow"), "unknown": ("?", None)}
@@ -82,7 +82,7 @@ def check_machine_command(seconds: float, as_json: bool, strict: bool) -> int:
     return 1 if strict and warnings else 0
 
 
-def _show_finding(finding: Property) -> None:
+def _show_finding(finding: Finding) -> None:
     """Print a finding, wrapped to the width of the terminal."""
     mark, colour = _MARKS[finding.state]
     width = shutil.get_terminal_size().columns - _INDENT

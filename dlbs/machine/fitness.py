@@ -234,7 +234,7 @@ _COARSE = 1e-6  # seconds between two readings of the clock
 _HOT = 0.95  # share of the critical temperature
 
 
-class Property(NamedTuple):
+class Finding(NamedTuple):
     """A property of the machine.
 
     Attributes:
@@ -281,12 +281,12 @@ Answer = tuple[
 _UNAVAILABLE: Answer = ("not available", None)
 
 
-def _finding(name: str, answer: Answer) -> Property:
+def _finding(name: str, answer: Answer) -> Finding:
     value, remedy = answer
-    return Property(name, "unknown" if remedy is None else "warning" if remedy else "ok", value, remedy or "")
+    return Finding(name, "unknown" if remedy is None else "warning" if remedy else "ok", value, remedy or "")
 
 
-def check_machine(machine: Machine | None = None) -> Iterator[Property]:
+def check_machine(machine: Machine | None = None) -> Iterator[Finding]:
     """Check all properties that make times vary.
 
     Args:
@@ -298,7 +298,7 @@ def check_machine(machine: Machine | None = None) -> Iterator[Property]:
     yield from _load(machine)
 
 
-def _settings(machine: Machine) -> Iterator[Property]:
+def _settings(machine: Machine) -> Iterator[Finding]:
     return (_finding(name, check(machine)) for name, check in _CHECKS.items())
 
 
@@ -334,7 +334,7 @@ def _gpu_warnings() -> dict[str, list[str]]:
     return found
 
 
-def _in_brief(finding: Property) -> str:
+def _in_brief(finding: Finding) -> str:
     return f"{finding.name}: {finding.value}"
 
 
@@ -465,7 +465,7 @@ _CHECKS: dict[str, Callable[[Machine], Answer]] = {
 }
 
 
-def _load(machine: Machine) -> Iterator[Property]:
+def _load(machine: Machine) -> Iterator[Finding]:
     before = _cpu_seconds(machine)
     own = time.process_time()
     time.sleep(machine.seconds)
@@ -512,7 +512,7 @@ def _query_gpus(machine: Machine) -> list[dict[str, str]]:
     return [dict(zip(_GPU_FIELDS, values, strict=False)) for values in machine.nvidia(_GPU_FIELDS)]
 
 
-def _gpus(machine: Machine) -> Iterator[Property]:
+def _gpus(machine: Machine) -> Iterator[Finding]:
     try:
         gpus = _query_gpus(machine)
     except LaunchError as error:
@@ -527,7 +527,7 @@ def _gpus(machine: Machine) -> Iterator[Property]:
             )
 
 
-def _gpu_settings(gpu: dict[str, str]) -> Iterator[Property]:
+def _gpu_settings(gpu: dict[str, str]) -> Iterator[Finding]:
     name = f"GPU {gpu['index']}"
     if gpu.get("persistence_mode") == "Disabled":
         yield _finding(f"{name} persistence", ("off: the driver unloads between runs", "nvidia-smi -pm 1"))

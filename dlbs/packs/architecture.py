@@ -13,7 +13,7 @@ from dlbs.errors import ConfigError, LaunchError
 from dlbs.experiment import Check
 from dlbs.files import dlbs_root
 from dlbs.packs.environments import python_of
-from dlbs.packs.kinds import INSTALLED_CHECK, Checked, Kind, findings_of, programs_environment
+from dlbs.packs.kinds import INSTALLED_CHECK, Finding, Kind, findings_of, programs_environment
 from dlbs.packs.pack import Environment, Pack, Places, matches
 
 
@@ -89,7 +89,7 @@ class ArchitectureKind(TorchKind):
             own["exp.model_opts"] = dict(pack.argv)
         return {**super().parameters(pack, places, given), **own}
 
-    def check(self, pack: Pack, device: str) -> Iterator[Checked]:
+    def check(self, pack: Pack, device: str) -> Iterator[Finding]:
         """The checks that models of pytorch_benchmarks have to pass, for each model of the pack."""
         file = pack.directory / "architecture.py"
         for name in registered_in(file):

@@ -18,7 +18,7 @@ from dlbs.errors import ConfigError, DlbsError, LaunchError
 from dlbs.files import dlbs_root, read_source
 from dlbs.packs.definition import find_pack
 from dlbs.packs.environments import is_installed
-from dlbs.packs.kinds import INSTALLED_CHECK, Checked, Kind, kinds, needs_environment, provide_for, variables_of
+from dlbs.packs.kinds import INSTALLED_CHECK, Finding, Kind, kinds, needs_environment, provide_for, variables_of
 from dlbs.packs.pack import Environment, Pack, Places, imports, option_name, word
 
 UNPINNED = "unpinned"
@@ -173,7 +173,7 @@ class BenchmarkKind(Kind):
             return script
         return (script[0] if script is not None else pack.directory / "benchfile.py"), own.prepare
 
-    def check(self, pack: Pack, device: str) -> Iterator[Checked]:
+    def check(self, pack: Pack, device: str) -> Iterator[Finding]:
         """Findings about its files; none of its code is run."""
         for name in ("main.py", "prepare.py", "voirfile.py", "benchfile.py"):
             path = pack.directory / name

@@ -34,7 +34,7 @@ from dlbs.packs.container_model import (
     write_jsonl_file,
 )
 from dlbs.packs.definition import find_pack
-from dlbs.packs.kinds import PACK_READS, Checked, Kind, kind_of, pack_directory
+from dlbs.packs.kinds import PACK_READS, Finding, Kind, kind_of, pack_directory
 from dlbs.packs.pack import Pack, Places, Tell, option_name
 from dlbs.text import counted, text
 
@@ -85,7 +85,7 @@ class ContainerKind(Kind):
             **argv_parameters(pack),
         }
 
-    def check(self, pack: Pack, device: str) -> Iterator[Checked]:
+    def check(self, pack: Pack, device: str) -> Iterator[Finding]:
         there = (pack.directory / INPUTS).is_file()
         missing = f"{INPUTS} is missing: the container cannot be measured"
         yield there, f"{INPUTS} contains its inputs" if there else missing

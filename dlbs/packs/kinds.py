@@ -34,7 +34,7 @@ KINDS = (
     "dlbs.packs.benchfile:BenchmarkKind",
 )
 
-Checked = tuple[bool, str]  # whether it passed, and a message
+Finding = tuple[bool, str]  # whether it passed, and a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class Kind:
         script = pack.directory / "prepare.py"
         return (script, None) if script.is_file() else None
 
-    def check(self, pack: Pack, device: str) -> Iterator[Checked]:
+    def check(self, pack: Pack, device: str) -> Iterator[Finding]:
         """The findings of `dlbs pack check`.
 
         Args:
@@ -284,7 +284,7 @@ def programs_environment(pack: Pack) -> dict[str, str]:
     return {**os.environ, **variables_of(pack, Places.of()), "PYTHONPATH": str(dlbs_root() / "python")}
 
 
-def check_pack(pack: Pack, device: str) -> Iterator[Checked]:
+def check_pack(pack: Pack, device: str) -> Iterator[Finding]:
     """The findings about a pack. Of scripts and containers, no code is run.
 
     Raises:
@@ -294,7 +294,7 @@ def check_pack(pack: Pack, device: str) -> Iterator[Checked]:
     yield from kind_of(pack).check(pack, device)
 
 
-def check_registered_model(name: str, device: str) -> Iterator[Checked]:
+def check_registered_model(name: str, device: str) -> Iterator[Finding]:
     """Run the checks that models of pytorch_benchmarks have to pass, in a separate process.
 
     Args:
@@ -305,7 +305,7 @@ def check_registered_model(name: str, device: str) -> Iterator[Checked]:
     yield from findings_of(command, {**os.environ, "PYTHONPATH": str(dlbs_root() / "python")})
 
 
-def findings_of(command: list[str], environment: dict[str, str]) -> Iterator[Checked]:
+def findings_of(command: list[str], environment: dict[str, str]) -> Iterator[Finding]:
     """The findings of a check program, which prints a JSON line for each check, as soon as they are printed."""
     looked = 0
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, errors="replace") as process:

@@ -12,7 +12,7 @@ import pytest
 import dlbs as package
 from dlbs.errors import LaunchError
 from dlbs.machine import fitness
-from dlbs.machine.fitness import Machine, Noise, Property, check_machine, detectable, machine_warnings, measure_noise
+from dlbs.machine.fitness import Machine, Noise, Finding, check_machine, detectable, machine_warnings, measure_noise
 from tests.conftest import RunDlbs
 
 CPU = "sys/devices/system/cpu"
@@ -45,7 +45,7 @@ def machine(root: Path, gpus: list[list[str]] | None = None, **changes: str | No
     return Machine(root, seconds=0, nvidia=lambda fields: gpus or [])
 
 
-def findings(made: Machine) -> dict[str, Property]:
+def findings(made: Machine) -> dict[str, Finding]:
     return {finding.name: finding for finding in check_machine(made)}
 
 

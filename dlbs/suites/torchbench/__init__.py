@@ -17,7 +17,7 @@ from dlbs.experiment import Check, Experiment, Problem, Site
 from dlbs.files import dlbs_root, read_source
 from dlbs.packs.architecture import TorchKind
 from dlbs.packs.environments import python_of
-from dlbs.packs.kinds import Checked, Surveyed, findings_of, programs_environment
+from dlbs.packs.kinds import Finding, Surveyed, findings_of, programs_environment
 from dlbs.packs.pack import Environment, Pack, Places, constant_argv, matches
 from dlbs.text import text
 
@@ -70,7 +70,7 @@ class ModelKind(TorchKind):
         command = [str(environment.python), str(_MEASURED), "install", str(environment.pack.directory)]
         environment.run("install.py", *command, **programs)
 
-    def check(self, pack: Pack, device: str) -> Iterator[Checked]:
+    def check(self, pack: Pack, device: str) -> Iterator[Finding]:
         """The checks of a model, which run it in a separate process."""
         command = [python_of(pack), str(_MEASURED), "check", str(pack.directory)]
         command += ["--device", device, "--pack_args", json.dumps(constant_argv(pack))]
