@@ -12,7 +12,7 @@ import pytest
 import dlbs as package
 from dlbs.errors import LaunchError
 from dlbs.machine import fitness
-from dlbs.machine.fitness import Machine, Noise, Finding, check_machine, detectable, machine_warnings, measure_noise
+from dlbs.machine.fitness import Finding, Machine, Noise, check_machine, detectable, machine_warnings, measure_noise
 from tests.conftest import RunDlbs
 
 CPU = "sys/devices/system/cpu"
