@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 import torch
 from torch import nn
 
-from benchmark_core.timing import Progress, Schedule, time_batches
+from benchmark_core.timing import ProgressLines, Schedule, time_batches
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.phases import inference_step
 
@@ -48,7 +48,7 @@ def ours(model: nn.Module, inputs: torch.Tensor, count: int) -> float:
     step: Callable[[Any], Any] = inference_step(model)
     batches = itertools.repeat((inputs, None))
     schedule = Schedule(count)
-    watcher = Progress(schedule, len(inputs), "images")  # as the program has one
+    watcher = ProgressLines(schedule, len(inputs), "images")  # as the program has one
     timing = time_batches(step, batches, schedule, synchronize=lambda: None, watcher=watcher)
     return sum(timing.batches) / count  # as the program reports it
 

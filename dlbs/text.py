@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import math
 import re
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
-
-from dlbs.errors import ConfigError
-
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_LONGEST_DEADLINE = 3650 * 86400.0  # later dates exceed the range of the system's calendar
 
 
 def is_utf8(value: str) -> bool:
@@ -120,59 +113,6 @@ def text(value: Any) -> str:
     if isinstance(value, Mapping):
         return json.dumps(value)
     return str(value)
-
-
-def parse_duration(value: str, where: str) -> float:
-    """Seconds of `90s`, `90m`, `2h` or `1.5d`.
-
-    Raises:
-        ConfigError: The value has none of these forms, or is 0.
-    """
-    seconds = _seconds(value)
-    if not seconds:
-        raise ConfigError(f"{value!r} is not a duration", where=where, hint="write 90s, 90m, 2h or 1d")
-    return seconds
-
-
-def _seconds(value: str) -> float | None:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)", value.strip())
-    return float(found[1]) * _UNITS[found[2]] if found else None
-
-
-def parse_deadline(value: str) -> float:
-    """The time (`time.monotonic()`) of `90m`, `2h`, `18:30` or `2026-11-30T18:30`.
-
-    Raises:
-        ConfigError: The value has none of these forms, or is in the past.
-    """
-    seconds = _seconds(value)
-    if seconds is None:
-        seconds = _seconds_until(value)
-    if seconds > _LONGEST_DEADLINE:
-        raise ConfigError(
-            f"{value[:80]} is too far in the future", where="--deadline", hint="use at most 10 years, or remove it"
-        )
-    return time.monotonic() + seconds
-
-
-def _seconds_until(value: str) -> float:
-
-    now = dt.datetime.now().astimezone()
-    try:
-        if re.fullmatch(r"\d{1,2}:\d{2}", value.strip()):
-            moment = dt.datetime.combine(now.date(), dt.time.fromisoformat(value.strip().zfill(5))).astimezone()
-            moment += dt.timedelta(days=moment <= now)
-        else:
-            moment = dt.datetime.fromisoformat(value.strip()).astimezone()
-    except (ValueError, OverflowError):
-        raise ConfigError(
-            f"{value!r} is neither a duration nor a time",
-            where="--deadline",
-            hint="write 90m, 2h, 18:30 or 2026-11-30T18:30",
-        ) from None
-    if moment <= now:
-        raise ConfigError(f"{value} is in the past", where="--deadline")
-    return (moment - now).total_seconds()
 
 
 _LARGEST = 1e150

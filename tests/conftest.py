@@ -210,10 +210,11 @@ def dlbs(forked_dlbs: ForkServer, tmp_path: Path) -> RunDlbs:
 
 @pytest.fixture
 def own_registry() -> Iterator[None]:
-    """Let no other test find the models that a test registers in this process."""
-    from dlbs.packs.container_model import Registrable
+    """Let a test find no models of other tests in this process, and no other test those that it registers."""
+    from dlbs.packs.container_model import Model, Registrable
 
     before = {base: dict(classes) for base, classes in Registrable.registered.items()}
+    Registrable.registered.pop(Model, None)
     yield
     Registrable.registered.clear()
     Registrable.registered.update(before)

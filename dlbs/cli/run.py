@@ -150,9 +150,8 @@ def run_command(
     """
     from dlbs.plan.pipeline import planned_and_ordered, unlabelled_names
     from dlbs.run.driver import look_through
-    from dlbs.run.policies import Policies
+    from dlbs.run.policies import Policies, parse_deadline, parse_duration
     from dlbs.run.progress import Progress
-    from dlbs.text import parse_deadline, parse_duration
 
     if until_known:
         _check_until_known(dry_run=dry_run, detach=detach, order=order)

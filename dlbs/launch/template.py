@@ -93,7 +93,7 @@ def render(path: Path, context: Mapping[str, Any], missing: Callable[[str], Laun
     """
     where = str(path)
     try:
-        plain = Rendering(path, _launchers(), context, _FILTERS, _parsed)
+        plain = Rendering(path, _launchers(), context, _FILTERS, _jinja_tree)
         if not any(MARK in piece for piece in plain.pieces):
             return written(plain.pieces, plain.values, lambda _: where)
     except (LaunchError, NotPlainError):
@@ -174,7 +174,7 @@ def _environment(path: str) -> Any:
     return made
 
 
-def _parsed(source: str) -> Any:
+def _jinja_tree(source: str) -> Any:
     """The syntax tree of a template that Jinja2 accepts."""
     environment = _environment(".")
     environment.compile(source)

@@ -21,7 +21,7 @@ from benchmark_core.load import CompetingLoad
 from benchmark_core.log import Log, timestamp
 from benchmark_core.options import ModelOptions
 from benchmark_core.provenance import git_revision
-from benchmark_core.timing import Event, Progress, Schedule, Timing, time_batches
+from benchmark_core.timing import Marker, ProgressLines, Schedule, Timing, time_batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Subject:
     build_seconds: float
     compile_seconds: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    make_event: Callable[[], Event] | None = None
+    make_event: Callable[[], Marker] | None = None
     energy: Energy = field(default_factory=Energy)
     metrics: Callable[[Timing, Sequence[float]], Mapping[str, Any]] = _malloc
     replicas: int = 1
@@ -117,7 +117,7 @@ def benchmark(subject: Subject, options: ModelOptions, schedule: Schedule, log: 
         make_event=subject.make_event,
         observers=(competing, subject.energy),
         agree=subject.agree,
-        watcher=Progress(schedule, instances, subject.about.unit) if log.reports else None,
+        watcher=ProgressLines(schedule, instances, subject.about.unit) if log.reports else None,
     )
     log("results.end_time", timestamp())
     log("results.time_to_first_batch", 1000.0 * (begin - started + timing.first))

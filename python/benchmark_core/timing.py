@@ -69,7 +69,7 @@ class Timing:
         return (self.warmup or self.batches)[0]
 
 
-class Event(Protocol):
+class Marker(Protocol):
     """A marker in the device's stream of work, with the time at which the device reached it."""
 
     def record(self) -> Any: ...
@@ -78,7 +78,7 @@ class Event(Protocol):
         """Milliseconds from this event to a later one."""
 
 
-class Observer(Protocol):
+class Sampler(Protocol):
     """Samples the machine just before and just after the timed batches, never between them."""
 
     def start(self) -> None: ...
@@ -106,8 +106,8 @@ def time_batches(
     schedule: Schedule,
     *,
     synchronize: Callable[[], Any],
-    make_event: Callable[[], Event] | None = None,
-    observers: Sequence[Observer] = (),
+    make_event: Callable[[], Marker] | None = None,
+    observers: Sequence[Sampler] = (),
     agree: Callable[[int], int] = lambda number: number,
     watcher: Watcher | None = None,
 ) -> Timing:
@@ -192,7 +192,7 @@ class _Run:
         step: Callable[[Any], Any],
         batches: Iterator[Any],
         synchronize: Callable[[], Any],
-        make_event: Callable[[], Event] | None,
+        make_event: Callable[[], Marker] | None,
         sync: str,
         agree: Callable[[int], int],
         watcher: Watcher | None,
@@ -266,7 +266,7 @@ class _Run:
             self.times.device.extend(on_device)
         self.times.total += total
 
-    def _each(self, times: array[float], waits: array[float], events: Sequence[Event]) -> None:
+    def _each(self, times: array[float], waits: array[float], events: Sequence[Marker]) -> None:
         step, batches, synchronize = self.step, self.batches, self.synchronize
         result = None
         for index in range(len(times)):
@@ -285,7 +285,7 @@ class _Run:
             waits[index] = ready - start
         self.result = result
 
-    def _to_the_end(self, times: array[float], waits: array[float], events: Sequence[Event]) -> float:
+    def _to_the_end(self, times: array[float], waits: array[float], events: Sequence[Marker]) -> float:
         """Total wall time of all batches, in seconds."""
         step, batches = self.step, self.batches
         result = None
@@ -353,7 +353,7 @@ class Moments:
         return True
 
 
-class Progress:
+class ProgressLines:
     """Print the progress of a benchmark: `812.3 images/s so far, batch 40 of 100`.
 
     Args:

@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmark_core.exits import SkippedError, UsageError
 from benchmark_core.facts import cpu_title
 from benchmark_core.gpus import Gpu, facts_of, find_gpu, open_nvml
-from benchmark_core.timing import Event
+from benchmark_core.timing import Marker
 from pytorch_benchmarks.options import CommonOptions
 
 _WEIGHTS = {
@@ -127,7 +127,7 @@ def release_memory(device: torch.device) -> None:
         release()
 
 
-def event_maker(device: torch.device) -> Callable[[], Event] | None:
+def event_maker(device: torch.device) -> Callable[[], Marker] | None:
     """Return a function that creates events timed on the device; None if the device has no events: on a CPU, the wall clock suffices."""
     if device.type == "cpu":
         return None
@@ -136,8 +136,8 @@ def event_maker(device: torch.device) -> Callable[[], Event] | None:
     if kind is None:
         return None
 
-    def make() -> Event:
-        event: Event = kind(enable_timing=True)
+    def make() -> Marker:
+        event: Marker = kind(enable_timing=True)
         event.record()  # PyTorch creates the event when it is first recorded: do it now, not between timed batches
         return event
 

@@ -15,18 +15,16 @@ export LD_LIBRARY_PATH={{ pytorch.host_libpath }}${LD_LIBRARY_PATH:+:$LD_LIBRARY
 {% if exp.phase == "serving" %}
 {% set options = (pytorch.common_options | arguments) + (pytorch.options | arguments) + (serving.options | arguments("serving_")) + pytorch.args %}
 {% set kept = serving.log_dir if serving.log_dir.startswith("/") else directory ~ "/" ~ serving.log_dir %}
-{% set files = [serving.body] if serving.body else [] %}
-{% for lengths in [serving.prompt_tokens, serving.output_tokens] if lengths.startswith("file:") %}
-{% set _ = files.append(lengths[5:]) %}
-{% endfor %}
+{% set ns = namespace(mounts=[]) %}
 {% if exp.docker and serving.log_dir %}
-{% set _ = mounts.append("--volume=" ~ kept ~ ":/workspace/loadgen") %}
+{% set ns.mounts = ["--volume=" ~ kept ~ ":/workspace/loadgen"] %}
 {# Otherwise the container engine would create it as root. #}
 {{ ["mkdir", "-p", kept] | words }}
 {% endif %}
-{% for file in files %}
-{% set _ = mounts.append("--volume=" ~ file ~ ":" ~ file ~ ":ro") %}
+{% for file in ["file:" ~ serving.body if serving.body else "", serving.prompt_tokens, serving.output_tokens] if file.startswith("file:") %}
+{% set ns.mounts = ns.mounts + ["--volume=" ~ file[5:] ~ ":" ~ file[5:] ~ ":ro"] %}
 {% endfor %}
+{% set mounts = ns.mounts %}
 {% endif %}
 {% include "pytorch_run.sh" %}
 {% endblock %}

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -208,28 +208,31 @@ def stopped_terminal() -> tuple[int, int]:
     return reading, writing
 
 
-@pytest.mark.parametrize("stopped", [full_pipe, stopped_terminal], ids=lambda one: one.__name__)
-def test_a_reader_that_has_stopped_stops_no_plan(tmp_path: Path, stopped: Callable[[], tuple[int, int]]) -> None:
-    reading, writing = stopped()
-    command = [*shlex.split(RUN), "-v", "-Vexp.seed=[1,2,3]", "--progress-file", "p.json"]
+def test_a_reader_that_has_stopped_stops_no_plan_and_no_comparison(tmp_path: Path) -> None:
+    """At the same time, because each waits seconds for its reader."""
+    plan = ["-v", "-Vexp.seed=[1,2,3]", "--progress-file", "p.json"]
+    comparison = ["-Vexp.seed=[1,2]", "--until-known", "--by", "exp.seed", "--max-repeats", "2"]
+    cases = {
+        "pipe": (full_pipe, plan, 0, 3),
+        "terminal": (stopped_terminal, plan, 0, 3),
+        "comparison": (full_pipe, comparison, 4, 4),  # two rounds tell nothing
+    }
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, stderr=writing, timeout=PATIENCE, check=False)
-    os.close(writing)
-    os.close(reading)
-    assert done.returncode == 0
-    assert [values(log)["exp.status"] for log in logs(tmp_path)] == ["ok"] * 3
-    assert json.loads((tmp_path / "p.json").read_text())["left"] == 0
-
-
-def test_a_reader_that_has_stopped_stops_no_comparison(tmp_path: Path) -> None:
-    reading, writing = full_pipe()
-    command = [*shlex.split(RUN), "-Vexp.seed=[1,2]", "--until-known", "--by", "exp.seed", "--max-repeats", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, stderr=writing, timeout=PATIENCE, check=False)
-    os.close(writing)
-    os.close(reading)
-    assert done.returncode == 4  # two rounds tell nothing
-    assert [values(log)["exp.status"] for log in logs(tmp_path)] == ["ok"] * 4
+    with ExitStack() as stack:
+        begun = {}
+        for name, (stopped, words, _, _) in cases.items():
+            (tmp_path / name).mkdir()
+            reading, writing = stopped()
+            stack.callback(os.close, reading)
+            command = [*shlex.split(RUN), *words]
+            begun[name] = subprocess.Popen(command, cwd=tmp_path / name, env=environment, stderr=writing)
+            stack.callback(begun[name].kill)
+            os.close(writing)
+        for name, (_, words, code, count) in cases.items():
+            assert begun[name].wait(PATIENCE) == code, name
+            assert [values(log)["exp.status"] for log in logs(tmp_path / name)] == ["ok"] * count, name
+            if words is plan:
+                assert json.loads((tmp_path / name / "p.json").read_text())["left"] == 0
 
 
 def test_a_reader_that_goes_on_misses_nothing(tmp_path: Path) -> None:

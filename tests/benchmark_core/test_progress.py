@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from benchmark_core.timing import Moments, Progress, Schedule, Timing, time_batches
+from benchmark_core.timing import Moments, ProgressLines, Schedule, Timing, time_batches
 
 
 class Clock:
@@ -34,7 +34,7 @@ def timed(clock: Clock, schedule: Schedule, seconds: float, line_seconds: float 
     def step(_: int) -> None:
         clock.now += seconds
 
-    class Slow(Progress):
+    class Slow(ProgressLines):
         def timed(self, times: Sequence[float], total: float) -> None:
             super().timed(times, total)
             clock.now += line_seconds
@@ -79,7 +79,7 @@ def test_warm_up_has_the_rate_of_its_last_batches(clock: Clock, capsys: pytest.C
         clock.now += next(seconds)
 
     schedule = Schedule(1, 12)
-    time_batches(step, itertools.count(), schedule, synchronize=lambda: None, watcher=Progress(schedule, 8, "images", clock))  # fmt: skip
+    time_batches(step, itertools.count(), schedule, synchronize=lambda: None, watcher=ProgressLines(schedule, 8, "images", clock))  # fmt: skip
     assert capsys.readouterr().out.splitlines() == [
         "1.0 images/s in warm-up, batch 1 of 12",
         "16.0 images/s in warm-up, batch 11 of 12",

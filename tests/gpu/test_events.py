@@ -31,7 +31,7 @@ class Machine:
     work: float
     now: float = 0.0
     free: float = 0.0
-    events: list[Event] = field(default_factory=list)
+    events: list[Marker] = field(default_factory=list)
 
     def step(self, _: object) -> None:
         self.now += self.launch
@@ -45,12 +45,12 @@ class Machine:
             self.now += self.data
             yield number
 
-    def event(self) -> Event:
-        self.events.append(Event(self))
+    def event(self) -> Marker:
+        self.events.append(Marker(self))
         return self.events[-1]
 
 
-class Event:
+class Marker:
     """When the device got to it, as a CUDA event: at once if it has nothing to do, else behind what it does."""
 
     def __init__(self, machine: Machine) -> None:
@@ -59,7 +59,7 @@ class Event:
     def record(self) -> None:
         self.when = max(self.machine.free, self.machine.now)
 
-    def elapsed_time(self, end: Event) -> float:
+    def elapsed_time(self, end: Marker) -> float:
         return 1000 * (end.when - self.when)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from dlbs.errors import DlbsError
 from dlbs.launch import template
-from dlbs.launch.plain import NotPlainError, Rendering, _program
+from dlbs.launch.plain import NotPlainError, Rendering, _parsed
 from dlbs.launch.script import make_launcher
 from dlbs.packs.configure import configure
 from dlbs.plan.pipeline import resolved_plan
@@ -33,12 +33,12 @@ CONTEXT = {**template.namespaces(VALUES), "parameters": VALUES, "environment": [
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    _program.cache_clear()
+    _parsed.cache_clear()
     return tmp_path / "cache" / "dlbs" / "launchers"
 
 
 def plainly(path: Path, context: dict[str, Any] = CONTEXT) -> str:
-    made = Rendering(path, path.parent, context, template._FILTERS, template._parsed)
+    made = Rendering(path, path.parent, context, template._FILTERS, template._jinja_tree)
     return template.written(made.pieces, made.values, lambda _: "here")
 
 
@@ -57,7 +57,6 @@ PLAIN = [
     "{% for name, value in environment %}\nexport {{ name | variable }}={{ value }}\n{% endfor %}\nend\n",
     "{% set x = 1 %}{% for one in my.list if one != 'x' %}{% set x = x + 1 %}{{ one }} {{ x }} {% endfor %} {{ x }}\n",
     "{% if my.true %}{% set x = my.number * 2 - 1 %}{% endif %}{{ x }}\n",
-    "{% set all = [] %}{% for one in my.list %}{% set _ = all.append(one ~ '=' ~ my.number) %}{% endfor %}{{ all | words }}\n",
     "{% set ns = namespace(found=[my.number]) %}{% for one in my.list %}{% set ns.found = ns.found + [one] %}{% endfor %}{{ ns.found | words }}\n",
     "{{ my.table['k'] }} {{ parameters['my.' ~ 'text'] }} {{ my.text[2:5] }} {{ my.list[1] }}\n",
     "{{ my.text.partition(' ')[0] }} {{ 'yes' if my.text.startswith('a') and not my.empty else 'no' }}\n",
@@ -69,6 +68,7 @@ PLAIN = [
     "{% if my.empty %}{{ 1 | nothing }}{% endif %}\n",
 ]
 OTHERS = [
+    "{% set all = [] %}{% for one in my.list %}{% set _ = all.append(one ~ '=' ~ my.number) %}{% endfor %}{{ all | words }}\n",
     "{{ my.text | upper }}\n",
     "{% for one in my.list %}{{ loop.index }} {% endfor %}\n",
     "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(1) }}\n",
@@ -81,6 +81,8 @@ OTHERS = [
     "{{ range(3) | list | words }}\n",
     "{% set x = 1 %}{% block body %}{{ x }}{% endblock %}\n",
     "{% extends 'child.sh' %}{% block inner %}i{% endblock %}\n",
+    "{% set x = 1 %}{% include 'base.sh' %}\n",
+    "{% set loop = 1 %}{{ loop }}\n",
 ]
 
 
@@ -101,7 +103,7 @@ def test_plain_templates_give_the_same_script(launcher: Path, source: str, monke
     launcher.write_text(source)
     expected = by_jinja(launcher, monkeypatch)
     assert plainly(launcher) == expected  # parsed
-    _program.cache_clear()
+    _parsed.cache_clear()
     assert plainly(launcher) == expected  # from the cache
 
 
@@ -111,7 +113,7 @@ def test_other_templates_are_left_to_jinja(launcher: Path, source: str, monkeypa
     for _ in range(2):
         with pytest.raises(NotPlainError):
             plainly(launcher)
-        _program.cache_clear()
+        _parsed.cache_clear()
     fresh = {**CONTEXT, **template.namespaces({**VALUES, "my.list": ["x"]})}
     expected = by_jinja(launcher, monkeypatch, fresh)
     fresh = {**CONTEXT, **template.namespaces({**VALUES, "my.list": ["x"]})}
@@ -194,15 +196,15 @@ def test_a_cache_of_another_user_or_a_damaged_one_is_not_used(
     plainly(launcher)
     (file,) = cache.iterdir()
     file.write_bytes(file.read_bytes().replace(b"number", b"numbre"))
-    _program.cache_clear()
+    _parsed.cache_clear()
     assert plainly(launcher) == "a 3"
     other = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: other)
     parsed: list[str] = []
     monkeypatch.setattr(
-        template, "_parsed", lambda source, parse=template._parsed: parsed.append(source) or parse(source)
+        template, "_jinja_tree", lambda source, parse=template._jinja_tree: parsed.append(source) or parse(source)
     )
-    _program.cache_clear()
+    _parsed.cache_clear()
     assert plainly(launcher) == "a 3"
     assert parsed
 

@@ -346,7 +346,6 @@ parameters:
     ("template", "carried"),
     [
         ("benchmark", {"exp.model", "exp.model_title"}),
-        ("model", OF_MODELS),
         ("architecture", OF_MODELS),
         (
             "container",
@@ -373,4 +372,4 @@ def test_a_pack_has_what_its_kind_has(
         "exp.replica_batch",
         "exp.effective_batch",
     }
-    assert ("pytorch.data_dir" in experiment) == (template in {"model", "architecture"})
+    assert ("pytorch.data_dir" in experiment) == (template == "architecture")

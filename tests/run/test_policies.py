@@ -10,8 +10,7 @@ import pytest
 
 from dlbs.errors import ConfigError
 from dlbs.executors.base import Outcome
-from dlbs.run.policies import BatchLimits, Policies
-from dlbs.text import parse_deadline, parse_duration
+from dlbs.run.policies import BatchLimits, Policies, parse_deadline, parse_duration
 from tests.conftest import RunDlbs
 from tests.experiments import DUMMY, launcher, logs, values
 

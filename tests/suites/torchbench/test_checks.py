@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dlbs.suites.torchbench.measured.checks import CHECKS, Subject, settings
+from dlbs.suites.torchbench.measured.checks import CHECKS, LoadedModel, settings
 from dlbs.suites.torchbench.measured.checks import main as check
 from dlbs.suites.torchbench.measured.workload import load_class
 from pytorch_benchmarks.checks import CheckError
@@ -55,7 +55,7 @@ def test_each_check_finds_what_it_is_for(
     torch.backends.cudnn.benchmark = False
     try:
         with pytest.raises((CheckError, RuntimeError), match=re.escape(said.removeprefix("RuntimeError: "))):
-            CHECKS[name](Subject(load_class(directory), "cpu", settings()))
+            CHECKS[name](LoadedModel(load_class(directory), "cpu", settings()))
     finally:
         torch.backends.cudnn.benchmark = before["cudnn.benchmark"]
         for name_outside in ("kept", "count"):

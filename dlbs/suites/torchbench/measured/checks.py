@@ -27,7 +27,7 @@ PHASES = ("train", "eval")
 _SEED = 1234
 
 
-class Subject:
+class LoadedModel:
     """The model to check.
 
     Args:
@@ -56,7 +56,7 @@ class Subject:
             yield test, made
 
 
-def runs(subject: Subject, test: str) -> str:
+def runs(subject: LoadedModel, test: str) -> str:
     """It trains, or evaluates, one batch."""
     made = subject.make(test)
     try:
@@ -66,7 +66,7 @@ def runs(subject: Subject, test: str) -> str:
     return "one batch"
 
 
-def works_anywhere(subject: Subject) -> str:
+def works_anywhere(subject: LoadedModel) -> str:
     """It runs in any working directory and leaves no files there."""
     before = os.getcwd()
     with tempfile.TemporaryDirectory() as elsewhere:
@@ -82,7 +82,7 @@ def works_anywhere(subject: Subject) -> str:
     return "in an empty directory, which stayed empty"
 
 
-def two_in_one_process(subject: Subject) -> str:
+def two_in_one_process(subject: LoadedModel) -> str:
     """Two instances in one process do not affect each other's results."""
     for test, _ in subject.supported():
         alone = _two_batches(subject.make(test), test)
@@ -98,7 +98,7 @@ def _two_batches(made: Any, test: str) -> list[list[Any]]:
     return [_numbers(phase_of(made, test)()) for _ in range(2)]
 
 
-def memory_is_returned(subject: Subject) -> str:
+def memory_is_returned(subject: LoadedModel) -> str:
     """Its memory is freed when it is deleted."""
     device = torch.device(subject.device)
     module = torch.get_device_module(device) if device.type != "cpu" else None
@@ -118,7 +118,7 @@ def memory_is_returned(subject: Subject) -> str:
     return "device memory as before" if module else "the network was freed"
 
 
-def same_seed_same_result(subject: Subject) -> str:
+def same_seed_same_result(subject: LoadedModel) -> str:
     """The same random numbers give the same weights and the same outputs."""
     compared = 0
     for test in PHASES:
@@ -142,7 +142,7 @@ def same_seed_same_result(subject: Subject) -> str:
     return "weights and outputs of two runs are equal"
 
 
-def everything_is_on_the_device(subject: Subject) -> str:
+def everything_is_on_the_device(subject: LoadedModel) -> str:
     """Parameters, buffers and inputs are on the requested device."""
     wanted = torch.device(subject.device).type
     looked = 0
@@ -165,7 +165,7 @@ def everything_is_on_the_device(subject: Subject) -> str:
     return f"{looked} tensors are on {wanted}"
 
 
-def the_mode_is_switched(subject: Subject) -> str:
+def the_mode_is_switched(subject: LoadedModel) -> str:
     """set_train() and set_eval() switch the network and everything that depends on its mode."""
     looked = 0
     for _, made in subject.supported():
@@ -186,7 +186,7 @@ def _modes(network: nn.Module) -> set[bool]:
     return {module.training for module in network.modules()}
 
 
-def script_equals_eager(subject: Subject) -> str:
+def script_equals_eager(subject: LoadedModel) -> str:
     """The scripted network gives the same output as the eager one."""
     plain = subject.make("eval")
     scripted = subject.make("eval", jit=True)
@@ -214,7 +214,7 @@ def script_equals_eager(subject: Subject) -> str:
     return "outputs of the scripted and the eager network agree"
 
 
-def needs_no_network(subject: Subject) -> str:
+def needs_no_network(subject: LoadedModel) -> str:
     """It runs without network access."""
     if not _asked_hooks:
         sys.addaudithook(_refuse)
@@ -252,7 +252,7 @@ def _is_local(event: str, arguments: tuple[Any, ...]) -> bool:
     return arguments[0] in {"localhost", "127.0.0.1", "::1", None}
 
 
-def flags_are_restored(subject: Subject) -> str:
+def flags_are_restored(subject: LoadedModel) -> str:
     """Global settings of torch are unchanged after it has run and was deleted."""
     before = subject.settings
     for test, made in subject.supported():
@@ -280,7 +280,7 @@ def settings() -> dict[str, Any]:
     }
 
 
-CHECKS: dict[str, Callable[[Subject], str]] = {
+CHECKS: dict[str, Callable[[LoadedModel], str]] = {
     "train": lambda subject: runs(subject, "train"),
     "eval": lambda subject: runs(subject, "eval"),
     "working directory": works_anywhere,
@@ -315,7 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         before = settings()
-        subject = Subject(load_class(options.directory), options.device, before, options.pack_args)
+        subject = LoadedModel(load_class(options.directory), options.device, before, options.pack_args)
     except BenchmarkError as error:
         print_finding("import", "failed", str(error))
         return 1
