@@ -40,14 +40,23 @@ class Runs(Columns):
         column = self.table.column(name)
         if column is None:
             return [None] * len(self)
-        numbers = [*map(finite, column.values), None]
+        numbers = self.table.kept(("numbers", name), lambda: [*map(finite, column.values), None])
         return list(map(numbers.__getitem__, self.codes(column)))
+
+    def having(self, name: str) -> Runs:
+        """The runs in which a key is a finite number."""
+        return self.where([value is not None for value in self.numbers(name)])
 
     @property
     def statuses(self) -> list[str]:
         """The status of each run, as `status_of` has it."""
         keys = "exp.status", "results.time", "results.throughput"
         kept = self.table.kept("statuses", lambda: _statuses(Runs(self.table), *keys))
+        return list(map(kept.__getitem__, self.rows))
+
+    def comparable(self, metric: str) -> list[float | None]:
+        """The value of each run that succeeded and logged one that can be compared, else None: a throughput must be positive."""
+        kept = self.table.kept(("comparable", metric), lambda: _comparable(Runs(self.table), metric))
         return list(map(kept.__getitem__, self.rows))
 
     @property
@@ -67,6 +76,15 @@ class Runs(Columns):
 def blocks_of(records: Iterable[Record]) -> Iterator[Runs]:
     """Records as blocks of runs: tables of a limited size, in order."""
     return (Runs(table, rows) for table, rows in of_records(records))
+
+
+def _comparable(runs: Runs, metric: str) -> list[float | None]:
+    positive = metric == "results.throughput"
+    found = zip(runs.numbers(metric), runs.statuses, strict=True)
+    return [
+        value if value is not None and status == "ok" and (value > 0 or not positive) else None
+        for value, status in found
+    ]
 
 
 def _statuses(runs: Runs, status: str, time: str, throughput: str) -> list[str]:
