@@ -27,10 +27,9 @@ from dlbs.errors import LogError
 from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS
 
 if TYPE_CHECKING:
-    from dlbs.results.runs import Record
-    from dlbs.results.statistics.compare import Comparison
+    from dlbs.results.runs import Runs
+    from dlbs.results.statistics.compare import Comparison, ComparisonBy
     from dlbs.results.statistics.verdicts import Rules
-    from dlbs.results.statistics.within import ComparisonBy
     from dlbs.results.tables.table import Table
 
 
@@ -92,14 +91,15 @@ def compare_command(
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved
       dlbs compare --db results.db '{"db.tags": "v1"}' '{"db.tags": "v2"}'
     """
+    from dlbs.results.statistics.compare import side_by_side
     from dlbs.results.statistics.verdicts import Rules
 
     chosen = Rules(simultaneous=simultaneous, estimator=estimator, **rules)
     _check_usage(paths, chosen, fail_on_regression)
     sources = [paths] if chosen.by is not None else [[side] for side in paths]
-    sets = [read_source(source, db, filter_query) for source in sources]
-    chosen = chosen.for_results([record for records in sets for record in records])
-    shown = _compared(sets[0], sets[1], chosen) if chosen.by is None else _compared_by(sets[0], chosen)
+    runs, sides = side_by_side([read_source(source, db, filter_query) for source in sources])
+    chosen = chosen.for_results(runs)
+    shown = _compared(sides[0], sides[1], chosen) if chosen.by is None else _compared_by(runs, chosen)
     if page is not None:
         from dlbs.results.page.comparison import write_comparison
 
@@ -137,7 +137,7 @@ class _Shown(NamedTuple):
     regressions: int
 
 
-def _compared(a: list[Record], b: list[Record], rules: Rules) -> _Shown:
+def _compared(a: Runs, b: Runs, rules: Rules) -> _Shown:
     from dlbs.results.statistics.compare import compare
     from dlbs.results.tables.comparison import as_document, comparison_table, summary
 
@@ -145,11 +145,11 @@ def _compared(a: list[Record], b: list[Record], rules: Rules) -> _Shown:
     return _Shown(made, as_document(made), comparison_table(made), summary(made), len(made.regressions))
 
 
-def _compared_by(records: list[Record], rules: Rules) -> _Shown:
-    from dlbs.results.statistics.within import compare_by
+def _compared_by(runs: Runs, rules: Rules) -> _Shown:
+    from dlbs.results.statistics.compare import compare_by
     from dlbs.results.tables.comparison import comparison_by_table, document_by, summary_by
 
-    made = compare_by(records, declarations(), rules)
+    made = compare_by(runs, declarations(), rules)
     return _Shown(made, document_by(made), comparison_by_table(made), summary_by(made), len(made.regressions))
 
 

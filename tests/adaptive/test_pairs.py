@@ -10,8 +10,8 @@ import pytest
 from dlbs.adaptive.pairs import Pairs, pair_line
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
+from dlbs.results.statistics.compare import compare_by
 from dlbs.results.statistics.verdicts import Rules
-from dlbs.results.statistics.within import compare_by
 from dlbs.results.tables.comparison import comparison_by_table, sentences
 
 DECLARATIONS = load_config().declarations

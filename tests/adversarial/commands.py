@@ -192,7 +192,7 @@ if __name__ == "__main__":
         "dlbs.results.tables.lists",
         "dlbs.results.statistics.intervals",
         "dlbs.results.statistics.intervals",
-        "dlbs.results.statistics.within",
+        "dlbs.results.statistics.compare",
         "dlbs.results.store.schema",
         "dlbs.results.store.store",
         "dlbs.results.tables.comparison",

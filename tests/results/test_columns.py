@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlbs.results.columns import ABSENT, ROWS, hashable
-from dlbs.results.runs import Runs
+from dlbs.results.runs import Runs, number
+from dlbs.results.statistics.samples import has_value
 
 ODD = [
     1,
@@ -69,6 +70,20 @@ def test_values_numbers_and_keys_are_those_of_the_records(records: list[dict[str
     for run, record in zip(runs, records, strict=True):
         assert (name in run) == (name in record)
         assert list(run) == list(record)
+
+
+@given(RECORDS, st.sampled_from("abx"))
+def test_the_values_that_are_present_are_those_of_the_records(records: list[dict[str, Any]], name: str) -> None:
+    expected = dict.fromkeys(json.dumps(record[name]) for record in records if name in record)
+    assert list(map(json.dumps, Runs.of(records).present(name))) == list(expected)
+
+
+@given(st.lists(st.fixed_dictionaries({"exp.status": st.sampled_from(["ok", "failure"]), "a": st.sampled_from(ODD)})))
+def test_only_numbers_of_successful_runs_can_be_compared(records: list[dict[str, Any]]) -> None:
+    for metric in ("results.throughput", "results.time"):
+        named = [{"exp.status": record["exp.status"], metric: record["a"]} for record in records]
+        expected = [number(record, metric) if has_value(record, metric) else None for record in named]
+        assert Runs.of(named).comparable(metric) == expected
 
 
 @pytest.mark.parametrize("name", ["new", "a"])

@@ -16,10 +16,9 @@ from dlbs.results.grouping import common_label
 from dlbs.results.keys import quantity
 from dlbs.results.page.assets import COMPARISON_SCRIPTS, document
 from dlbs.results.runs import Record, number
-from dlbs.results.statistics.compare import Comparison, Match, compare, different_facts, is_fact
+from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match, compare, different_facts, is_fact
 from dlbs.results.statistics.samples import THROUGHPUT, TIME, has_value, usual_metric
 from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, Rules
-from dlbs.results.statistics.within import ComparisonBy
 from dlbs.results.tables.comparison import (
     STATISTIC_NAMES,
     ratio_cell,

@@ -9,7 +9,7 @@ from typing import Any
 
 from dlbs.errors import LogError, suggestion
 from dlbs.results.keys import better_of, check_known
-from dlbs.results.runs import Record
+from dlbs.results.runs import Record, Runs
 from dlbs.results.statistics.intervals import Interval
 from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS, Estimate
 from dlbs.results.statistics.samples import THROUGHPUT, TIME, none_ended_well, usual_metric
@@ -73,10 +73,11 @@ class Rules:
         Raises:
             LogError: No experiment has a value, or none has a named key.
         """
-        if self.metric is None and (failed := none_ended_well(records)):
+        runs = Runs.of(records)
+        if self.metric is None and (failed := none_ended_well(runs)):
             raise LogError(failed, hint="exp.status_msg of each has the reason, which dlbs report prints")
-        made = replace(self, metric=self.metric or usual_metric(records))
-        known = {name for record in records for name in record}
+        made = replace(self, metric=self.metric or usual_metric(runs))
+        known = runs.names
         for flag, names in (("--metric", [str(made.metric)]), ("--match", self.match), ("--ignore", self.ignore)):
             if known:
                 check_known(names, known, flag)

@@ -7,16 +7,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
-from benchmark_core.doubts import doubts_of, warnings_of
 from benchmark_core.text import short_number
 from dlbs.doubts import doubt_words
 from dlbs.results.keys import better_of, quantity
-from dlbs.results.runs import Record, status_of
-from dlbs.results.statistics.compare import Comparison, Match
+from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match
 from dlbs.results.statistics.intervals import METHODS, Interval
 from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS, Estimate
 from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, is_speed, verdict_of
-from dlbs.results.statistics.within import ComparisonBy
 from dlbs.results.tables.table import DOUBTFUL, Cell, Table
 from dlbs.text import counted, text
 
@@ -102,8 +99,7 @@ def comparison_table(comparison: Comparison) -> Table:
     limit = f"{100 * comparison.threshold:g} %"
     level = f"{100 * comparison.confidence:.4g} %"
     statistic = STATISTIC_NAMES[comparison.estimator]
-    records = [record for match in comparison.matches for record in (*match.a, *match.b)]
-    of = quantity(comparison.metric, records)
+    of = quantity(comparison.metric, comparison.runs)
     title = f"{of}; {statistic} of runs; B over A with {level} CI, threshold {limit}"
     columns = [f"A, {statistic}", f"B, {statistic}", "B over A", "runs", "verdict"]
     table = Table(title, ["experiment"], [], columns, [], answers=("B over A", "verdict"))
@@ -190,21 +186,21 @@ def ratio_cell(estimate: Estimate | None) -> Cell:
 
 def value_cell(match: Match, side: int) -> Cell:
     """Cell of the quantity on one side, marked if it includes doubtful runs; the status of the experiments if none succeeded."""
-    value, records = match.values[side], (match.a, match.b)[side]
+    value, runs = match.values[side], (match.a, match.b)[side]
     if value is None:
-        return Cell(", ".join(sorted(set(map(status_of, records)))) or "-")
-    doubtful = 0 if match.doubtful[side] else sum(bool(warnings_of(record)) for record in records)
+        return Cell(", ".join(sorted(set(runs.statuses))) or "-")
+    doubtful = 0 if match.doubtful[side] else sum(map(bool, runs.doubts))
     return Cell(value, runs=match.used[side], doubtful=doubtful, tone="doubt" if doubtful else "")
 
 
 def included_doubts(matches: Iterable[Match]) -> list[str]:
     """Explain the mark of doubtful runs: the kinds of warnings with their number of runs."""
-    runs: dict[int, Record] = {}  # the baseline is a side of several matches
+    doubts: dict[int, Sequence[str]] = {}  # the baseline is a side of several matches, all with runs of one table
     for match in matches:
-        for side, records in enumerate((match.a, match.b)):
+        for side, runs in enumerate((match.a, match.b)):
             if value_cell(match, side).doubtful:
-                runs |= {id(record): record for record in records}
-    counts = Counter(kind for record in runs.values() for kind in doubts_of(record))
+                doubts |= zip(runs.rows, runs.doubts, strict=True)
+    counts = Counter(kind for kinds in doubts.values() for kind in kinds)
     return [f"{DOUBTFUL}: includes doubtful runs ({doubt_words(counts)})"] if counts else []
 
 
@@ -317,13 +313,11 @@ def comparison_by_table(made: ComparisonBy) -> Table:
     """Format a row for each experiment and value: quantity, ratio to the baseline with its interval, verdict. The first notes are the result in sentences."""
     one = made.comparisons[0]
     base, statistic, level = one.sides[0], STATISTIC_NAMES[one.estimator], f"{100 * one.confidence:.4g} %"
-    records = [record for match in one.matches for record in (*match.a, *match.b)]
-    of = quantity(one.metric, records)
+    of = quantity(one.metric, one.runs)
     title = f"{of} by {made.name}; {statistic} of runs; ratio to {base} with {level} CI, threshold {100 * one.threshold:g} %"
     names, columns = ["experiment", made.name.rpartition(".")[2]], [statistic, f"over {base}", "runs", "verdict"]
     table = Table(title, names, [], columns, [], answers=(f"over {base}", "verdict"))
-    for experiment in made.experiments:
-        found = made.matches_of(experiment)
+    for experiment, found in made.rows:
         _, _, first = found[0]
         if first.a:
             table.rows.append([experiment, text(made.baseline) or "none"])
@@ -346,8 +340,7 @@ def _runs(match: Match, side: int) -> Cell:
 def _notes(made: ComparisonBy) -> Iterator[tuple[str, str]]:
     """Yield subject and text of each note; notes on the baseline, shared by all matches of an experiment, once."""
     several = len(made.experiments) > 1
-    for experiment in made.experiments:
-        found = made.matches_of(experiment)
+    for experiment, found in made.rows:
         lists = [match.notes for _, _, match in found]
         common = [note for note in lists[0] if all(note in notes for notes in lists)]
         for note in common:
@@ -365,8 +358,8 @@ def _notes(made: ComparisonBy) -> Iterator[tuple[str, str]]:
 def _named_matches(made: ComparisonBy) -> Iterator[tuple[str, Match]]:
     """Yield the matches with the labels that distinguish their rows."""
     several = len(made.experiments) > 1
-    for experiment in made.experiments:
-        for _, comparison, match in made.matches_of(experiment):
+    for experiment, found in made.rows:
+        for _, comparison, match in found:
             yield f"{experiment}, {comparison.sides[1]}" if several else comparison.sides[1], match
 
 
@@ -407,8 +400,8 @@ def sentences(made: ComparisonBy) -> list[str]:
     return [
         (f"{experiment}: " if several else "")
         + sentence(comparison.metric, comparison.sides, match.verdict, match.estimate, comparison.threshold)
-        for experiment in made.experiments
-        for _, comparison, match in made.matches_of(experiment)
+        for experiment, found in made.rows
+        for _, comparison, match in found
     ]
 
 

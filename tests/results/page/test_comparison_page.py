@@ -11,9 +11,8 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.results.page.comparison import comparison_html
-from dlbs.results.statistics.compare import compare
+from dlbs.results.statistics.compare import compare, compare_by
 from dlbs.results.statistics.verdicts import Rules
-from dlbs.results.statistics.within import compare_by
 from dlbs.results.tables.comparison import comparison_by_table, comparison_table
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record

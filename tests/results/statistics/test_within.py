@@ -14,11 +14,10 @@ from rich.console import Console
 import dlbs as package
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
-from dlbs.results.statistics.compare import compare
+from dlbs.results.statistics.compare import MOST_VALUES, ComparisonBy, compare, compare_by
 from dlbs.results.statistics.intervals import METHODS
 from dlbs.results.statistics.ratio import ESTIMATORS
 from dlbs.results.statistics.verdicts import Rules
-from dlbs.results.statistics.within import MOST_VALUES, ComparisonBy, compare_by
 from dlbs.results.store.store import Store
 from dlbs.results.tables.comparison import comparison_by_table, comparison_table, sentences, summary_by
 from dlbs.results.tables.terminal import print_table
