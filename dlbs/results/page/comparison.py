@@ -24,7 +24,6 @@ from dlbs.results.tables.comparison import (
     ratio_cell,
     run_count,
     summary,
-    summary_by,
     tone_of,
     value_cell,
 )
@@ -123,7 +122,7 @@ def write_comparison(path: str, made: Comparison | ComparisonBy, table: Table, *
 
 def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str | None = None) -> str:
     """Render the page as text; arguments as for `write_comparison`."""
-    comparisons = made.comparisons if isinstance(made, ComparisonBy) else [made]
+    comparisons = made.comparisons
     one = comparisons[0]
     by = made.name if isinstance(made, ComparisonBy) else ""
     base = one.sides[0]
@@ -141,7 +140,7 @@ def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str
             ("threshold", f"{100 * one.threshold:g} %", ""),
             ("confidence", f"{100 * one.confidence:.4g} %", ""),
         ],
-        "summary": (summary_by(made) if isinstance(made, ComparisonBy) else summary(made)).splitlines(),
+        "summary": summary(made).splitlines(),
         "meanings": [(verdict, VERDICTS[verdict]) for verdict in VERDICTS if counts[verdict]],
         "sides": [base, *(comparison.sides[1] for comparison in comparisons)],
         "differences": _differences(made),

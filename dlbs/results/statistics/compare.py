@@ -263,6 +263,16 @@ class Comparison:
     cautions: list[str] = field(default_factory=list)
 
     @property
+    def comparisons(self) -> list[Comparison]:
+        """This one: two sides are one comparison with the first."""
+        return [self]
+
+    @property
+    def rows(self) -> list[tuple[str, list[tuple[Any, Comparison, Match]]]]:
+        """Each experiment with its match, as `ComparisonBy.rows`."""
+        return [(match.label, [(None, self, match)]) for match in self.matches]
+
+    @property
     def runs(self) -> Runs:
         """The runs of all matches."""
         return _all(side for match in self.matches for side in (match.a, match.b))
