@@ -22,7 +22,7 @@ from dlbs.results.read.frame import records_of
 from dlbs.results.read.records import load_records
 from dlbs.results.statistics.compare import Comparison, ComparisonBy, compare_by, side_by_side
 from dlbs.results.statistics.compare import compare as _compare
-from dlbs.results.statistics.verdicts import DEFAULT_RULES, Rules
+from dlbs.results.statistics.ratio import DEFAULT_RULES, Rules
 from dlbs.run import driver
 from dlbs.run.driver import Callback, Event, Summary, look_through
 from dlbs.run.policies import Policies

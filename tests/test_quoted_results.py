@@ -24,7 +24,7 @@ from dlbs.doubts import Doubts
 from dlbs.executors.base import Outcome
 from dlbs.plan.pipeline import unlabelled_names
 from dlbs.results.read.records import load_records, write_records
-from dlbs.results.statistics.verdicts import Rules
+from dlbs.results.statistics.ratio import Rules
 from dlbs.results.tables.comparison import comparison_table
 from dlbs.results.tables.terminal import print_table
 from dlbs.run.driver import Event, Summary

@@ -11,13 +11,20 @@ from benchmark_core.doubts import doubts_of, warnings_of
 from dlbs.config.declarations import Parameter
 from dlbs.experiment import Experiment
 from dlbs.results.keys import check_known
-from dlbs.results.runs import Record, Runs, status_of
+from dlbs.results.runs import THROUGHPUT, Record, Runs, has_value, status_of, usual_metric
 from dlbs.results.runs import number as number_of
 from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match, compare_by
-from dlbs.results.statistics.ratio import STATISTICS, Estimate
-from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of, usual_metric
+from dlbs.results.statistics.ratio import (
+    INCONCLUSIVE,
+    STATISTICS,
+    Estimate,
+    Rules,
+    Sample,
+    is_speed,
+    sample_of,
+    verdict_of,
+)
 from dlbs.results.statistics.sequential import Rounds, can_tell, first_look, needed_runs, repeated_interval
-from dlbs.results.statistics.verdicts import INCONCLUSIVE, Rules, is_speed, verdict_of
 from dlbs.results.tables.comparison import speed_words
 from dlbs.text import counted, duration, text
 

@@ -27,7 +27,7 @@ from dlbs.errors import LogError
 from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS
 
 if TYPE_CHECKING:
-    from dlbs.results.statistics.verdicts import Rules
+    from dlbs.results.statistics.ratio import Rules
 
 
 @verb("compare", requires={"baseline": "by", "title": "page"})
@@ -89,7 +89,7 @@ def compare_command(
       dlbs compare --db results.db '{"db.tags": "v1"}' '{"db.tags": "v2"}'
     """
     from dlbs.results.statistics.compare import compare, compare_by, side_by_side
-    from dlbs.results.statistics.verdicts import Rules
+    from dlbs.results.statistics.ratio import Rules
     from dlbs.results.tables.comparison import as_document, comparison_table, summary
 
     chosen = Rules(simultaneous=simultaneous, estimator=estimator, **rules)
@@ -178,7 +178,7 @@ def bisect_command(
         -- ./measure.sh {item} {logs}
     """
     from dlbs.adaptive.bisect import Search, commits_between, git, lines_between, measure, search
-    from dlbs.results.statistics.verdicts import Rules
+    from dlbs.results.statistics.ratio import Rules
 
     chosen = Rules(**rules)
     if most_runs < FEWEST_RUNS and not chosen.trust_single_runs:

@@ -168,7 +168,7 @@ def run_command(
         progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
         if until_known:
             from dlbs.adaptive.until_known import UntilKnown
-            from dlbs.results.statistics.verdicts import Rules
+            from dlbs.results.statistics.ratio import Rules
 
             seconds = parse_duration(budget, "--budget") if budget else None
             known = UntilKnown(

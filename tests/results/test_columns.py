@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlbs.results.columns import ABSENT, ROWS, hashable
-from dlbs.results.runs import Runs, number
-from dlbs.results.statistics.samples import has_value
+from dlbs.results.runs import Runs, has_value, number
 
 ODD = [
     1,

@@ -15,10 +15,9 @@ from dlbs.files import make_parent, write_atomically
 from dlbs.results.grouping import common_label
 from dlbs.results.keys import quantity
 from dlbs.results.page.assets import COMPARISON_SCRIPTS, document
-from dlbs.results.runs import Record, number
+from dlbs.results.runs import THROUGHPUT, TIME, Record, has_value, number, usual_metric
 from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match, compare, different_facts, is_fact
-from dlbs.results.statistics.samples import THROUGHPUT, TIME, has_value, usual_metric
-from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, Rules
+from dlbs.results.statistics.ratio import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, Rules
 from dlbs.results.tables.comparison import (
     STATISTIC_NAMES,
     ratio_cell,

@@ -15,16 +15,20 @@ from dlbs.errors import LogError, suggestion
 from dlbs.results.columns import hashable
 from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, varying
 from dlbs.results.keys import check_known
-from dlbs.results.runs import Record, Runs
-from dlbs.results.statistics.ratio import FEWEST_RUNS, STATISTICS, Estimate, estimate_ratio
-from dlbs.results.statistics.samples import THROUGHPUT, Sample, sample_of, usual_metric
-from dlbs.results.statistics.verdicts import (
+from dlbs.results.runs import THROUGHPUT, Record, Runs, usual_metric
+from dlbs.results.statistics.ratio import (
     DEFAULT_RULES,
+    FEWEST_RUNS,
     INCONCLUSIVE,
     REGRESSIONS,
+    STATISTICS,
     VERDICTS,
+    Estimate,
     Rules,
+    Sample,
+    estimate_ratio,
     needed_repeats,
+    sample_of,
     verdict_of,
 )
 from dlbs.text import counted, first_few, text

@@ -11,9 +11,19 @@ from benchmark_core.text import short_number
 from dlbs.doubts import doubt_words
 from dlbs.results.keys import better_of, quantity
 from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match
-from dlbs.results.statistics.intervals import METHODS, Interval
-from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS, Estimate
-from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, is_speed, verdict_of
+from dlbs.results.statistics.ratio import (
+    ESTIMATORS,
+    FEWEST_RUNS,
+    IMPROVEMENTS,
+    INCONCLUSIVE,
+    METHODS,
+    REGRESSIONS,
+    VERDICTS,
+    Estimate,
+    Interval,
+    is_speed,
+    verdict_of,
+)
 from dlbs.results.tables.table import DOUBTFUL, Cell, Table
 from dlbs.text import counted, text
 

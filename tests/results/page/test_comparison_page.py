@@ -12,7 +12,7 @@ import pytest
 from dlbs.config.load import load_config
 from dlbs.results.page.comparison import comparison_html
 from dlbs.results.statistics.compare import compare, compare_by
-from dlbs.results.statistics.verdicts import Rules
+from dlbs.results.statistics.ratio import Rules
 from dlbs.results.tables.comparison import comparison_table
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record

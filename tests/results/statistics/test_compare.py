@@ -16,8 +16,7 @@ from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as compare_with
-from dlbs.results.statistics.ratio import ESTIMATORS, Estimate
-from dlbs.results.statistics.verdicts import Rules
+from dlbs.results.statistics.ratio import ESTIMATORS, Estimate, Rules
 from dlbs.results.tables.comparison import as_document, comparison_table, summary
 from dlbs.results.tables.report import default_tables
 from tests.conftest import RunDlbs

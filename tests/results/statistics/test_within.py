@@ -15,9 +15,7 @@ import dlbs as package
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.statistics.compare import MOST_VALUES, ComparisonBy, compare, compare_by
-from dlbs.results.statistics.intervals import METHODS
-from dlbs.results.statistics.ratio import ESTIMATORS
-from dlbs.results.statistics.verdicts import Rules
+from dlbs.results.statistics.ratio import ESTIMATORS, METHODS, Rules
 from dlbs.results.store.store import Store
 from dlbs.results.tables.comparison import comparison_table, sentences, summary
 from dlbs.results.tables.terminal import print_table

@@ -15,7 +15,7 @@ from rich.console import Console
 from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
 from dlbs.results.statistics.compare import compare, compare_by
-from dlbs.results.statistics.verdicts import Rules
+from dlbs.results.statistics.ratio import Rules
 from dlbs.results.store.store import Store
 from dlbs.results.tables.comparison import comparison_table
 from dlbs.results.tables.lists import listing_table
