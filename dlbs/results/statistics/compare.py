@@ -116,8 +116,8 @@ def side_by_side(sides: Sequence[Iterable[Record]]) -> tuple[Runs, list[Runs]]:
 def _all(sides: Iterable[Runs]) -> Runs:
     """The runs of all sides, which are runs of one table."""
     sides = list(sides)
-    if len(sides) == 1:
-        return sides[0]
+    if len(sides) < 2:
+        return sides[0] if sides else Runs.of(())
     return sides[0].take([row for side in sides for row in side.rows])
 
 
@@ -276,10 +276,9 @@ class Comparison:
         """Each experiment with its match, as `ComparisonBy.rows`."""
         return [(match.label, [(None, self, match)]) for match in self.matches]
 
-    @property
-    def runs(self) -> Runs:
-        """The runs of all matches."""
-        return _all(side for match in self.matches for side in (match.a, match.b))
+    def runs(self, *sides: int) -> Runs:
+        """The runs of all matches on these sides, 0 and 1."""
+        return _all((match.a, match.b)[side] for match in self.matches for side in sides)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -113,7 +113,7 @@ def comparison_table(made: Comparison | ComparisonBy) -> Table:
     one = made.comparisons[0]
     statistic, rows = STATISTIC_NAMES[one.estimator], made.rows
     limits = f"with {100 * one.confidence:.4g} % CI, threshold {100 * one.threshold:g} %"
-    of = quantity(one.metric, one.runs)
+    of = quantity(one.metric, one.runs(0, 1))
     if isinstance(made, ComparisonBy):
         over = f"over {one.sides[0]}"
         title = f"{of} by {made.name}; {statistic} of runs; ratio to {one.sides[0]} {limits}"
