@@ -74,7 +74,8 @@ def test_values_numbers_and_keys_are_those_of_the_records(records: list[dict[str
 @given(RECORDS, st.sampled_from("abx"))
 def test_the_values_that_are_present_are_those_of_the_records(records: list[dict[str, Any]], name: str) -> None:
     expected = dict.fromkeys(json.dumps(record[name]) for record in records if name in record)
-    assert list(map(json.dumps, Runs.of(records).present(name))) == list(expected)
+    # Long lists are not looked up, so they may occur more than once.
+    assert list(dict.fromkeys(map(json.dumps, Runs.of(records).present(name)))) == list(expected)
 
 
 @given(st.lists(st.fixed_dictionaries({"exp.status": st.sampled_from(["ok", "failure"]), "a": st.sampled_from(ODD)})))
