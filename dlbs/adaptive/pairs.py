@@ -118,6 +118,7 @@ class Pairs:
         ]
         self.error = (1 - rules.confidence) / len(self.pairs)  # Bonferroni
         self.several_groups = len({pair.label for pair in self.pairs}) > 1
+        self._results = Runs.of(())  # of all rounds
         self._runs: dict[int, _Runs] = {
             number: _Runs() for pair in self.pairs for side in pair.sides for number in side
         }
@@ -156,8 +157,8 @@ class Pairs:
             records: Index of an experiment → the record of its run.
         """
         if self.rules.metric is None:
-            before = (record for runs in self._runs.values() for record in runs.records)
-            self.metric = usual_metric([*before, *records.values()])
+            self._results = Runs.together([self._results, Runs.of(records.values())])
+            self.metric = usual_metric(self._results)
         for number, record in records.items():
             runs = self._runs[number]
             runs.records.append(record)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.intervals import student_quantile, variance_of_mean
 from dlbs.errors import LogError, Registry, registered, require, suggestion
 from dlbs.results.keys import better_of, check_known
-from dlbs.results.runs import THROUGHPUT, TIME, Record, Runs, none_ended_well, usual_metric
+from dlbs.results.runs import THROUGHPUT, TIME, Record, Runs, has_value, none_ended_well, number, usual_metric
 from dlbs.text import are_positive
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Sample:
         return statistics.median(self.values)
 
 
-def sample_of(records: Iterable[Record], metric: str, *, within: bool = True) -> Sample | None:
+def sample_of(records: Sequence[Record], metric: str, *, within: bool = True) -> Sample | None:
     """Make the sample of the runs that have a value; None if none has.
 
     A throughput is converted to the time per instance, which can be averaged.
@@ -220,14 +221,16 @@ def sample_of(records: Iterable[Record], metric: str, *, within: bool = True) ->
         metric: Key of the quantity.
         within: Also take what the runs logged about the variation within them: batch times and intervals.
     """
-    runs = Runs.of(records)
-    found = [(value, row) for value, row in zip(runs.comparable(metric), runs.rows, strict=True) if value is not None]
-    if not found:
+    if isinstance(records, Runs):
+        found = records.comparable(metric)
+    else:  # a few, not worth a table
+        found = [number(record, metric) if has_value(record, metric) else None for record in records]
+    values = tuple(1 / value if metric == THROUGHPUT else value for value in found if value is not None)
+    if not values:
         return None
-    values = tuple(1 / value if metric == THROUGHPUT else value for value, _ in found)
     if not within:
         return Sample(values)
-    valued = runs.take([row for _, row in found])
+    valued = list(compress(records, (value is not None for value in found)))
     times = [run.get("results.time_data") if metric in (THROUGHPUT, TIME) else None for run in valued]
     return Sample(
         values,
