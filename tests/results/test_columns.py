@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -92,6 +93,14 @@ def test_a_key_can_be_added_replaced_and_removed(name: str) -> None:
     made = Runs.of(records).derived(name, [10, 20, ABSENT])
     expected = [{**records[0], name: 10}, {**records[1], name: 20}, {key: 4 for key in ("a",) if key != name}]
     assert [dict(run) for run in made] == expected
+
+
+def test_values_that_json_does_not_have_are_kept() -> None:
+    when, known = datetime(2026, 1, 2), {1, 2}
+    runs = Runs.of([{"a": value} for value in (when, known, 1.0, datetime(2026, 1, 2), [when], ([1], 2))])
+    assert runs.values("a") == [when, known, 1.0, when, [when], ([1], 2)]
+    assert len(runs[:1].present("a")) == len(runs[3:4].present("a")) == 1
+    assert len(Runs.of([{"a": when}, {"a": 1.0}, {"a": datetime(2026, 1, 2)}]).group(["a"])) == 2
 
 
 def test_many_rows_with_different_keys_keep_their_order() -> None:
