@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import marshal
 from array import array
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import compress, repeat
 from typing import Any, SupportsIndex, TypeVar, overload
 
@@ -122,7 +122,7 @@ def _exact(value: Value) -> Any:
     if kind is list or kind is dict or kind is tuple:
         return kind, json.dumps(value, default=repr)
     # Callers may give values of other types, such as the timestamps and arrays of a frame.
-    return kind, value if isinstance(value, Hashable) else id(value)
+    return kind, value if callable(kind.__hash__) else id(value)
 
 
 class _Interned:
