@@ -27,7 +27,7 @@ from dlbs.files import load_json
 from dlbs.logs import parse_line
 from dlbs.packs.definition import find_packs
 from dlbs.packs.pack import Pack, constant_argv
-from dlbs.results.statistics.intervals import is_enough, signed_rank_interval
+from dlbs.results.statistics.sequential import is_enough, signed_rank_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTION = ROOT / "benchmarks" / "milabench" / "base.yaml"

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 import torch
 
 from benchmark_core.timing import Schedule, time_batches
-from dlbs.results.statistics.intervals import is_enough, signed_rank_interval
+from dlbs.results.statistics.sequential import is_enough, signed_rank_interval
 from dlbs.suites.torchbench.measured import workload as suite
 from pytorch_benchmarks.devices import choose_precision, set_backends
 from pytorch_benchmarks.options import parse_benchmark_options

@@ -20,10 +20,9 @@ from dlbs.results.plots.kinds import draw, save
 from dlbs.results.plots.plot import Options, kind_for
 from dlbs.results.read.frame import records_of
 from dlbs.results.read.records import load_records
-from dlbs.results.statistics.compare import Comparison
+from dlbs.results.statistics.compare import Comparison, ComparisonBy, compare_by, side_by_side
 from dlbs.results.statistics.compare import compare as _compare
-from dlbs.results.statistics.verdicts import DEFAULT_RULES, Rules
-from dlbs.results.statistics.within import ComparisonBy, compare_by
+from dlbs.results.statistics.ratio import DEFAULT_RULES, Rules
 from dlbs.run import driver
 from dlbs.run.driver import Callback, Event, Summary, look_through
 from dlbs.run.policies import Policies
@@ -322,11 +321,11 @@ def compare(
         match=tuple(one_or_several(match)),
         ignore=tuple(one_or_several(ignore)),
     )
-    sides = [_records(one) for one in (a, b) if one is not None]
-    rules = rules.for_results([record for side in sides for record in side])
+    runs, sides = side_by_side([_records(one) for one in (a, b) if one is not None])
+    rules = rules.for_results(runs)
     declarations = _load_declarations().declarations
     if by is not None:
-        return compare_by(sides[0], declarations, rules)
+        return compare_by(runs, declarations, rules)
     return _compare(sides[0], sides[1], declarations, rules)
 
 

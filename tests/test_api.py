@@ -19,7 +19,7 @@ import dlbs
 from dlbs import api
 from dlbs.cli.compare import compare_command
 from dlbs.errors import ConfigError, LaunchError, LogError
-from dlbs.results.statistics.verdicts import Rules
+from dlbs.results.statistics.ratio import Rules
 from dlbs.run.driver import Event
 from tests.conftest import ROOT, RunDlbs
 

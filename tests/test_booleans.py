@@ -18,8 +18,8 @@ from dlbs.plan.migrate import migrate
 from dlbs.plan.pipeline import processor_for
 from dlbs.results.plots.axes import Baseline
 from dlbs.results.read.query import compile_query
-from dlbs.results.statistics.verdicts import Rules
-from dlbs.results.statistics.within import compare_by
+from dlbs.results.statistics.compare import compare_by
+from dlbs.results.statistics.ratio import Rules
 from pytorch_benchmarks.options import parse_benchmark_options
 from tests.made_logs import make_record
 

@@ -24,8 +24,8 @@ from dlbs.doubts import Doubts
 from dlbs.executors.base import Outcome
 from dlbs.plan.pipeline import unlabelled_names
 from dlbs.results.read.records import load_records, write_records
-from dlbs.results.statistics.verdicts import Rules
-from dlbs.results.tables.comparison import comparison_by_table
+from dlbs.results.statistics.ratio import Rules
+from dlbs.results.tables.comparison import comparison_table
 from dlbs.results.tables.terminal import print_table
 from dlbs.run.driver import Event, Summary
 from dlbs.run.manifest import Differences
@@ -128,7 +128,7 @@ def test_rounds_until_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
         pairs.add({number: of_round[one["exp.replica_batch"]] for number, one in enumerate(first)})
         if repeat >= pairs.first_round:
             expected.append(f"round {repeat}: {pair_line(pairs, pairs.pairs[0])}")
-    table = comparison_by_table(pairs.comparison())
+    table = comparison_table(pairs.comparison())
     table.legend.append("the confidence level of all intervals, rounds and pairs together is 95 %")
     stream = io.StringIO()
     print_table(table, Console(file=stream, width=1000, highlight=False, markup=False))

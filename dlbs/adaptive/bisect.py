@@ -19,8 +19,7 @@ from dlbs.files import load_json, read_regular, write_atomically
 from dlbs.results.read.records import load_records
 from dlbs.results.runs import Record
 from dlbs.results.statistics.compare import compare
-from dlbs.results.statistics.ratio import FEWEST_RUNS
-from dlbs.results.statistics.verdicts import INCONCLUSIVE, Rules
+from dlbs.results.statistics.ratio import FEWEST_RUNS, INCONCLUSIVE, Rules
 
 _STATE = "bisect.json"
 _LARGEST = 256 << 20  # bytes of it

@@ -11,14 +11,20 @@ from benchmark_core.doubts import doubts_of, warnings_of
 from dlbs.config.declarations import Parameter
 from dlbs.experiment import Experiment
 from dlbs.results.keys import check_known
-from dlbs.results.runs import Record, status_of
+from dlbs.results.runs import THROUGHPUT, Record, Runs, has_value, status_of, usual_metric
 from dlbs.results.runs import number as number_of
-from dlbs.results.statistics.compare import Comparison, Match
-from dlbs.results.statistics.ratio import STATISTICS, Estimate
-from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of, usual_metric
+from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match, compare_by
+from dlbs.results.statistics.ratio import (
+    INCONCLUSIVE,
+    STATISTICS,
+    Estimate,
+    Rules,
+    Sample,
+    is_speed,
+    sample_of,
+    verdict_of,
+)
 from dlbs.results.statistics.sequential import Rounds, can_tell, first_look, needed_runs, repeated_interval
-from dlbs.results.statistics.verdicts import INCONCLUSIVE, Rules, is_speed, verdict_of
-from dlbs.results.statistics.within import ComparisonBy, compare_by
 from dlbs.results.tables.comparison import speed_words
 from dlbs.text import counted, duration, text
 
@@ -95,14 +101,15 @@ class Pairs:
         self.rules = rules
         self.metric = rules.metric or THROUGHPUT
         check_known(rules.ignore, {name for experiment in plan for name in experiment}, "--ignore")
-        numbers = {id(experiment): number for number, experiment in enumerate(plan)}
+        planned = Runs.of(plan)
+        numbers = {row: number for number, row in enumerate(planned.rows)}
         # The plan has the same parameters as its logs, so experiments are matched as in `compare --by` of the logs.
-        self._frame = compare_by(plan, declarations, rules)
+        self._frame = compare_by(planned, declarations, rules)
         self.pairs = [
             Pair(
                 match.label,
                 at,
-                (tuple(numbers[id(one)] for one in match.a), tuple(numbers[id(one)] for one in match.b)),
+                (tuple(numbers[row] for row in match.a.rows), tuple(numbers[row] for row in match.b.rows)),
                 comparison.sides,
             )
             for at, comparison in enumerate(self._frame.comparisons)
@@ -111,6 +118,7 @@ class Pairs:
         ]
         self.error = (1 - rules.confidence) / len(self.pairs)  # Bonferroni
         self.several_groups = len({pair.label for pair in self.pairs}) > 1
+        self._results = Runs.of(())  # of all rounds
         self._runs: dict[int, _Runs] = {
             number: _Runs() for pair in self.pairs for side in pair.sides for number in side
         }
@@ -149,8 +157,8 @@ class Pairs:
             records: Index of an experiment → the record of its run.
         """
         if self.rules.metric is None:
-            before = (record for runs in self._runs.values() for record in runs.records)
-            self.metric = usual_metric([*before, *records.values()])
+            self._results = Runs.together([self._results, Runs.of(records.values())])
+            self.metric = usual_metric(self._results)
         for number, record in records.items():
             runs = self._runs[number]
             runs.records.append(record)
@@ -182,8 +190,14 @@ class Pairs:
             Comparison(self.metric, rules.threshold, rules.confidence, "rank", one.sides, [], one.differences)
             for one in frame.comparisons
         ]
+        results = Runs.of(record for runs in self._runs.values() for record in runs.records)
+        left = iter(results.rows)
+        rows = {number: [next(left) for _ in runs.records] for number, runs in self._runs.items()}
         for at, pair in enumerate(self.pairs):
-            comparisons[pair.comparison].matches.append(self._match(pair, (notes or {}).get(at, "")))
+            # Runs of the baseline continue while another pair needs them, and are shown in one row for all pairs.
+            a = results.take([row for number in pair.sides[0] for row in rows[number]])
+            b = results.take([row for number in pair.sides[1] for row in rows[number][: pair.rounds]])
+            comparisons[pair.comparison].matches.append(self._match(pair, a, b, (notes or {}).get(at, "")))
         kept = [at for at, one in enumerate(comparisons) if one.matches]
         labels = {pair.label for pair in self.pairs}
         return replace(
@@ -200,10 +214,10 @@ class Pairs:
         value = number_of(record, self.metric)
         return has_value(record, self.metric) and value is not None and value > 0
 
-    def _sample(self, side: Iterable[int], rounds: int | None) -> tuple[Sample | None, list[Record]]:
+    def _sample(self, side: Iterable[Record]) -> tuple[Sample | None, list[Record]]:
         """Valid runs of one side, and the doubtful ones that are left out."""
         metric = self.metric
-        records = [record for record in self._records(side, rounds) if self._has_value(record)]
+        records = [record for record in side if self._has_value(record)]
         if self.rules.trust_doubtful:
             return sample_of(records, metric), []
         clean = [record for record in records if not warnings_of(record)]
@@ -211,7 +225,7 @@ class Pairs:
 
     def _look(self, pair: Pair) -> None:
         pair.rounds += 1
-        (one, doubtful), (other, doubtful_too) = (self._sample(side, pair.rounds) for side in pair.sides)
+        (one, doubtful), (other, doubtful_too) = (self._sample(self._records(side, pair.rounds)) for side in pair.sides)
         pair.used = one.runs if one else 0, other.runs if other else 0
         pair.doubtful = len(doubtful), len(doubtful_too)
         kinds = Counter(kind for record in (*doubtful, *doubtful_too) for kind in doubts_of(record))
@@ -268,11 +282,8 @@ class Pairs:
                 pair.verdict = _BROKEN.get((have[0], have[1]), INCONCLUSIVE)
                 return
 
-    def _match(self, pair: Pair, note: str) -> Match:
-        # Runs of the baseline continue while another pair needs them, and are shown in one row for all pairs.
-        shown = (pair.sides[0], None), (pair.sides[1], pair.rounds)
-        a, b = (self._records(side, rounds) for side, rounds in shown)
-        samples = [self._sample(side, rounds) for side, rounds in shown]
+    def _match(self, pair: Pair, a: Runs, b: Runs, note: str) -> Match:
+        samples = [self._sample(runs) for runs in (a, b)]
         values = [None if sample is None else self._value(sample) for sample, _ in samples]
         used = [0 if sample is None else sample.runs for sample, _ in samples]
         left_out = [len(doubtful) for _, doubtful in samples]

@@ -28,8 +28,8 @@ from dlbs.plan.pipeline import Repeats, unlabelled_names
 from dlbs.results.read.logs import read_file
 from dlbs.results.runs import Record
 from dlbs.results.runs import number as number_of
-from dlbs.results.statistics.verdicts import DEFAULT_RULES, Rules
-from dlbs.results.statistics.within import ComparisonBy
+from dlbs.results.statistics.compare import ComparisonBy
+from dlbs.results.statistics.ratio import DEFAULT_RULES, Rules
 from dlbs.run.driver import Callback, Event, Observer, Summary, is_finished, look_through, run_plan
 from dlbs.run.manifest import Manifest
 from dlbs.run.policies import BatchLimits, Policies

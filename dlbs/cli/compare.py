@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,11 +27,7 @@ from dlbs.errors import LogError
 from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS
 
 if TYPE_CHECKING:
-    from dlbs.results.runs import Record
-    from dlbs.results.statistics.compare import Comparison
-    from dlbs.results.statistics.verdicts import Rules
-    from dlbs.results.statistics.within import ComparisonBy
-    from dlbs.results.tables.table import Table
+    from dlbs.results.statistics.ratio import Rules
 
 
 @verb("compare", requires={"baseline": "by", "title": "page"})
@@ -92,25 +88,31 @@ def compare_command(
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved
       dlbs compare --db results.db '{"db.tags": "v1"}' '{"db.tags": "v2"}'
     """
-    from dlbs.results.statistics.verdicts import Rules
+    from dlbs.results.statistics.compare import compare, compare_by, side_by_side
+    from dlbs.results.statistics.ratio import Rules
+    from dlbs.results.tables.comparison import as_document, comparison_table, summary
 
     chosen = Rules(simultaneous=simultaneous, estimator=estimator, **rules)
     _check_usage(paths, chosen, fail_on_regression)
     sources = [paths] if chosen.by is not None else [[side] for side in paths]
-    sets = [read_source(source, db, filter_query) for source in sources]
-    chosen = chosen.for_results([record for records in sets for record in records])
-    shown = _compared(sets[0], sets[1], chosen) if chosen.by is None else _compared_by(sets[0], chosen)
+    runs, sides = side_by_side([read_source(source, db, filter_query) for source in sources])
+    chosen = chosen.for_results(runs)
+    declared = declarations()
+    made = (
+        compare_by(runs, declared, chosen) if chosen.by is not None else compare(sides[0], sides[1], declared, chosen)
+    )
+    table = comparison_table(made)
     if page is not None:
         from dlbs.results.page.comparison import write_comparison
 
-        write_comparison(page, shown.made, shown.table, title=title)
-        note(f"{shown.table.title} → {page}")
+        write_comparison(page, made, table, title=title)
+        note(f"{table.title} → {page}")
     elif form == "json":
-        write_text(json.dumps(shown.document, indent=1) + "\n", output_file)
+        write_text(json.dumps(as_document(made), indent=1) + "\n", output_file)
     else:
-        print_tables([shown.table], form, output_file)
-    note(shown.summary)
-    return REGRESSION if fail_on_regression and shown.regressions else OK
+        print_tables([table], form, output_file)
+    note(summary(made))
+    return REGRESSION if fail_on_regression and made.regressions else OK
 
 
 def _check_usage(paths: Sequence[str], rules: Rules, fail_on_regression: bool) -> None:
@@ -125,32 +127,6 @@ def _check_usage(paths: Sequence[str], rules: Rules, fail_on_regression: bool) -
             )
     elif fail_on_regression and rules.baseline is None:
         raise click.UsageError("--fail-on-regression with --by requires --baseline VALUE")
-
-
-class _Shown(NamedTuple):
-    """The parts of a comparison that are printed, or shown on a page."""
-
-    made: Comparison | ComparisonBy
-    document: dict[str, Any]
-    table: Table
-    summary: str
-    regressions: int
-
-
-def _compared(a: list[Record], b: list[Record], rules: Rules) -> _Shown:
-    from dlbs.results.statistics.compare import compare
-    from dlbs.results.tables.comparison import as_document, comparison_table, summary
-
-    made = compare(a, b, declarations(), rules)
-    return _Shown(made, as_document(made), comparison_table(made), summary(made), len(made.regressions))
-
-
-def _compared_by(records: list[Record], rules: Rules) -> _Shown:
-    from dlbs.results.statistics.within import compare_by
-    from dlbs.results.tables.comparison import comparison_by_table, document_by, summary_by
-
-    made = compare_by(records, declarations(), rules)
-    return _Shown(made, document_by(made), comparison_by_table(made), summary_by(made), len(made.regressions))
 
 
 @verb("bisect")
@@ -202,7 +178,7 @@ def bisect_command(
         -- ./measure.sh {item} {logs}
     """
     from dlbs.adaptive.bisect import Search, commits_between, git, lines_between, measure, search
-    from dlbs.results.statistics.verdicts import Rules
+    from dlbs.results.statistics.ratio import Rules
 
     chosen = Rules(**rules)
     if most_runs < FEWEST_RUNS and not chosen.trust_single_runs:

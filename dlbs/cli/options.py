@@ -408,7 +408,7 @@ class _RuleOption(click.Option):
     """An option whose default is that of `Rules`, which only `--help` imports."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        from dlbs.results.statistics.verdicts import DEFAULT_RULES
+        from dlbs.results.statistics.ratio import DEFAULT_RULES
 
         record = super().get_help_record(ctx)
         default = getattr(DEFAULT_RULES, str(self.name))

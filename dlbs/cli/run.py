@@ -167,7 +167,7 @@ def run_command(
         progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
         if until_known:
             from dlbs.adaptive.until_known import UntilKnown
-            from dlbs.results.statistics.verdicts import Rules
+            from dlbs.results.statistics.ratio import Rules
 
             seconds = parse_duration(budget, "--budget") if budget else None
             known = UntilKnown(
@@ -355,7 +355,7 @@ def _run_rounds(rounds: UntilKnown, progress: Progress, executor: Executor, *, p
 def _show_known(known: Known, manifest: Manifest, code: int, *, as_json: bool) -> None:
     """Print the comparison and the open pairs."""
     from dlbs.cli.tables import print_tables
-    from dlbs.results.tables.comparison import comparison_by_table, document_by
+    from dlbs.results.tables.comparison import as_document, comparison_table
 
     if as_json:
         print_json(
@@ -364,7 +364,7 @@ def _show_known(known: Known, manifest: Manifest, code: int, *, as_json: bool) -
                 "open": list(known.open),
                 "given_up": list(known.given_up),
                 "stopped": known.stopped or None,
-                "comparison": document_by(known.comparison) if known.rounds else None,
+                "comparison": as_document(known.comparison) if known.rounds else None,
                 "experiments": manifest.count,
                 **known.summary.document(),
                 "exit_code": code,
@@ -372,7 +372,7 @@ def _show_known(known: Known, manifest: Manifest, code: int, *, as_json: bool) -
         )
         return
     if known.rounds:
-        table = comparison_by_table(known.comparison)
+        table = comparison_table(known.comparison)
         level = 100 * known.comparison.comparisons[0].confidence
         table.legend.append(f"the confidence level of all intervals, rounds and pairs together is {level:.4g} %")
         print_tables([table], "terminal")

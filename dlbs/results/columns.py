@@ -119,7 +119,10 @@ def _exact(value: Value) -> Any:
         return value
     if kind is float:
         return (float, value) if value == value and value != 0.0 else (float, repr(value))
-    return (kind, value) if kind is int or kind is bool else (kind, json.dumps(value))
+    if kind is list or kind is dict or kind is tuple:
+        return kind, json.dumps(value, default=repr)
+    # Callers may give values of other types, such as the timestamps and arrays of a frame.
+    return kind, value if callable(kind.__hash__) else id(value)
 
 
 class _Interned:
@@ -339,8 +342,8 @@ class Columns(Sequence[Row]):
             return [None] * len(self)
         if column.is_constant:
             return [plain(column.values[0])] * len(self)
-        values = [*map(plain, column.values), None]
-        return list(map(values.__getitem__, self.codes(column)))
+        values = column.values
+        return [plain(values[code]) if code >= 0 else None for code in self.codes(column)]
 
     def classes(self, name: str) -> tuple[list[Value], Sequence[int]]:
         """Distinct values, and for each row the index of its own; a row without the key has None. Values that rows lack may be among them."""
@@ -358,6 +361,13 @@ class Columns(Sequence[Row]):
         if type(codes) is _Same:
             return values[:1] if self.rows else []
         return [values[code] for code in dict.fromkeys(codes)]
+
+    def present(self, name: str) -> list[Value]:
+        """The distinct values of the rows that have a key, also None, in order of first occurrence; equal numbers of other types are apart."""
+        column = self.table.column(name)
+        if column is None:
+            return []
+        return [plain(column.values[code]) for code in dict.fromkeys(self.codes(column)) if code >= 0]
 
     def group(self: Self_, names: Sequence[str]) -> dict[tuple[Any, ...], Self_]:
         """Group rows by their values of these keys, as `hashable` makes them, in order of first occurrence."""

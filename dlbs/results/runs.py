@@ -1,10 +1,11 @@
-"""Runs, a table of results, and the meaning of their keys: status, numbers, times and digest."""
+"""Runs, a table of results, and the meaning of their keys: status, numbers, usual quantity, times and digest."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -17,6 +18,12 @@ from dlbs.text import finite
 Record = Mapping[str, Any]
 
 _NOT_CONTENT = ("exp.log_file", "db.tags", "db.added", "db.id")  # the path of a log does not identify the run
+
+THROUGHPUT, TIME = "results.throughput", "results.time"
+FAMILY = "results.serving."
+RATE = f"{FAMILY}qps"  # logged by experiments that measured inference under load
+HIGHEST_RATE = f"{FAMILY}max_qps"
+PERCENTILES = ("p50", "p90", "p99")
 
 
 class Runs(Columns):
@@ -40,14 +47,23 @@ class Runs(Columns):
         column = self.table.column(name)
         if column is None:
             return [None] * len(self)
-        numbers = [*map(finite, column.values), None]
+        numbers = self.table.kept(("numbers", name), lambda: [*map(finite, column.values), None])
         return list(map(numbers.__getitem__, self.codes(column)))
+
+    def having(self, name: str) -> Runs:
+        """The runs in which a key is a finite number."""
+        return self.where([value is not None for value in self.numbers(name)])
 
     @property
     def statuses(self) -> list[str]:
         """The status of each run, as `status_of` has it."""
-        keys = "exp.status", "results.time", "results.throughput"
+        keys = "exp.status", TIME, THROUGHPUT
         kept = self.table.kept("statuses", lambda: _statuses(Runs(self.table), *keys))
+        return list(map(kept.__getitem__, self.rows))
+
+    def comparable(self, metric: str) -> list[float | None]:
+        """The value of each run that succeeded and logged one that can be compared, else None: a throughput must be positive."""
+        kept = self.table.kept(("comparable", metric), lambda: _comparable(Runs(self.table), metric))
         return list(map(kept.__getitem__, self.rows))
 
     @property
@@ -67,6 +83,15 @@ class Runs(Columns):
 def blocks_of(records: Iterable[Record]) -> Iterator[Runs]:
     """Records as blocks of runs: tables of a limited size, in order."""
     return (Runs(table, rows) for table, rows in of_records(records))
+
+
+def _comparable(runs: Runs, metric: str) -> list[float | None]:
+    positive = metric == THROUGHPUT
+    found = zip(runs.numbers(metric), runs.statuses, strict=True)
+    return [
+        value if value is not None and status == "ok" and (value > 0 or not positive) else None
+        for value, status in found
+    ]
 
 
 def _statuses(runs: Runs, status: str, time: str, throughput: str) -> list[str]:
@@ -158,3 +183,48 @@ def start_order(record: Mapping[str, Any]) -> float:
     """Sort key for the order in which experiments began; those without a start time are placed by the time at which a store added them."""
     added = record.get("db.added")
     return order_of(record.get("exp.start_time") or (f"{added}+00:00" if added else None))
+
+
+def is_served(record: Record) -> bool:
+    """Whether an experiment measured inference under load."""
+    return number(record, RATE) is not None
+
+
+def served_values(records: Iterable[Record]) -> list[str]:
+    """Quantities of inference under load for tables, as far as the records have them."""
+    keys = ("max_qps", "qps", "latency_p50", "latency_p99", "ttft_p99", "tpot_p99", "tokens_per_second", "valid")
+    runs = Runs.of(records)
+    return [key for key in map(FAMILY.__add__, keys) if any(value is not None for value in runs.distinct(key))]
+
+
+def served_metric(records: Iterable[Record]) -> str:
+    """Default metric of inference under load: the highest rate if all runs searched for it, the latency percentile of the scenario if all have a
+    rate or wait for answers; empty for the throughput (offline)."""
+    runs = Runs.of(records)
+    if not runs or None in runs.numbers(RATE):
+        return ""
+    if None not in runs.numbers(f"{FAMILY}max_qps"):
+        return f"{FAMILY}max_qps"
+    return "" if "offline" in runs.distinct(f"{FAMILY}scenario") else f"{FAMILY}latency_target"
+
+
+def has_value(record: Record, metric: str) -> bool:
+    """Whether a run succeeded and logged a value that can be compared."""
+    value = number(record, metric) if status_of(record) == "ok" else None
+    return value is not None and (metric != THROUGHPUT or value > 0)
+
+
+def usual_metric(records: Iterable[Record]) -> str:
+    """Default metric: the throughput, or the time if no experiment logged a throughput; for inference under load, see `served_metric`."""
+    runs = Runs.of(records)
+    if served := served_metric(runs.ok):
+        return served
+    return TIME if runs.having(TIME) and not runs.having(THROUGHPUT) else THROUGHPUT
+
+
+def none_ended_well(records: Iterable[Record]) -> str:
+    """Message that no experiment succeeded, with their statuses: `no experiment succeeded: 2 failure`; empty if one did, or there is none."""
+    counts = Counter(Runs.of(records).statuses)
+    if not counts or "ok" in counts:
+        return ""
+    return f"no experiment succeeded: {', '.join(f'{count} {status}' for status, count in counts.most_common())}"

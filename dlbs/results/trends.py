@@ -19,7 +19,7 @@ from dlbs.results.grouping import distinguishing_names, hashable
 from dlbs.results.keys import better_of
 from dlbs.results.runs import Record, number, order_of, start_order, status_of
 from dlbs.results.statistics.changes import change_points
-from dlbs.results.statistics.intervals import Interval, median_interval
+from dlbs.results.statistics.ratio import Interval, median_interval
 from dlbs.text import counted, finite, text
 
 if TYPE_CHECKING:

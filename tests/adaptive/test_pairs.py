@@ -10,9 +10,9 @@ import pytest
 from dlbs.adaptive.pairs import Pairs, pair_line
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
-from dlbs.results.statistics.verdicts import Rules
-from dlbs.results.statistics.within import compare_by
-from dlbs.results.tables.comparison import comparison_by_table, sentences
+from dlbs.results.statistics.compare import compare_by
+from dlbs.results.statistics.ratio import Rules
+from dlbs.results.tables.comparison import comparison_table, sentences
 
 DECLARATIONS = load_config().declarations
 
@@ -79,7 +79,7 @@ def test_a_machine_that_changes_from_round_to_round_does_not_hide_a_difference()
     add_rounds(pairs, experiments, 20, changing_machine)
     (pair,) = pairs.pairs
     assert (pair.verdict, pair.rounds) == ("faster", 10)
-    legend = comparison_by_table(pairs.comparison()).legend
+    legend = comparison_table(pairs.comparison()).legend
     assert (
         "over system: median of the means of the ratios of two rounds (Hodges-Lehmann); interval: bounds of Wilcoxon's signed-rank test"
         in legend
@@ -240,7 +240,7 @@ def test_trusted_doubtful_runs_are_explained_below_the_table() -> None:
     pairs = pairs_of(experiments, trust_doubtful=True)
     warned = {"results.warnings": ["CPU contention: 69 %"]}
     add_rounds(pairs, experiments, 5, lambda one, repeat: {**fast_with("keep")(one, repeat), **warned})
-    assert "⚠: includes doubtful runs (CPU contention 10)" in comparison_by_table(pairs.comparison()).legend
+    assert "⚠: includes doubtful runs (CPU contention 10)" in comparison_table(pairs.comparison()).legend
 
 
 def test_at_threshold_0_equal_pairs_stay_open() -> None:

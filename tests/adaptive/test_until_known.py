@@ -12,7 +12,7 @@ from dlbs.adaptive.until_known import UntilKnown
 from dlbs.executors.base import Outcome
 from dlbs.executors.local import LocalExecutor
 from dlbs.experiment import Experiment
-from dlbs.results.statistics.verdicts import Rules
+from dlbs.results.statistics.ratio import Rules
 from dlbs.run.driver import Event, Summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlbs.results.columns import ABSENT, ROWS, hashable
-from dlbs.results.runs import Runs
+from dlbs.results.runs import Runs, has_value, number
 
 ODD = [
     1,
@@ -71,12 +72,35 @@ def test_values_numbers_and_keys_are_those_of_the_records(records: list[dict[str
         assert list(run) == list(record)
 
 
+@given(RECORDS, st.sampled_from("abx"))
+def test_the_values_that_are_present_are_those_of_the_records(records: list[dict[str, Any]], name: str) -> None:
+    expected = dict.fromkeys(json.dumps(record[name]) for record in records if name in record)
+    # Long lists are not looked up, so they may occur more than once.
+    assert list(dict.fromkeys(map(json.dumps, Runs.of(records).present(name)))) == list(expected)
+
+
+@given(st.lists(st.fixed_dictionaries({"exp.status": st.sampled_from(["ok", "failure"]), "a": st.sampled_from(ODD)})))
+def test_only_numbers_of_successful_runs_can_be_compared(records: list[dict[str, Any]]) -> None:
+    for metric in ("results.throughput", "results.time"):
+        named = [{"exp.status": record["exp.status"], metric: record["a"]} for record in records]
+        expected = [number(record, metric) if has_value(record, metric) else None for record in named]
+        assert Runs.of(named).comparable(metric) == expected
+
+
 @pytest.mark.parametrize("name", ["new", "a"])
 def test_a_key_can_be_added_replaced_and_removed(name: str) -> None:
     records = [{"a": 1, "b": 2}, {"b": 3}, {"a": 4}]
     made = Runs.of(records).derived(name, [10, 20, ABSENT])
     expected = [{**records[0], name: 10}, {**records[1], name: 20}, {key: 4 for key in ("a",) if key != name}]
     assert [dict(run) for run in made] == expected
+
+
+def test_values_that_json_does_not_have_are_kept() -> None:
+    when, known = datetime(2026, 1, 2), {1, 2}
+    runs = Runs.of([{"a": value} for value in (when, known, 1.0, datetime(2026, 1, 2), [when], ([1], 2))])
+    assert runs.values("a") == [when, known, 1.0, when, [when], ([1], 2)]
+    assert len(runs[:1].present("a")) == len(runs[3:4].present("a")) == 1
+    assert len(Runs.of([{"a": when}, {"a": 1.0}, {"a": datetime(2026, 1, 2)}]).group(["a"])) == 2
 
 
 def test_many_rows_with_different_keys_keep_their_order() -> None:

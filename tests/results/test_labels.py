@@ -10,9 +10,8 @@ from dlbs.config.load import load_config
 from dlbs.results.grouping import common_label, distinguishing_names, label_of
 from dlbs.results.page.report import page_html
 from dlbs.results.plots.kinds import draw
-from dlbs.results.statistics.compare import compare
-from dlbs.results.statistics.verdicts import Rules
-from dlbs.results.statistics.within import compare_by
+from dlbs.results.statistics.compare import compare, compare_by
+from dlbs.results.statistics.ratio import Rules
 from dlbs.results.tables.lists import listing_table
 from dlbs.results.tables.report import default_tables
 from dlbs.results.tables.scores import scores

@@ -9,9 +9,9 @@ import pytest
 from benchmark_core.doubts import doubts_of
 from dlbs.config.load import load_config
 from dlbs.results.keys import better_of, unit_of
+from dlbs.results.runs import usual_metric
 from dlbs.results.statistics.compare import compare
-from dlbs.results.statistics.samples import logged_interval, usual_metric
-from dlbs.results.statistics.verdicts import Rules
+from dlbs.results.statistics.ratio import Rules, logged_interval
 from dlbs.results.tables.comparison import comparison_table
 from dlbs.results.tables.report import default_tables, usual_values
 from tests.made_logs import make_record

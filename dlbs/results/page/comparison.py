@@ -9,23 +9,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from benchmark_core.doubts import warnings_of
 from dlbs.config.declarations import Parameter
 from dlbs.files import make_parent, write_atomically
 from dlbs.results.grouping import common_label
 from dlbs.results.keys import quantity
 from dlbs.results.page.assets import COMPARISON_SCRIPTS, document
-from dlbs.results.runs import Record, number
-from dlbs.results.statistics.compare import Comparison, Match, compare, different_facts, is_fact
-from dlbs.results.statistics.samples import THROUGHPUT, TIME, has_value, usual_metric
-from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, Rules
-from dlbs.results.statistics.within import ComparisonBy
+from dlbs.results.runs import THROUGHPUT, TIME, Record, Runs, usual_metric
+from dlbs.results.statistics.compare import (
+    Comparison,
+    ComparisonBy,
+    Match,
+    compare,
+    different_facts,
+    is_fact,
+    side_by_side,
+)
+from dlbs.results.statistics.ratio import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, Rules
 from dlbs.results.tables.comparison import (
     STATISTIC_NAMES,
     ratio_cell,
     run_count,
     summary,
-    summary_by,
     tone_of,
     value_cell,
 )
@@ -77,12 +81,13 @@ def changes_since(
     Raises:
         LogError: numpy or scipy is not installed.
     """
-    metric = usual_metric([*before, *records])
-    made = compare(before, records, declarations, Rules(metric=metric), sides=("before", "now"))
+    runs, sides = side_by_side((before, records))
+    metric = usual_metric(runs)
+    made = compare(sides[0], sides[1], declarations, Rules(metric=metric), sides=("before", "now"))
     worst = sorted(made.regressions, key=_ratio)
     return Changes(
         since,
-        quantity(metric, [*before, *records]),
+        quantity(metric, runs),
         f"{100 * made.threshold:g} %",
         summary(made),
         [
@@ -124,12 +129,12 @@ def write_comparison(path: str, made: Comparison | ComparisonBy, table: Table, *
 
 def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str | None = None) -> str:
     """Render the page as text; arguments as for `write_comparison`."""
-    comparisons = made.comparisons if isinstance(made, ComparisonBy) else [made]
+    comparisons = made.comparisons
     one = comparisons[0]
     by = made.name if isinstance(made, ComparisonBy) else ""
     base = one.sides[0]
-    records = [record for match in one.matches for record in (*match.a, *match.b)]
-    of = quantity(one.metric, records)
+    runs = one.runs(0, 1)
+    of = quantity(one.metric, runs)
     counts = Counter(match.verdict for comparison in comparisons for match in comparison.matches)
     usual = f"{of.partition(',')[0]} by {by}" if by else f"{of.partition(',')[0]}, B compared with A"
     variables = {
@@ -142,12 +147,12 @@ def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str
             ("threshold", f"{100 * one.threshold:g} %", ""),
             ("confidence", f"{100 * one.confidence:.4g} %", ""),
         ],
-        "summary": (summary_by(made) if isinstance(made, ComparisonBy) else summary(made)).splitlines(),
+        "summary": summary(made).splitlines(),
         "meanings": [(verdict, VERDICTS[verdict]) for verdict in VERDICTS if counts[verdict]],
         "sides": [base, *(comparison.sides[1] for comparison in comparisons)],
         "differences": _differences(made),
         "facts": _facts(comparisons),
-        "common": common_label(records) if records else "",
+        "common": common_label(runs) if runs else "",
         "legend": [line for line in table.legend if line.partition(":")[0] not in VERDICTS],
         "findings": table.findings[:_MOST_NOTES],
         "formulas": table.formulas[:_MOST_NOTES],
@@ -214,21 +219,17 @@ def _row_data(row: _Row, *, with_batches: bool) -> dict[str, Any]:
     }
 
 
-def _values(records: Sequence[Record], metric: str, are_left_out: bool) -> list[tuple[float, int]]:
+def _values(runs: Runs, metric: str, are_left_out: bool) -> list[tuple[float, int]]:
     """Value of each run with a code: 1 if the run is doubtful, 2 if it was also left out, else 0."""
     doubt = 2 if are_left_out else 1
-    return [
-        (value, doubt if warnings_of(record) else 0)
-        for record in records
-        if has_value(record, metric) and (value := number(record, metric)) is not None
-    ]
+    found = zip(runs.comparable(metric), runs.doubts, strict=True)
+    return [(value, doubt if kinds else 0) for value, kinds in found if value is not None]
 
 
-def _quantiles(records: Sequence[Record]) -> list[float]:
+def _quantiles(runs: Runs) -> list[float]:
     """Quantiles of all batch times of some runs in equal steps, from minimum to maximum, ms; empty for fewer than two batches."""
     times: list[float] = []
-    for record in records:
-        data = record.get("results.time_data")
+    for data in runs.values("results.time_data"):
         if isinstance(data, list):
             times += [time for one in data if (time := finite(one)) is not None]
     if len(times) < 2:
@@ -251,11 +252,8 @@ def _differences(made: Comparison | ComparisonBy) -> list[tuple[str, list[str]]]
 
 def _facts(comparisons: Sequence[Comparison]) -> list[tuple[str, list[str]]]:
     """Facts about machines and software in which the sides differ: possible causes of unintended differences."""
-    sides = [
-        [record for match in comparisons[0].matches for record in match.a],
-        *([record for match in one.matches for record in match.b] for one in comparisons),
-    ]
-    names = sorted({name for side in sides for record in side for name in record if is_fact(name)})
+    sides = [comparisons[0].runs(0), *(one.runs(1) for one in comparisons)]
+    names = sorted({name for side in sides for name in side.names if is_fact(name)})
     known = comparisons[0].differences
     found = [
         (name, [first_few([value or "none" for value in one]) or "unknown" for one in values])

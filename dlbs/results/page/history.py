@@ -23,10 +23,9 @@ from dlbs.errors import LogError
 from dlbs.files import read_regular
 from dlbs.results.keys import quantity
 from dlbs.results.read.logs import read_file
-from dlbs.results.runs import Record, digest_of, number, status_of
+from dlbs.results.runs import Record, digest_of, number, status_of, usual_metric
 from dlbs.results.statistics.changes import FALSE_ALARMS
 from dlbs.results.statistics.compare import different_facts, is_fact
-from dlbs.results.statistics.samples import usual_metric
 from dlbs.results.store.store import Store
 from dlbs.results.trends import NO_TAG, Point, Run, Share, Trend, machines_in, slim, tags_in, trends_of
 from dlbs.text import text
@@ -455,7 +454,7 @@ class HistoryPages:
     def _comparison(self, title: str, metric: str, sides: list[list[Record]], names: list[str], **more: Any) -> str:
         from dlbs.config.load import load_config
         from dlbs.results.statistics.compare import compare
-        from dlbs.results.statistics.verdicts import Rules
+        from dlbs.results.statistics.ratio import Rules
         from dlbs.results.tables.comparison import comparison_table, summary
 
         # Versions of software differ between days, and are what is compared.

@@ -26,8 +26,7 @@ from dlbs.results.plots.draw import (
 )
 from dlbs.results.plots.plot import FEWER, MOST_LINES, Options, Results, in_order
 from dlbs.results.read.query import check_keys
-from dlbs.results.runs import Record, number, status_of
-from dlbs.results.statistics.samples import usual_metric
+from dlbs.results.runs import Record, number, status_of, usual_metric
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import Cell

@@ -13,8 +13,7 @@ from dlbs.results.grouping import distinguishing_names, label_of, title_name, va
 from dlbs.results.keys import label, prefixed, quantity_of, titled
 from dlbs.results.plots.draw import Description, colour, is_logarithmic, left_out, muted, plain_ticks, set_y_scale
 from dlbs.results.plots.plot import check_count, check_some_ended_well, in_order, with_value
-from dlbs.results.runs import Record, number, status_of
-from dlbs.results.statistics.samples import usual_metric
+from dlbs.results.runs import Record, number, status_of, usual_metric
 from dlbs.results.statistics.series import WINDOW, Series, series_of, smoothed
 from dlbs.text import finite, text
 

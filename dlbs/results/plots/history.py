@@ -25,9 +25,8 @@ from dlbs.results.plots.draw import (
     warning_colour,
 )
 from dlbs.results.plots.plot import FEWER, check_count, in_order, with_value
-from dlbs.results.runs import Record, start_order
+from dlbs.results.runs import Record, start_order, usual_metric
 from dlbs.results.statistics.changes import FALSE_ALARMS, change_points
-from dlbs.results.statistics.samples import usual_metric
 from dlbs.results.tables.cells import cells_of
 from dlbs.text import text
 

@@ -23,8 +23,7 @@ from dlbs.results.plots.draw import (
     set_y_scale,
 )
 from dlbs.results.plots.plot import MOST_LINES, Results, check_count, check_some_ended_well, in_order
-from dlbs.results.runs import Record, number, status_of
-from dlbs.results.statistics.samples import FAMILY, PERCENTILES
+from dlbs.results.runs import FAMILY, PERCENTILES, Record, number, status_of
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.table import Cell
 

@@ -9,8 +9,7 @@ from typing import Any
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean
 from dlbs.results.grouping import groups, ordered_keys
-from dlbs.results.runs import Record, number, status_of
-from dlbs.results.statistics.samples import none_ended_well
+from dlbs.results.runs import Record, none_ended_well, number, status_of
 
 # Flags that kinds with fixed axes accept nevertheless.
 _OWN = {"history": ("--x",), "throughput": ("--log_x",), "latency-throughput": ("--log_x",)}

@@ -32,8 +32,7 @@ from dlbs.results.plots.draw import (
     set_y_scale,
 )
 from dlbs.results.plots.plot import MOST_LINES, check_count, check_some_ended_well, in_order, with_value
-from dlbs.results.runs import Record, number, status_of
-from dlbs.results.statistics.samples import usual_metric
+from dlbs.results.runs import Record, number, status_of, usual_metric
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import DOUBTFUL, MISSING, Cell

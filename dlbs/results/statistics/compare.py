@@ -1,4 +1,4 @@
-"""Compare two sets of experiments: find differences that are larger than the noise."""
+"""Compare sets of experiments, or the values of a parameter, with the first one: find differences that are larger than the noise."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import statistics
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
-from benchmark_core.doubts import doubts_of, warnings_of
+from benchmark_core.text import truth
 from dlbs.config.declarations import Parameter
-from dlbs.results.grouping import (
-    distinguishing_names,
-    group_label,
-    groups,
-    hashable,
-    identity_names,
-    ordered_keys,
-    varying,
-)
-from dlbs.results.runs import Record, status_of
-from dlbs.results.statistics.ratio import FEWEST_RUNS, STATISTICS, Estimate, estimate_ratio
-from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of, usual_metric
-from dlbs.results.statistics.verdicts import (
+from dlbs.errors import LogError, suggestion
+from dlbs.results.columns import hashable
+from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, varying
+from dlbs.results.keys import check_known
+from dlbs.results.runs import THROUGHPUT, Record, Runs, usual_metric
+from dlbs.results.statistics.ratio import (
     DEFAULT_RULES,
+    FEWEST_RUNS,
     INCONCLUSIVE,
     REGRESSIONS,
+    STATISTICS,
     VERDICTS,
+    Estimate,
     Rules,
+    Sample,
+    estimate_ratio,
     needed_repeats,
+    sample_of,
     verdict_of,
 )
 from dlbs.text import counted, first_few, text
@@ -49,25 +49,23 @@ def is_fact(name: str) -> bool:
     }
 
 
-def different_facts(sides: Sequence[Sequence[Record]], names: Iterable[str]) -> dict[str, list[list[str]]]:
+def different_facts(sides: Sequence[Iterable[Record]], names: Iterable[str]) -> dict[str, list[list[str]]]:
     """Find facts whose values differ between the sides.
 
     Returns:
         Name → for each side, its different values as text; no values where no run knew the fact.
     """
-    found = {}
+    runs, found = [Runs.of(side) for side in sides], {}
     for name in names:
         values = [
-            list(dict.fromkeys(text(record[name]) for record in side if record.get(name) is not None)) for side in sides
+            list(dict.fromkeys(text(value) for value in side.present(name) if value is not None)) for side in runs
         ]
         if any(set(one) != set(values[0]) for one in values):
             found[name] = values
     return found
 
 
-def changed_environment(
-    a: Sequence[Record], b: Sequence[Record], known: Mapping[str, tuple[Any, ...]]
-) -> dict[str, tuple[str, str]]:
+def changed_environment(a: Runs, b: Runs, known: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[str, str]]:
     """Find versions and the CPU that the runs of both sides logged and that differ: possible causes of a difference.
 
     Args:
@@ -90,28 +88,47 @@ def changed_environment(
 _USUAL = ("exp.model", "exp.replica_batch")
 
 
-def differences(sides: Sequence[Sequence[Record]], declarations: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
+def differences(sides: Sequence[Runs], declarations: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
     """Find parameters that have one value within each side, but not the same one on all sides.
 
     Returns:
         Name → its value on each side.
     """
     found = {}
-    for name in identity_names([record for side in sides for record in side], declarations):
-        values = [{hashable(record.get(name)) for record in side if name in record} for side in sides]
-        if all(len(one) == 1 for one in values) and any(one != values[0] for one in values):
-            found[name] = tuple(next(record[name] for record in side if name in record) for side in sides)
+    for name in identity_names(_all(sides), declarations):
+        values = [side.present(name) for side in sides]
+        distinct = [set(map(hashable, one)) for one in values]
+        if all(len(one) == 1 for one in distinct) and any(one != distinct[0] for one in distinct):
+            found[name] = tuple(one[0] for one in values)
     return found
 
 
+def side_by_side(sides: Sequence[Iterable[Record]]) -> tuple[Runs, list[Runs]]:
+    """Runs of all sides, and those of each side, as runs of one table."""
+    given = [Runs.of(side) for side in sides]
+    if all(side.table is given[0].table for side in given):
+        return _all(given), given
+    everything = Runs.together(given)
+    ends = list(accumulate(map(len, given)))
+    return everything, [everything[end - len(side) : end] for side, end in zip(given, ends, strict=True)]
+
+
+def _all(sides: Iterable[Runs]) -> Runs:
+    """The runs of all sides, which are runs of one table."""
+    sides = list(sides)
+    if len(sides) < 2:
+        return sides[0] if sides else Runs.of(())
+    return sides[0].take([row for side in sides for row in side.rows])
+
+
 def matching_names(
-    sides: Sequence[Sequence[Record]], declarations: Mapping[str, Parameter], left_out: Collection[str]
+    sides: Sequence[Runs], declarations: Mapping[str, Parameter], left_out: Collection[str]
 ) -> list[str]:
     """Select as few parameters as possible that distinguish experiments within a side, model and batch first.
 
     Checking within sides leaves out texts composed of the compared parameter and others, such as command lines.
     """
-    given = varying([record for side in sides for record in side], [name for name in _USUAL if name not in left_out])
+    given = varying(_all(sides), [name for name in _USUAL if name not in left_out])
     names = dict.fromkeys(given)
     for side in sides:
         names.update(dict.fromkeys(distinguishing_names(side, declarations, given=list(names), without=left_out)))
@@ -127,12 +144,12 @@ _GPU_SETTINGS = {
 _EFFECT = "on CPUs, this alone makes models up to 2.7 times as fast"
 
 
-def allocator_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str, str]) -> str:
+def allocator_caution(a: Runs, b: Runs, sides: tuple[str, str]) -> str:
     """Warning if only one side kept freed memory for the next batch; empty otherwise.
 
     A program that does not log `results.malloc`, such as a third-party one, counts as using the default allocator settings.
     """
-    found = [_settings(records) for records in (a, b)]
+    found = [_settings(runs) for runs in (a, b)]
     if any(settings is None for settings in found):
         return ""
     keeps = ["keep" in (settings or ()) for settings in found]
@@ -147,13 +164,13 @@ def allocator_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str
     )
 
 
-def gpu_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str, str]) -> str:
+def gpu_caution(a: Runs, b: Runs, sides: tuple[str, str]) -> str:
     """Warning if GPUs of the same kind had other settings on the other side, such as a lower power limit; empty otherwise."""
-    kinds = [_values(records, "exp.device_title") for records in (a, b)]
+    kinds = [_values(runs, "exp.device_title") for runs in (a, b)]
     if kinds[0] != kinds[1]:
         return ""
     for key, title in _GPU_SETTINGS.items():
-        found = [_values(records, key) for records in (a, b)]
+        found = [_values(runs, key) for runs in (a, b)]
         if all(found) and found[0] != found[1]:
             words = [
                 f"{first_few(sorted(values), ' or ')} in {side}" for values, side in zip(found, sides, strict=True)
@@ -162,32 +179,38 @@ def gpu_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str, str]
     return ""
 
 
-def _values(records: Sequence[Record], key: str) -> set[str]:
+def _values(runs: Runs, key: str) -> set[str]:
     """The different values of a key, or those in its lists, which have one for each GPU."""
-    found = (record[key] for record in records if record.get(key) is not None)
-    return {text(one) for value in found for one in (value if isinstance(value, list) else [value])} - {""}
+    return {text(one) for value in runs.present(key) for one in (value if isinstance(value, list) else [value])} - {""}
 
 
-def shared_runs_caution(a: Sequence[Record], b: Sequence[Record], sides: tuple[str, str]) -> str:
+def shared_runs_caution(a: Runs, b: Runs, sides: tuple[str, str]) -> str:
     """Warning if a run is on both sides, for example because one directory is inside the other; empty otherwise."""
-    shared = len({*filter(None, map(_run, a))} & {*filter(None, map(_run, b))})
+    shared = len(_identities(a) & _identities(b))
     if not shared:
         return ""
     verb = "is" if shared == 1 else "are"
     return f"{counted(shared, 'run')} {verb} both in {sides[0]} and in {sides[1]}, which hides differences: give paths without common logs"
 
 
-def _run(record: Record) -> str | None:
-    """Identity of a run: its experiment, start, end and result; None if the log has no start time."""
-    return repr([record.get(key) for key in _RUN]) if "exp.start_time" in record else None
+def _identities(runs: Runs) -> set[tuple[int, ...]]:
+    """Identities of runs within their table: experiment, start, end and result; none of a run whose log has no start time."""
+    started = _with_any(runs, "exp.start_time")
+    return set(zip(*(started.classes(key)[1] for key in _RUN), strict=True))
 
 
-def _settings(records: Sequence[Record]) -> set[str] | None:
+def _with_any(runs: Runs, *names: str) -> Runs:
+    """The runs that have one of these keys."""
+    columns = [runs.codes(column) for name in names if (column := runs.table.column(name)) is not None]
+    return runs.where(max(codes) >= 0 for codes in zip(*columns, strict=True))
+
+
+def _settings(runs: Runs) -> set[str] | None:
     """Allocator settings of successful runs; None if there are none, or if some did not run on a CPU."""
-    ended = [record for record in records if "results.time" in record or "results.throughput" in record]
-    if not ended or any(record.get("exp.device_type") == "gpu" for record in ended):
+    ended = _with_any(runs, "results.time", "results.throughput")
+    if not ended or "gpu" in ended.distinct("exp.device_type"):
         return None
-    return {str(record[_KEY]) for record in ended if _KEY in record}
+    return set(map(str, ended.present(_KEY)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +219,8 @@ class Match:
 
     Attributes:
         label: Label of the experiment.
-        a: Records of side A, repeats of one experiment; may be empty.
-        b: Records of side B.
+        a: Runs of side A, repeats of one experiment; may be empty.
+        b: Runs of side B.
         values: The quantity on each side, by the estimator's statistic of the runs; None if no run succeeded.
         estimate: Ratio of B to A with its interval; None if a side has no values.
         verdict: A key of `VERDICTS`.
@@ -207,8 +230,8 @@ class Match:
     """
 
     label: str
-    a: tuple[Record, ...]
-    b: tuple[Record, ...]
+    a: Runs
+    b: Runs
     values: tuple[float | None, float | None]
     estimate: Estimate | None
     verdict: str
@@ -244,6 +267,20 @@ class Comparison:
     cautions: list[str] = field(default_factory=list)
 
     @property
+    def comparisons(self) -> list[Comparison]:
+        """This one: two sides are one comparison with the first."""
+        return [self]
+
+    @property
+    def rows(self) -> list[tuple[str, list[tuple[Any, Comparison, Match]]]]:
+        """Each experiment with its match, as `ComparisonBy.rows`."""
+        return [(match.label, [(None, self, match)]) for match in self.matches]
+
+    def runs(self, *sides: int) -> Runs:
+        """The runs of all matches on these sides, 0 and 1."""
+        return _all((match.a, match.b)[side] for match in self.matches for side in sides)
+
+    @property
     def counts(self) -> dict[str, int]:
         """Number of matches with each verdict."""
         found = Counter(match.verdict for match in self.matches)
@@ -255,14 +292,55 @@ class Comparison:
         return [match for match in self.matches if match.verdict in REGRESSIONS]
 
 
+@dataclass(slots=True)
+class ComparisonBy:
+    """Comparison of the values of one parameter.
+
+    Attributes:
+        name: The parameter.
+        baseline: The baseline value.
+        comparisons: One for each other value, in the plan's order: A is the baseline, B the value.
+        values: The other values, in the same order.
+        experiments: Labels of the groups of otherwise equal experiments, in the order of tables.
+        differences: Parameters that change together with this one: name → its value with the baseline, then with each other value.
+        left_out: Number of experiments without the parameter.
+    """
+
+    name: str
+    baseline: Any
+    comparisons: list[Comparison] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    experiments: list[str] = field(default_factory=list)
+    differences: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    left_out: int = 0
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Map each value, as text, to the number of experiments with each verdict."""
+        return {text(value): comparison.counts for value, comparison in zip(self.values, self.comparisons, strict=True)}
+
+    @property
+    def regressions(self) -> list[Match]:
+        """Matches that a regression gate fails on."""
+        return [match for comparison in self.comparisons for match in comparison.regressions]
+
+    @property
+    def rows(self) -> list[tuple[str, list[tuple[Any, Comparison, Match]]]]:
+        """Each group of otherwise equal experiments, with the matches of all other values."""
+        found: dict[str, list[tuple[Any, Comparison, Match]]] = {experiment: [] for experiment in self.experiments}
+        for value, comparison in zip(self.values, self.comparisons, strict=True):
+            for match in comparison.matches:
+                found[match.label].append((value, comparison, match))
+        return [(experiment, found[experiment]) for experiment in self.experiments]
+
+
 def compare(
-    a: Sequence[Record],
-    b: Sequence[Record],
+    a: Iterable[Record],
+    b: Iterable[Record],
     declarations: Mapping[str, Parameter],
     rules: Rules = DEFAULT_RULES,
     *,
     sides: tuple[str, str] = ("A", "B"),
-    labels: Mapping[tuple[Any, ...], str] | None = None,
 ) -> Comparison:
     """Compare two sets of experiments.
 
@@ -276,38 +354,189 @@ def compare(
         declarations: Declared parameters, with those that identify an experiment.
         rules: Quantity, threshold, trusted runs, and parameters for matching.
         sides: Names of the two sides.
-        labels: Values of the matching parameters → label; None for labels of the varied ones.
 
     Raises:
         LogError: The estimator is unknown, or numpy or scipy is not installed.
     """
-    differing = differences((a, b), declarations)
-    names = list(rules.match) or matching_names((a, b), declarations, {*differing, *rules.ignore})
-    found_in = groups(a, names), groups(b, names)
-    keys = ordered_keys({**found_in[1], **found_in[0]}, names)
-    compared = {name: (one, other) for name, (one, other) in differing.items()}
-    if labels is None:
-        labels = labels_of([*a, *b], names)
-    metric = rules.metric or usual_metric([*a, *b])
-    made = Comparison(metric, rules.threshold, rules.each(len(keys)), rules.estimator, sides, differences=compared)
-    made.environment = changed_environment(a, b, compared)
-    cautions = (shared_runs_caution, allocator_caution, gpu_caution)
-    made.cautions += filter(None, [caution(a, b, sides) for caution in cautions])
-    trust = rules.trust_single_runs, rules.trust_doubtful
-    for key in keys:
-        found = tuple(found_in[0].get(key, ())), tuple(found_in[1].get(key, ()))
-        made.matches.append(_matched(made, labels[key], *found, trust=trust))
-    made.matches.sort(key=lambda match: match.verdict not in REGRESSIONS)
+    _, given = side_by_side((a, b))
+    compared = _Compared.of(given, declarations, rules, differences(given, declarations))
+    return compared.with_first(
+        1, sides, declarations, rules, rules.each(len(compared.groups[0].keys() | compared.groups[1].keys()))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """Sides whose experiments are matched.
+
+    Attributes:
+        sides: Runs of one table; the first is the baseline.
+        groups: Of each side: values of the matching parameters → the runs of an experiment.
+        names: The matching parameters.
+        labels: Values of the matching parameters → label of the experiments, in the order of tables.
+        metric: Key of the compared quantity.
+    """
+
+    sides: Sequence[Runs]
+    groups: Sequence[Mapping[tuple[Any, ...], Runs]]
+    names: Sequence[str]
+    labels: Mapping[tuple[Any, ...], str]
+    metric: str
+
+    @classmethod
+    def of(
+        cls,
+        sides: Sequence[Runs],
+        declarations: Mapping[str, Parameter],
+        rules: Rules,
+        left_out: Collection[str],
+    ) -> _Compared:
+        """Match the experiments of the sides, without these parameters."""
+        names = list(rules.match) or matching_names(sides, declarations, {*left_out, *rules.ignore})
+        everything = _all(sides)
+        # Labels contain only parameters that all experiments of a match have in common: never a compared one or the repeat number.
+        shown = varying(everything, names)
+        groups: dict[tuple[Any, ...], Any] = everything.group(names)
+        labels = {key: group_label(groups[key], shown, everything) for key in ordered_keys(groups, names)}
+        return cls(
+            sides, [side.group(names) for side in sides], names, labels, rules.metric or usual_metric(everything)
+        )
+
+    def with_first(
+        self, at: int, titles: tuple[str, str], declarations: Mapping[str, Parameter], rules: Rules, confidence: float
+    ) -> Comparison:
+        """Compare one side with the first."""
+        a, b = self.sides[0], self.sides[at]
+        differing = differences((a, b), declarations)
+        made = Comparison(self.metric, rules.threshold, confidence, rules.estimator, titles)
+        made.differences = {name: (one, other) for name, (one, other) in differing.items()}
+        made.environment = changed_environment(a, b, made.differences)
+        cautions = (shared_runs_caution, allocator_caution, gpu_caution)
+        made.cautions += filter(None, [caution(a, b, titles) for caution in cautions])
+        first, second = self.groups[0], self.groups[at]
+        nothing = a.take([])
+        trust = rules.trust_single_runs, rules.trust_doubtful
+        keys: dict[tuple[Any, ...], Any] = {**second, **first}
+        for key in ordered_keys(keys, self.names):
+            found = first.get(key, nothing), second.get(key, nothing)
+            made.matches.append(_matched(made, self.labels[key], *found, trust=trust))
+        made.matches.sort(key=lambda match: match.verdict not in REGRESSIONS)
+        return made
+
+
+MOST_VALUES = 50  # more suggest a measured quantity or a time, not a varied parameter
+
+
+def compare_by(
+    records: Iterable[Record],
+    declarations: Mapping[str, Parameter],
+    rules: Rules,
+) -> ComparisonBy:
+    """Compare the values of one parameter within one set of experiments.
+
+    Experiments that are equal in all other distinguishing parameters are compared, by the estimators and rules of `compare`. Parameters that follow
+    from this one (one value for each of its values) are not used for matching.
+
+    Args:
+        records: All experiments; those without the parameter are left out.
+        declarations: Declared parameters, with those that identify an experiment.
+        rules: As for `compare`, with the parameter as `by`; simultaneous intervals include all values and groups.
+
+    Raises:
+        LogError: The parameter is unknown, has one value or too many, the baseline is not one of them, or no two experiments differ in it alone.
+    """
+    by = rules.by
+    if by is None:
+        raise LogError("names no parameter to compare", where="--by")
+    runs = Runs.of(records)
+    sides = _sides(runs, by)
+    first = _baseline(sides, by, rules.baseline)
+    sides = {first: sides[first], **sides}  # the baseline first, the others in order
+    given = list(sides.values())
+    differing = differences(given, declarations)
+    compared = _Compared.of(given, declarations, rules, {by, *differing})
+    keys = [side.keys() for side in compared.groups]
+    if not any(keys[0] & other for other in keys[1:]):
+        raise _nothing_in_common(by, compared)
+    baseline = given[0][0][by]
+    made = ComparisonBy(by, baseline, left_out=len(runs) - sum(map(len, given)))
+    made.experiments = list(compared.labels.values())
+    # The command line contains the parameter, so its change is redundant.
+    composed = {"command.argv"} if len(runs.distinct("command.line")) == 1 else set()
+    made.differences = {name: values for name, values in differing.items() if name not in {by, *composed}}
+    confidence = rules.each(sum(len(keys[0] | other) for other in keys[1:]))
+    for at, side in enumerate(given[1:], 1):
+        value = side[0][by]
+        made.values.append(value)
+        titles = _label(by, baseline), _label(by, value)
+        made.comparisons.append(compared.with_first(at, titles, declarations, rules, confidence))
     return made
 
 
-def labels_of(records: Sequence[Record], names: Sequence[str]) -> dict[tuple[Any, ...], str]:
-    """Map values of the matching parameters to labels of the experiments with these values.
+def _words(value: Any) -> str:
+    return text(value) or "none"
 
-    Labels contain only parameters that all experiments of a match have in common: never a compared parameter or the repeat number.
-    """
-    shown = varying(records, names)
-    return {key: group_label(group, shown, records) for key, group in groups(records, names).items()}
+
+def _label(by: str, value: Any) -> str:
+    """Format a value for a sentence: `keep`, but `replica_batch=4` and `fused=true`."""
+    if isinstance(value, str) and value:
+        return value
+    return f"{by.rpartition('.')[2]}={_words(value)}"
+
+
+def _sides(runs: Runs, by: str) -> dict[Any, Runs]:
+    """Group experiments by the value of a parameter, in the plan's order."""
+    where = f"--by {by}"
+    check_known([by], runs.names, where)
+    sides = {value: side for (value,), side in _with_any(runs, by).group([by]).items()}
+    if len(sides) == 1:
+        (side,) = sides.values()
+        what = (
+            f"all {len(side)} experiments have {_words(side[0][by])!r}"
+            if len(side) > 1
+            else "there is only one experiment"
+        )
+        raise LogError(f"{what}: nothing to compare", where=where, hint=f"vary it: dlbs run -V{by}=[...]")
+    if len(sides) > MOST_VALUES:
+        raise LogError(
+            f"has {len(sides)} values, more than {MOST_VALUES}",
+            where=where,
+            hint="choose a varied parameter, or select experiments with --filter-query",
+        )
+    return sides
+
+
+def _baseline(sides: Mapping[Any, Runs], by: str, baseline: Any) -> Any:
+    if baseline is None:
+        return next(iter(sides))
+    if hashable(baseline) in sides:
+        return hashable(baseline)
+    words = {_words(side[0][by]): value for value, side in sides.items()}
+    if _words(baseline) in words:
+        return words[_words(baseline)]
+    meant = truth(baseline)  # booleans have several spellings
+    if meant is not None and hashable(meant) in sides:
+        return hashable(meant)
+    raise LogError(
+        f"no experiment has {by} = {_words(baseline)}",
+        where=f"--baseline {_words(baseline)}",
+        hint=suggestion(_words(baseline), words, "its values are"),
+    )
+
+
+def _nothing_in_common(by: str, compared: _Compared) -> LogError:
+    """Error for experiments that all differ in further parameters; it names the parameter if there is only one."""
+    others = []
+    for at, name in enumerate(compared.names):
+        values = [{key[at] for key in side} for side in compared.groups]
+        if all(values[0].isdisjoint(other) for other in values[1:]):
+            others.append(name)
+    shown = others or compared.names
+    return LogError(
+        f"no experiments with different values of it are equal otherwise: they also differ in {', '.join(shown)}",
+        where=f"--by {by}",
+        hint=f"--ignore {','.join(shown)} compares them anyway; --baseline selects another baseline",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,45 +549,37 @@ class _Side:
     notes: tuple[str, ...]
 
 
-def _can_spare_doubtful(records: Sequence[Record], metric: str) -> bool:
-    """Whether a side has enough runs, or all its runs, without those with warnings."""
-    warned = [bool(warnings_of(record)) for record in records if has_value(record, metric)]
-    return not any(warned) or warned.count(False) >= FEWEST_RUNS
-
-
-def _side(name: str, records: Sequence[Record], metric: str, *, leave_out: bool) -> _Side:
-    valued = [record for record in records if has_value(record, metric)]
-    clean = [record for record in valued if not warnings_of(record)]
+def _side(name: str, runs: Runs, valued: Runs, metric: str, *, leave_out: bool, within: bool) -> _Side:
     notes = []
-    if valued and len(valued) < len(records):
-        lost = len(records) - len(valued)
-        notes.append(f"{name}: {lost} of {counted(len(records), 'run')} {'has' if lost == 1 else 'have'} no value")
-    if len(clean) == len(valued):
-        return _Side(sample_of(valued, metric), 0, (), tuple(notes))
-    doubtful = [record for record in valued if warnings_of(record)]
-    reasons = _reasons(doubtful)
+    if valued and len(valued) < len(runs):
+        lost = len(runs) - len(valued)
+        notes.append(f"{name}: {lost} of {counted(len(runs), 'run')} {'has' if lost == 1 else 'have'} no value")
+    doubtful = [kinds for kinds in valued.doubts if kinds]
+    if not doubtful:
+        return _Side(sample_of(valued, metric, within=within), 0, (), tuple(notes))
+    # The kinds of the warnings, most frequent first; only the beginning of each, without the advice.
+    counts = Counter(kind for kinds in doubtful for kind in kinds)
+    shown = sorted(counts, key=lambda kind: (-counts[kind], kind))[:2]
+    reasons = "; ".join([*shown, *(["…"] if len(counts) > len(shown) else [])])
     said = f"{name}: {len(doubtful)} of {counted(len(valued), 'run')} {'is' if len(doubtful) == 1 else 'are'} doubtful ({reasons})"
     if leave_out:
-        return _Side(sample_of(clean, metric), len(doubtful), (), (*notes, f"{said} and left out"))
-    return _Side(sample_of(valued, metric), 0, (said,), tuple(notes))
+        clean = valued.where(not kinds for kinds in valued.doubts)
+        return _Side(sample_of(clean, metric, within=within), len(doubtful), (), (*notes, f"{said} and left out"))
+    return _Side(sample_of(valued, metric, within=within), 0, (said,), tuple(notes))
 
 
-def _reasons(doubtful: Sequence[Record]) -> str:
-    """Kinds of the warnings, most frequent first; only the beginning of each, without the advice."""
-    counts = Counter(kind for record in doubtful for kind in doubts_of(record))
-    shown = sorted(counts, key=lambda kind: (-counts[kind], kind))[:2]
-    return "; ".join([*shown, *(["…"] if len(counts) > len(shown) else [])])
-
-
-def _matched(
-    comparison: Comparison, label: str, a: tuple[Record, ...], b: tuple[Record, ...], *, trust: tuple[bool, bool]
-) -> Match:
+def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tuple[bool, bool]) -> Match:
     """Compare the runs of one experiment. `trust`: few runs, and doubtful ones."""
     metric = comparison.metric
+    valued = [runs.where(value is not None for value in runs.comparable(metric)) for runs in (a, b)]
+    clean = [sum(not kinds for kinds in runs.doubts) for runs in valued]
     # On both sides or on neither: clean and disturbed runs would differ even with the same code.
-    leave_out = _can_spare_doubtful(a, metric) and _can_spare_doubtful(b, metric)
+    leave_out = all(count >= min(FEWEST_RUNS, len(runs)) for count, runs in zip(clean, valued, strict=True))
+    # The variation within runs counts only where there are too few of them.
+    within = min(clean if leave_out else map(len, valued)) < FEWEST_RUNS
     sides = [
-        _side(name, runs, metric, leave_out=leave_out) for name, runs in zip(comparison.sides, (a, b), strict=True)
+        _side(name, runs, ok, metric, leave_out=leave_out, within=within)
+        for name, runs, ok in zip(comparison.sides, (a, b), valued, strict=True)
     ]
     one, other = sides[0].sample, sides[1].sample
     notes = [note for side in sides for note in side.notes]
@@ -413,16 +634,14 @@ def _remedy(fewest: int, few: bool, doubted: bool) -> str:
     return f"rerun on an idle machine until {FEWEST_RUNS} runs per side have no warnings, or override with --trust-doubtful"
 
 
-def _one_sided(a: tuple[Record, ...], b: tuple[Record, ...], no_a: bool, no_b: bool) -> tuple[str, list[str]]:
+def _one_sided(a: Runs, b: Runs, no_a: bool, no_b: bool) -> tuple[str, list[str]]:
     """Verdict if a side has no values, and the reason."""
     if not a or not b:
         return ("new" if not a else "missing"), []
-    statuses = [", ".join(sorted(set(map(status_of, side)))) for side in (a, b)]
+    statuses = [", ".join(sorted(set(side.statuses))) for side in (a, b)]
     why = [f"{statuses[0]} → {statuses[1]}"]
-    messages = [
-        next((text(one["exp.status_msg"]) for one in side if status_of(one) != "ok" and one.get("exp.status_msg")), "")
-        for side in (a, b)
-    ]
+    failed = [side.where(status != "ok" for status in side.statuses) for side in (a, b)]
+    messages = [next((text(one) for one in side.values("exp.status_msg") if one), "") for side in failed]
     why += filter(None, dict.fromkeys(messages))
     if no_a and no_b:
         return "failed", why

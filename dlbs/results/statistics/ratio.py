@@ -1,20 +1,242 @@
-"""Ratio of two sides with its confidence interval, by the estimators that `compare` offers."""
+"""Ratio of two sides: samples, estimators with their confidence intervals, and the verdict under the rules of a comparison."""
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.intervals import student_quantile, variance_of_mean
-from dlbs.errors import Registry, registered, require
-from dlbs.results.statistics.intervals import Interval, factor, welch_freedom
-from dlbs.results.statistics.samples import Sample
+from dlbs.errors import LogError, Registry, registered, require, suggestion
+from dlbs.results.keys import better_of, check_known
+from dlbs.results.runs import THROUGHPUT, TIME, Record, Runs, has_value, none_ended_well, number, usual_metric
+from dlbs.text import are_positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+def welch_freedom(variances: Sequence[float], freedoms: Sequence[float]) -> float:
+    """Degrees of freedom of a difference with these variances of its sides (Welch 1947)."""
+    parts = [variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True)]
+    return sum(variances) ** 2 / sum(parts)
+
+
+def welch_interval(first: Sequence[float], second: Sequence[float], confidence: float) -> Interval:
+    """Confidence interval of the difference of two means with unequal variances.
+
+    Args:
+        first: At least two values.
+        second: At least two values.
+        confidence: Confidence level of the interval.
+    """
+    difference = statistics.fmean(first) - statistics.fmean(second)
+    variances = [statistics.variance(side) / len(side) for side in (first, second)]
+    if sum(variances) == 0.0:
+        return Interval(difference, difference, confidence)
+    freedom = welch_freedom(variances, [len(first) - 1, len(second) - 1])
+    half = student_quantile((1 + confidence) / 2, freedom) * math.sqrt(sum(variances))
+    return Interval(difference - half, difference + half, confidence)
+
+
+# Methods for the interval of a ratio of runs.
+METHODS = {
+    "signed ranks": "bounds of Wilcoxon's signed-rank test",
+    "ranks": "bounds of the Mann-Whitney test",
+    "student": "Student's t (Welch) of the logarithms, because ranks of so few runs cannot reach the confidence level",
+    "bootstrap": "bootstrap over runs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A confidence interval.
+
+    Attributes:
+        low: Lower bound.
+        high: Upper bound.
+        confidence: Share of repetitions in which such an interval contains the true value.
+        method: Method of the interval of a ratio, a key of `METHODS`; empty for other intervals.
+        depth: Number of sorted values outside each bound of the interval of a median.
+    """
+
+    low: float
+    high: float
+    confidence: float
+    method: str = field(default="", compare=False)
+    depth: int = field(default=0, compare=False)
+
+
+_LARGEST = 700.0  # logarithm of a factor; the exponential of a much larger one is not a floating-point number
+
+
+def factor(logarithm: float) -> float:
+    """Exponential of a bound, limited in size: a few runs that differ by orders of magnitude have bounds beyond floating-point numbers."""
+    return math.exp(max(-_LARGEST, min(logarithm, _LARGEST)))
+
+
+def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
+    """Confidence interval of the median from order statistics, exact for any distribution (Thompson 1936).
+
+    With fewer than six values, even the whole range does not reach 95 %; then the result is the range with its lower confidence level.
+
+    Returns:
+        None for fewer than two values.
+    """
+    count = len(values)
+    if count < 2:
+        return None
+    ordered = sorted(values)
+    depth, outside = _median_depth(count, 1 - confidence)
+    return Interval(ordered[depth], ordered[count - 1 - depth], 1 - outside, depth=depth)
+
+
+@functools.lru_cache(maxsize=4096)
+def _median_depth(count: int, error: float) -> tuple[int, float]:
+    """Number of values outside each bound of the interval of a median, and the probability that the median is outside."""
+    # Integers: beyond 1,000 values, the binomials exceed floating-point numbers, and the probabilities are smaller than any.
+    halves = 2 ** (count - 1)
+    depth, outside, binomial = 0, 1, 1
+    while True:
+        binomial = binomial * (count - depth) // (depth + 1)
+        if (outside + binomial) / halves > error:
+            return depth, outside / halves
+        outside += binomial
+        depth += 1
+
+
+_MOST_EXACT = 2500  # pairs; beyond, the normal approximation of U is accurate enough
+
+
+def rank_interval(
+    numerator: Sequence[float], denominator: Sequence[float], confidence: float = 0.95
+) -> tuple[float, Interval]:
+    """Hodges-Lehmann ratio: the median of the ratios of all pairs, with the bounds of the Mann-Whitney test (Hodges and Lehmann 1963).
+
+    The bounds are two of these ratios, and the coverage is guaranteed for any distribution. If there are so few runs that even the range of all
+    ratios does not reach the confidence level (three on each side: 90 %), it is Student's interval of the logarithms, widened to contain the ratio.
+
+    Args:
+        numerator: Positive values, one per run.
+        denominator: Positive values.
+        confidence: Minimum confidence level; ranks have discrete levels, so the actual one is usually higher.
+
+    Raises:
+        LogError: scipy is needed, for few runs, and not installed.
+    """
+    ratios = sorted(above / below for above in numerator for below in denominator)
+    # For an even number, the geometric mean of the middle two: then the ratio of B to A is the inverse of that of A to B.
+    middle = ratios[(len(ratios) - 1) // 2 : len(ratios) // 2 + 1]
+    ratio = math.exp(statistics.fmean(map(math.log, middle)))
+    depth, outside = _depth(len(numerator), len(denominator), (1 - confidence) / 2)
+    if depth == 0:
+        found = welch_interval(list(map(math.log, numerator)), list(map(math.log, denominator)), confidence)
+        low, high = factor(found.low), factor(found.high)
+        return ratio, Interval(min(low, ratio), max(high, ratio), confidence, "student")
+    return ratio, Interval(ratios[depth - 1], ratios[-depth], 1 - 2 * outside, "ranks")
+
+
+@functools.lru_cache(maxsize=4096)
+def _depth(first: int, second: int, tail: float) -> tuple[int, float]:
+    """Number of ratios outside each bound of the interval, including the bound, and the probability that the true ratio is outside.
+
+    It is the quantile of Mann and Whitney's U; scipy has the test, but not the quantiles of its statistic.
+    """
+    pairs = first * second
+    if pairs > _MOST_EXACT:
+        spread = math.sqrt(pairs * (first + second + 1) / 12)
+        normal = statistics.NormalDist(pairs / 2, spread)
+        depth = math.floor(normal.inv_cdf(tail) + 0.5)
+        return max(0, depth), normal.cdf(depth - 0.5)
+    # Numbers of arrangements of the runs with U = 0, 1, ...: the coefficients of a Gaussian binomial.
+    counts = [1] + [0] * (pairs // 2)
+    for step in range(1, second + 1):
+        for at in range(len(counts) - 1, first + step - 1, -1):
+            counts[at] -= counts[at - first - step]
+        for at in range(step, len(counts)):
+            counts[at] += counts[at - step]
+    arrangements = math.comb(first + second, second)
+    depth, outside = 0, 0
+    while depth < len(counts) and (outside + counts[depth]) / arrangements <= tail * (
+        1 + 1e-9
+    ):  # with tolerance: three runs on each side reach exactly 1/20 (90 %)
+        outside += counts[depth]
+        depth += 1
+    return depth, outside / arrangements
+
+
+USUAL_CONFIDENCE = 0.95  # level of the intervals that runs log
+
+
+def logged_interval(record: Record, key: str) -> Interval | None:
+    """95 % confidence interval of a value that a run logged as `KEY_ci95`; None if it or one of its bounds is missing."""
+    bounds = record.get(f"{key}_ci95")
+    if not isinstance(bounds, list) or len(bounds) != 2:
+        return None
+    if not all(isinstance(bound, (int, float)) and not isinstance(bound, bool) for bound in bounds):
+        return None
+    low, high = map(float, bounds)
+    return Interval(low, high, USUAL_CONFIDENCE) if 0 < low <= high < math.inf else None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Values of one side of a comparison.
+
+    Attributes:
+        values: The value of each run.
+        series: The batch times of each run, in order; empty for a run that did not log them.
+        intervals: The confidence interval of its value that each run logged; None for a run that logged none.
+    """
+
+    values: tuple[float, ...]
+    series: tuple[tuple[float, ...], ...] = ()
+    intervals: tuple[Interval | None, ...] = ()
+
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return len(self.values)
+
+    def mean(self) -> float:
+        """Mean of the runs."""
+        return math.fsum(self.values) / self.runs
+
+    def median(self) -> float:
+        """Median of the runs."""
+        return statistics.median(self.values)
+
+
+def sample_of(records: Sequence[Record], metric: str, *, within: bool = True) -> Sample | None:
+    """Make the sample of the runs that have a value; None if none has.
+
+    A throughput is converted to the time per instance, which can be averaged.
+
+    Args:
+        records: The runs.
+        metric: Key of the quantity.
+        within: Also take what the runs logged about the variation within them: batch times and intervals.
+    """
+    if isinstance(records, Runs):
+        found = records.comparable(metric)
+    else:  # a few, not worth a table
+        found = [number(record, metric) if has_value(record, metric) else None for record in records]
+    values = tuple(1 / value if metric == THROUGHPUT else value for value in found if value is not None)
+    if not values:
+        return None
+    if not within:
+        return Sample(values)
+    valued = list(compress(records, (value is not None for value in found)))
+    times = [run.get("results.time_data") if metric in (THROUGHPUT, TIME) else None for run in valued]
+    return Sample(
+        values,
+        tuple(tuple(map(float, one)) if one and are_positive(one) else () for one in times),
+        tuple(None if metric == THROUGHPUT else logged_interval(run, metric) for run in valued),
+    )
 
 
 def batch_interval(numerator: Sample, denominator: Sample, confidence: float = 0.95) -> Interval:
@@ -110,8 +332,6 @@ def _widened(
     return Interval(ratio * factor(low), ratio * factor(high), confidence, "bootstrap")
 
 
-USUAL_CONFIDENCE = 0.95  # level of the intervals that runs log
-
 # Estimator → the statistic of one side that is shown with it.
 STATISTICS: dict[str, Callable[[Sample], float]] = {"rank": Sample.median, "mean": Sample.mean}
 
@@ -184,10 +404,9 @@ def _of_logged(numerator: Sample, denominator: Sample, confidence: float) -> Int
 
 FEWEST_RUNS = 3  # on each side; two runs contain almost no information on the variation between runs
 FEWEST_BATCHES = 10
-
 ESTIMATORS: Registry = {
     "rank": (
-        "dlbs.results.statistics.intervals:rank_interval",
+        "dlbs.results.statistics.ratio:rank_interval",
         "median of the ratios of all pairs of runs (Hodges-Lehmann)",
     ),
     "mean": (
@@ -195,3 +414,139 @@ ESTIMATORS: Registry = {
         "ratio of the means of the runs",
     ),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Rules for comparing experiments, within one set or between two.
+
+    Attributes:
+        by: The parameter whose values are compared within one set; None for a comparison of two sets.
+        baseline: The value that the others are compared with, or its text; None for the first one in the plan.
+        metric: Key of the quantity; None for the usual one: the throughput, or the time if no experiment has a throughput.
+        threshold: Largest relative difference that counts as the same.
+        confidence: Confidence level of an interval.
+        simultaneous: Widen the intervals so that all of them together have this confidence level (Bonferroni).
+        estimator: A key of `ESTIMATORS`.
+        trust_single_runs: Give verdicts on fewer than three runs, from the batches within them.
+        trust_doubtful: Give verdicts on doubtful runs if too few others remain.
+        match: Match experiments by these parameters only.
+        ignore: Parameters that do not distinguish experiments: experiments that differ only in them are repeats.
+
+    Raises:
+        LogError: A share is out of range, the estimator is unknown, or the compared parameter is in `match` or `ignore`.
+    """
+
+    by: str | None = None
+    baseline: Any = None
+    metric: str | None = None
+    threshold: float = 0.03
+    confidence: float = 0.95
+    simultaneous: bool = False
+    estimator: str = "rank"
+    trust_single_runs: bool = False
+    trust_doubtful: bool = False
+    match: Sequence[str] = ()
+    ignore: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name, value, least, hint in (
+            ("threshold", self.threshold, 0.0, "3 % is 0.03"),
+            ("confidence", self.confidence, 0.5, "95 % is 0.95"),
+        ):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < 1:
+                raise LogError(f"must be a number from {least} to below 1, not {value!r}", where=f"--{name}", hint=hint)
+        if self.estimator not in ESTIMATORS:
+            hint = suggestion(self.estimator, ESTIMATORS)
+            raise LogError(f"unknown estimator {self.estimator!r}", where="--estimator", hint=hint)
+        if self.by is not None and self.by in (*self.match, *self.ignore):
+            raise LogError(
+                "a compared parameter cannot be in --match or --ignore", where=f"--by {self.by}", hint="remove it there"
+            )
+
+    def each(self, comparisons: int) -> float:
+        """Confidence level of the interval of one of several comparisons."""
+        return 1 - (1 - self.confidence) / max(1, comparisons) if self.simultaneous else self.confidence
+
+    def for_results(self, records: Sequence[Record]) -> Rules:
+        """These rules with the quantity to compare in these experiments.
+
+        Raises:
+            LogError: No experiment has a value, or none has a named key.
+        """
+        runs = Runs.of(records)
+        if self.metric is None and (failed := none_ended_well(runs)):
+            raise LogError(failed, hint="exp.status_msg of each has the reason, which dlbs report prints")
+        made = replace(self, metric=self.metric or usual_metric(runs))
+        known = runs.names
+        for flag, names in (("--metric", [str(made.metric)]), ("--match", self.match), ("--ignore", self.ignore)):
+            if known:
+                check_known(names, known, flag)
+        return made
+
+
+DEFAULT_RULES = Rules()
+INCONCLUSIVE = "inconclusive"
+# `better` and `worse` are for quantities that are not speeds, such as memory.
+VERDICTS = {
+    "slower": "the whole interval is beyond the threshold",
+    "worse": "the whole interval is beyond the threshold",
+    "broken": "succeeded in A, but not in B",
+    "missing": "in A, but not in B",
+    "faster": "the whole interval is beyond the threshold",
+    "better": "the whole interval is beyond the threshold",
+    "fixed": "succeeded in B, but not in A",
+    "new": "in B, but not in A",
+    "same": "the whole interval is within the threshold",
+    INCONCLUSIVE: "the interval crosses a threshold",
+    "failed": "succeeded in neither",
+}
+REGRESSIONS = frozenset({"slower", "worse", "broken", "missing"})
+IMPROVEMENTS = frozenset({"faster", "better", "fixed"})
+
+
+def is_speed(metric: str) -> bool:
+    """Whether a quantity measures speed."""
+    return metric in (THROUGHPUT, TIME) or "throughput" in metric or metric.startswith("results.time")
+
+
+def verdict_of(metric: str, interval: Interval | None, threshold: float) -> str:
+    """Verdict for an interval of the ratio B over A.
+
+    Args:
+        metric: Key of the quantity, which determines whether more is better.
+        interval: The interval; None if there is none.
+        threshold: Largest relative difference that counts as the same.
+    """
+    if interval is None:
+        return INCONCLUSIVE
+    low, high = interval.low, interval.high
+    if 1 - threshold <= low and high <= 1 + threshold:
+        return "same"
+    good, bad = ("faster", "slower") if is_speed(metric) else ("better", "worse")
+    if better_of(metric) < 0:
+        good, bad = bad, good
+    if low > 1 + threshold:
+        return good
+    if high < 1 - threshold:
+        return bad
+    return INCONCLUSIVE
+
+
+def needed_repeats(estimate: Estimate, threshold: float, runs: int) -> str:
+    """Advice for a verdict on an inconclusive comparison, if the ratio does not change.
+
+    Args:
+        estimate: The ratio with its interval.
+        threshold: Largest relative difference that counts as the same.
+        runs: Number of runs of the side with fewer.
+    """
+    if estimate.interval is None or estimate.source in {"batches", "queries"}:
+        return f"variation between runs may exceed variation within runs: run each at least {FEWEST_RUNS} times (-Pexp.repeats={FEWEST_RUNS})"
+    half = (estimate.interval.high - estimate.interval.low) / 2
+    distance = min(abs(estimate.ratio - 1 - threshold), abs(estimate.ratio - 1 + threshold))
+    if distance * 10 < half and distance >= threshold / 2:
+        return "the runs vary too much: use a quieter machine (dlbs check-machine) or a larger --threshold"
+    if distance * 10 < half:
+        return "too close to the threshold: more repeats hardly help; change --threshold"
+    return f"about {max(runs + 1, math.ceil(runs * (half / distance) ** 2))} repeats per side would decide it"

@@ -13,9 +13,8 @@ from benchmark_core.text import short_number
 from dlbs.doubts import doubt_words
 from dlbs.errors import Registry, registered
 from dlbs.results.grouping import label_of, varying
-from dlbs.results.runs import Record, number, status_of
-from dlbs.results.statistics.intervals import Interval, median_interval
-from dlbs.results.statistics.samples import FAMILY, HIGHEST_RATE, logged_interval
+from dlbs.results.runs import FAMILY, HIGHEST_RATE, Record, number, status_of
+from dlbs.results.statistics.ratio import Interval, logged_interval, median_interval
 from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell
 from dlbs.text import counted, finite, text
 

@@ -7,16 +7,23 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
-from benchmark_core.doubts import doubts_of, warnings_of
 from benchmark_core.text import short_number
 from dlbs.doubts import doubt_words
 from dlbs.results.keys import better_of, quantity
-from dlbs.results.runs import Record, status_of
-from dlbs.results.statistics.compare import Comparison, Match
-from dlbs.results.statistics.intervals import METHODS, Interval
-from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS, Estimate
-from dlbs.results.statistics.verdicts import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, is_speed, verdict_of
-from dlbs.results.statistics.within import ComparisonBy
+from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match
+from dlbs.results.statistics.ratio import (
+    ESTIMATORS,
+    FEWEST_RUNS,
+    IMPROVEMENTS,
+    INCONCLUSIVE,
+    METHODS,
+    REGRESSIONS,
+    VERDICTS,
+    Estimate,
+    Interval,
+    is_speed,
+    verdict_of,
+)
 from dlbs.results.tables.table import DOUBTFUL, Cell, Table
 from dlbs.text import counted, text
 
@@ -97,49 +104,48 @@ QUERIES_ONLY = "one run per side: interval from those that both runs logged; ign
 STATISTIC_NAMES = {"rank": "median", "mean": "mean"}
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """Format a comparison as a table: the quantity on both sides, their ratio with its interval, the verdict."""
-    limit = f"{100 * comparison.threshold:g} %"
-    level = f"{100 * comparison.confidence:.4g} %"
-    statistic = STATISTIC_NAMES[comparison.estimator]
-    records = [record for match in comparison.matches for record in (*match.a, *match.b)]
-    of = quantity(comparison.metric, records)
-    title = f"{of}; {statistic} of runs; B over A with {level} CI, threshold {limit}"
-    columns = [f"A, {statistic}", f"B, {statistic}", "B over A", "runs", "verdict"]
-    table = Table(title, ["experiment"], [], columns, [], answers=("B over A", "verdict"))
-    for match in comparison.matches:
-        table.rows.append([match.label])
-        table.cells.append(
-            [
-                *(value_cell(match, side) for side in range(2)),
-                ratio_cell(match.estimate),
-                Cell(", ".join(run_count(*counts) for counts in zip((match.a, match.b), match.doubtful, strict=True))),
-                Cell(match.verdict, tone=tone_of(match.verdict)),
-            ]
-        )
-    several = len(comparison.matches) > 1
-    table.formulas += gathered(
-        ((match.label if several else "", note) for match in comparison.matches for note in match.notes),
-        [match.label for match in comparison.matches] if several else (),
-    )
-    seen = explained_verdicts(comparison)
-    sources = {match.estimate.source for match in comparison.matches if match.estimate}
-    table.legend += method_lines(
-        "B over A", comparison.estimator, [(match.label, match) for match in comparison.matches]
-    )
-    table.legend += [f"{verdict}: {meaning}" for verdict, meaning in VERDICTS.items() if verdict in seen]
-    if "batches" in sources:
-        table.legend.append(BATCHES_ONLY)
-    if "queries" in sources:
-        table.legend.append(QUERIES_ONLY)
-    table.legend += included_doubts(comparison.matches)
-    if any(sum(match.doubtful) for match in comparison.matches):
-        table.legend.append("runs: in 4 of 5, one doubtful run was left out")
-    for name, (one, other) in comparison.differences.items():
-        table.legend.append(f"{name}: {text(one) or 'none'} in A, {text(other) or 'none'} in B")
-    table.legend += [f"{name}: {one} in A, {other} in B" for name, (one, other) in comparison.environment.items()]
-    table.legend += comparison.cautions
+def comparison_table(made: Comparison | ComparisonBy) -> Table:
+    """Format a comparison as a table.
+
+    Two sets have a row for each experiment, the values of a parameter one for each experiment and value: the quantity, the ratio with its
+    interval, the verdict. The findings of the latter are the result in sentences.
+    """
+    one = made.comparisons[0]
+    statistic, rows = STATISTIC_NAMES[one.estimator], made.rows
+    limits = f"with {100 * one.confidence:.4g} % CI, threshold {100 * one.threshold:g} %"
+    of = quantity(one.metric, one.runs(0, 1))
+    if isinstance(made, ComparisonBy):
+        over = f"over {one.sides[0]}"
+        title = f"{of} by {made.name}; {statistic} of runs; ratio to {one.sides[0]} {limits}"
+        names, columns = ["experiment", made.name.rpartition(".")[2]], [statistic, over, "runs", "verdict"]
+    else:
+        over = "B over A"
+        title = f"{of}; {statistic} of runs; {over} {limits}"
+        names, columns = ["experiment"], [f"A, {statistic}", f"B, {statistic}", over, "runs", "verdict"]
+    table = Table(title, names, [], columns, [], answers=(over, "verdict"))
+    for experiment, found in rows:
+        if isinstance(made, ComparisonBy) and (first := found[0][2]).a:
+            table.rows.append([experiment, text(made.baseline) or "none"])
+            table.cells.append([value_cell(first, 0), Cell("1"), Cell(_counts(first)[0]), Cell("baseline")])
+        for value, _, match in found:
+            verdict = Cell(match.verdict, tone=tone_of(match.verdict))
+            counts, ratio = _counts(match), ratio_cell(match.estimate)
+            if isinstance(made, ComparisonBy):
+                table.rows.append([experiment, text(value) or "none"])
+                table.cells.append([value_cell(match, 1), ratio, Cell(counts[1]), verdict])
+            else:
+                table.rows.append([experiment])
+                sides = [value_cell(match, side) for side in range(2)]
+                table.cells.append([*sides, ratio, Cell(", ".join(counts)), verdict])
+    table.formulas += gathered(_notes(made), [experiment for experiment, _ in rows])
+    table.legend += _legend(made, over)
+    if isinstance(made, ComparisonBy):
+        table.findings += sentences(made)
     return table
+
+
+def _counts(match: Match) -> list[str]:
+    return [run_count(*side) for side in zip((match.a, match.b), match.doubtful, strict=True)]
 
 
 def method_lines(column: str, estimator: str, matches: Iterable[tuple[str, Match]]) -> list[str]:
@@ -190,21 +196,21 @@ def ratio_cell(estimate: Estimate | None) -> Cell:
 
 def value_cell(match: Match, side: int) -> Cell:
     """Cell of the quantity on one side, marked if it includes doubtful runs; the status of the experiments if none succeeded."""
-    value, records = match.values[side], (match.a, match.b)[side]
+    value, runs = match.values[side], (match.a, match.b)[side]
     if value is None:
-        return Cell(", ".join(sorted(set(map(status_of, records)))) or "-")
-    doubtful = 0 if match.doubtful[side] else sum(bool(warnings_of(record)) for record in records)
+        return Cell(", ".join(sorted(set(runs.statuses))) or "-")
+    doubtful = 0 if match.doubtful[side] else sum(map(bool, runs.doubts))
     return Cell(value, runs=match.used[side], doubtful=doubtful, tone="doubt" if doubtful else "")
 
 
 def included_doubts(matches: Iterable[Match]) -> list[str]:
     """Explain the mark of doubtful runs: the kinds of warnings with their number of runs."""
-    runs: dict[int, Record] = {}  # the baseline is a side of several matches
+    doubts: dict[int, Sequence[str]] = {}  # the baseline is a side of several matches, all with runs of one table
     for match in matches:
-        for side, records in enumerate((match.a, match.b)):
+        for side, runs in enumerate((match.a, match.b)):
             if value_cell(match, side).doubtful:
-                runs |= {id(record): record for record in records}
-    counts = Counter(kind for record in runs.values() for kind in doubts_of(record))
+                doubts |= zip(runs.rows, runs.doubts, strict=True)
+    counts = Counter(kind for kinds in doubts.values() for kind in kinds)
     return [f"{DOUBTFUL}: includes doubtful runs ({doubt_words(counts)})"] if counts else []
 
 
@@ -249,8 +255,21 @@ def tone_of(verdict: str) -> str:
     return "good" if verdict in IMPROVEMENTS else "doubt" if verdict == INCONCLUSIVE else ""
 
 
-def as_document(comparison: Comparison) -> dict[str, Any]:
-    """Convert a comparison to plain data for programs, without the records."""
+def as_document(made: Comparison | ComparisonBy) -> dict[str, Any]:
+    """Convert a comparison to plain data for programs, without the records; of the values of a parameter, A is the baseline and B the value."""
+    if isinstance(made, ComparisonBy):
+        return {
+            "by": made.name,
+            "baseline": made.baseline,
+            "regressions": len(made.regressions),
+            "left_out": made.left_out,
+            "summary": sentences(made),
+            "comparisons": [
+                {"value": value, **as_document(comparison)}
+                for value, comparison in zip(made.values, made.comparisons, strict=True)
+            ],
+        }
+    comparison = made
     return {
         "metric": comparison.metric,
         "threshold": comparison.threshold,
@@ -290,8 +309,11 @@ def _estimated(estimate: Estimate | None) -> dict[str, Any]:
     }
 
 
-def summary(comparison: Comparison) -> str:
-    """Summarise a comparison in one line."""
+def summary(made: Comparison | ComparisonBy) -> str:
+    """Summarise a comparison in one line, or one for each value of a parameter."""
+    if isinstance(made, ComparisonBy):
+        return "\n".join(f"{comparison.sides[1]}: {summary(comparison)}" for comparison in made.comparisons)
+    comparison = made
     words = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
     ratios = [match.estimate.ratio for match in comparison.matches if match.estimate]
     mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios)) if ratios else None
@@ -313,77 +335,64 @@ _MEANINGS = {
 }
 
 
-def comparison_by_table(made: ComparisonBy) -> Table:
-    """Format a row for each experiment and value: quantity, ratio to the baseline with its interval, verdict. The first notes are the result in sentences."""
-    one = made.comparisons[0]
-    base, statistic, level = one.sides[0], STATISTIC_NAMES[one.estimator], f"{100 * one.confidence:.4g} %"
-    records = [record for match in one.matches for record in (*match.a, *match.b)]
-    of = quantity(one.metric, records)
-    title = f"{of} by {made.name}; {statistic} of runs; ratio to {base} with {level} CI, threshold {100 * one.threshold:g} %"
-    names, columns = ["experiment", made.name.rpartition(".")[2]], [statistic, f"over {base}", "runs", "verdict"]
-    table = Table(title, names, [], columns, [], answers=(f"over {base}", "verdict"))
-    for experiment in made.experiments:
-        found = made.matches_of(experiment)
-        _, _, first = found[0]
-        if first.a:
-            table.rows.append([experiment, text(made.baseline) or "none"])
-            table.cells.append([value_cell(first, 0), Cell("1"), _runs(first, 0), Cell("baseline")])
-        for value, _, match in found:
-            verdict = Cell(match.verdict, tone=tone_of(match.verdict))
-            table.rows.append([experiment, text(value) or "none"])
-            table.cells.append([value_cell(match, 1), ratio_cell(match.estimate), _runs(match, 1), verdict])
-    table.legend += included_doubts(match for comparison in made.comparisons for match in comparison.matches)
-    table.legend += _legend(made)
-    table.findings += sentences(made)
-    table.formulas += gathered(_notes(made), made.experiments)
-    return table
-
-
-def _runs(match: Match, side: int) -> Cell:
-    return Cell(run_count((match.a, match.b)[side], match.doubtful[side]))
-
-
-def _notes(made: ComparisonBy) -> Iterator[tuple[str, str]]:
+def _notes(made: Comparison | ComparisonBy) -> Iterator[tuple[str, str]]:
     """Yield subject and text of each note; notes on the baseline, shared by all matches of an experiment, once."""
-    several = len(made.experiments) > 1
-    for experiment in made.experiments:
-        found = made.matches_of(experiment)
+    rows = made.rows
+    several = len(rows) > 1
+    for experiment, found in rows:
+        about = [experiment] if several else []
         lists = [match.notes for _, _, match in found]
         common = [note for note in lists[0] if all(note in notes for notes in lists)]
         for note in common:
-            yield (experiment if several else ""), note
+            yield "".join(about), note
         for _, comparison, match in found:
             value = comparison.sides[1]
             for note in match.notes:
-                if note in common:
-                    continue
-                about = [experiment] if several else []
-                # A note about the runs of one side names the side itself.
-                yield ", ".join(about if note.startswith(f"{value}: ") else [*about, value]), note
+                if note not in common:
+                    # A note about the runs of one side names the side itself.
+                    yield ", ".join(about if note.startswith(f"{value}: ") else [*about, value]), note
 
 
-def _named_matches(made: ComparisonBy) -> Iterator[tuple[str, Match]]:
-    """Yield the matches with the labels that distinguish their rows."""
-    several = len(made.experiments) > 1
-    for experiment in made.experiments:
-        for _, comparison, match in made.matches_of(experiment):
-            yield f"{experiment}, {comparison.sides[1]}" if several else comparison.sides[1], match
-
-
-def _legend(made: ComparisonBy) -> list[str]:
-    comparison = made.comparisons[0]
-    matches = [match for one in made.comparisons for match in one.matches]
-    sources = {match.estimate.source for match in matches if match.estimate}
-    seen = {verdict for one in made.comparisons for verdict in explained_verdicts(one)}
-    lines = []
-    lines += method_lines(f"over {comparison.sides[0]}", comparison.estimator, _named_matches(made))
-    lines += [f"{verdict}: {_MEANINGS[verdict]}" for verdict in VERDICTS if verdict in seen]
+def _legend(made: Comparison | ComparisonBy, over: str) -> list[str]:
+    """Explain the column with the ratios, the verdicts and marks, and list what else differs."""
+    rows, one = made.rows, made.comparisons[0]
+    matches: list[tuple[str, Match]] = []
+    for experiment, found in rows:
+        for _, comparison, match in found:
+            value = [comparison.sides[1]] if isinstance(made, ComparisonBy) else []
+            about = [experiment] if len(rows) > 1 or not value else []
+            matches.append((", ".join([*about, *value]), match))
+    seen = {verdict for comparison in made.comparisons for verdict in explained_verdicts(comparison)}
+    meanings = _MEANINGS if isinstance(made, ComparisonBy) else VERDICTS
+    sources = {match.estimate.source for _, match in matches if match.estimate}
+    lines = method_lines(over, one.estimator, matches)
+    lines += [f"{verdict}: {meanings[verdict]}" for verdict in VERDICTS if verdict in seen]
     if "batches" in sources:
         lines.append(BATCHES_ONLY)
     if "queries" in sources:
         lines.append(QUERIES_ONLY)
-    if any(sum(match.doubtful) for match in matches):
+    lines[0 if isinstance(made, ComparisonBy) else len(lines) : 0] = included_doubts(
+        match for comparison in made.comparisons for match in comparison.matches
+    )
+    if any(sum(match.doubtful) for _, match in matches):
         lines.append("runs: in 4 of 5, one doubtful run was left out")
+    return lines + (_other_values(made) if isinstance(made, ComparisonBy) else _other_sides(made))
+
+
+def _other_sides(made: Comparison) -> list[str]:
+    lines = [
+        f"{name}: {text(one) or 'none'} in A, {text(other) or 'none'} in B"
+        for name, (one, other) in made.differences.items()
+    ]
+    return [
+        *lines,
+        *(f"{name}: {one} in A, {other} in B" for name, (one, other) in made.environment.items()),
+        *made.cautions,
+    ]
+
+
+def _other_values(made: ComparisonBy) -> list[str]:
+    lines: list[str] = []
     if made.name != "runtime.malloc":  # otherwise it is the compared parameter
         lines += dict.fromkeys(caution for one in made.comparisons for caution in one.cautions)
     for name, values in made.differences.items():
@@ -397,7 +406,7 @@ def _legend(made: ComparisonBy) -> list[str]:
             f"{counted(made.left_out, 'experiment')} {'have' if made.left_out > 1 else 'has'} no {made.name} and {'are' if made.left_out > 1 else 'is'} left out"
         )
     if any("±" in line for line in sentences(made)):
-        lines.append(f"±: half the width of the {100 * comparison.confidence:.4g} % CI")
+        lines.append(f"±: half the width of the {100 * made.comparisons[0].confidence:.4g} % CI")
     return lines
 
 
@@ -407,26 +416,6 @@ def sentences(made: ComparisonBy) -> list[str]:
     return [
         (f"{experiment}: " if several else "")
         + sentence(comparison.metric, comparison.sides, match.verdict, match.estimate, comparison.threshold)
-        for experiment in made.experiments
-        for _, comparison, match in made.matches_of(experiment)
+        for experiment, found in made.rows
+        for _, comparison, match in found
     ]
-
-
-def document_by(made: ComparisonBy) -> dict[str, Any]:
-    """Convert the comparison to plain data for programs, without the records; in each comparison, A is the baseline and B the value."""
-    return {
-        "by": made.name,
-        "baseline": made.baseline,
-        "regressions": len(made.regressions),
-        "left_out": made.left_out,
-        "summary": sentences(made),
-        "comparisons": [
-            {"value": value, **as_document(comparison)}
-            for value, comparison in zip(made.values, made.comparisons, strict=True)
-        ],
-    }
-
-
-def summary_by(made: ComparisonBy) -> str:
-    """Summarise the comparison in a line for each value."""
-    return "\n".join(f"{comparison.sides[1]}: {summary(comparison)}" for comparison in made.comparisons)

@@ -16,8 +16,7 @@ from dlbs.results.grouping import (
     title_name,
 )
 from dlbs.results.keys import check_known, header, quantity
-from dlbs.results.runs import Record, number
-from dlbs.results.statistics.samples import is_served, none_ended_well, served_values
+from dlbs.results.runs import Record, is_served, none_ended_well, number, served_values
 from dlbs.results.tables.cells import cells_of, doubt_lines, formulas_of, interval_lines, reason_lines, statistic
 from dlbs.results.tables.scores import score_table
 from dlbs.results.tables.scores import scores as scores_of

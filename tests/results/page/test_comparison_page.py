@@ -11,10 +11,9 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.results.page.comparison import comparison_html
-from dlbs.results.statistics.compare import compare
-from dlbs.results.statistics.verdicts import Rules
-from dlbs.results.statistics.within import compare_by
-from dlbs.results.tables.comparison import comparison_by_table, comparison_table
+from dlbs.results.statistics.compare import compare, compare_by
+from dlbs.results.statistics.ratio import Rules
+from dlbs.results.tables.comparison import comparison_table
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
 
@@ -107,7 +106,7 @@ def test_values_of_a_parameter_are_rows_of_their_own() -> None:
         for repeat in range(1, 7)
     ]
     made = compare_by(records, DECLARATIONS, Rules(by="runtime.malloc"))
-    page = comparison_html(made, comparison_by_table(made))
+    page = comparison_html(made, comparison_table(made))
     assert [(row["value"], row["verdict"]) for row in data_of(page)["rows"]] == [("keep", "faster"), ("huge", "slower")]
     assert "<td>runtime.malloc</td><td>system</td><td>keep</td><td>huge</td>" in page
     assert "keep ran 1.2" in page

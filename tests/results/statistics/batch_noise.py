@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlbs.results.statistics.ratio import batch_interval
-from dlbs.results.statistics.samples import Sample
+from dlbs.results.statistics.ratio import Sample, batch_interval
 from tests.results.statistics.block_bootstrap import block_resampled
 
 __all__ = ["COUNTS", "METHODS", "SERIES", "missed"]

@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark_core.intervals import student_quantile
-from dlbs.results.statistics.intervals import Interval, rank_interval, welch_freedom
-from dlbs.results.statistics.ratio import FEWEST_BATCHES, FEWEST_RUNS
-from dlbs.results.statistics.samples import Sample
+from dlbs.results.statistics.ratio import FEWEST_BATCHES, FEWEST_RUNS, Interval, Sample, rank_interval, welch_freedom
 from tests.results.statistics.block_bootstrap import RESAMPLES, block_resampled
 
 __all__ = ["CANDIDATES", "Values", "mean_of_8c0f0d6"]

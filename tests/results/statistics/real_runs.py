@@ -15,11 +15,8 @@ from functools import cache
 from benchmark_core.doubts import doubts_of, drifted
 from dlbs.results.read.onelog import Reading
 from dlbs.results.read.records import load_records
-from dlbs.results.runs import Record
-from dlbs.results.statistics.intervals import Interval
-from dlbs.results.statistics.ratio import FEWEST_RUNS, estimate_ratio
-from dlbs.results.statistics.samples import THROUGHPUT, sample_of
-from dlbs.results.statistics.verdicts import verdict_of
+from dlbs.results.runs import THROUGHPUT, Record
+from dlbs.results.statistics.ratio import FEWEST_RUNS, Interval, estimate_ratio, sample_of, verdict_of
 from tests.conftest import ROOT
 from tests.results.statistics import candidates
 

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import product
 
-from dlbs.results.statistics.intervals import Interval, rank_interval
-from dlbs.results.statistics.samples import THROUGHPUT, sample_of
+from dlbs.results.runs import THROUGHPUT
+from dlbs.results.statistics.ratio import INCONCLUSIVE, Interval, rank_interval, sample_of, verdict_of
 from dlbs.results.statistics.sequential import Rounds, repeated_interval
-from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
 from tests.results.statistics.real_runs import configurations, pool
 
 __all__ = ["CASES", "DRAWS", "LOOKS", "NOISES", "REAL", "outcomes", "real_outcomes", "real_table", "table"]

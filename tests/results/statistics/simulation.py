@@ -9,9 +9,7 @@ import random
 from collections.abc import Callable
 from functools import cache
 
-from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS, estimate_ratio
-from dlbs.results.statistics.samples import Sample
-from dlbs.results.statistics.verdicts import verdict_of
+from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS, Sample, estimate_ratio, verdict_of
 
 __all__ = ["COLUMNS", "NOISES", "RUNS", "rates", "table"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmark_core.intervals import variance_of_mean
-from dlbs.results.statistics.ratio import batch_interval
-from dlbs.results.statistics.samples import Sample
+from dlbs.results.statistics.ratio import Sample, batch_interval
 from tests.conftest import ROOT
 from tests.results.statistics.batch_noise import COUNTS, METHODS, SERIES, missed
 

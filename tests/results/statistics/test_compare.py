@@ -16,8 +16,7 @@ from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as compare_with
-from dlbs.results.statistics.ratio import ESTIMATORS, Estimate
-from dlbs.results.statistics.verdicts import Rules
+from dlbs.results.statistics.ratio import ESTIMATORS, Estimate, Rules
 from dlbs.results.tables.comparison import as_document, comparison_table, summary
 from dlbs.results.tables.report import default_tables
 from tests.conftest import RunDlbs
@@ -182,6 +181,21 @@ def test_experiments_are_matched_by_what_tells_them_apart() -> None:
         "b, batch 4": "slower",
         "b, batch 8": "new",
     }
+
+
+def test_experiments_whose_parameter_is_not_a_number_are_matched() -> None:
+    sides = [
+        [{**run, "my.limit": float(limit)} for limit in ("nan", "1") for run in repeats(seed=seed)] for seed in range(2)
+    ]
+    assert set(verdicts(*sides)) == {"my.limit=nan", "my.limit=1.0"}
+    assert all(match.a and match.b for match in compare(*sides).matches)
+
+
+@pytest.mark.parametrize(("counts", "source"), [((2, 3), "batches"), ((3, 2), "batches"), ((3, 4), "runs")])
+def test_batches_are_used_where_one_side_has_too_few_runs(counts: tuple[int, int], source: str) -> None:
+    (match,) = compare(repeats(counts[0]), repeats(counts[1]), trust_single_runs=True).matches
+    assert match.estimate is not None
+    assert match.estimate.source == source
 
 
 def test_what_differs_between_all_of_a_and_all_of_b_is_what_is_compared() -> None:

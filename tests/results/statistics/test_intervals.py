@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmark_core.intervals import student_quantile
-from dlbs.results.statistics.intervals import median_interval, welch_interval
+from dlbs.results.statistics.ratio import median_interval, welch_interval
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_the_interval_of_many_runs_is_that_of_the_binomial_distribution(count: i
 
 def test_bounds_beyond_floating_point_numbers_are_limited() -> None:
     """Three runs that differ by orders of magnitude, at the confidence level of many comparisons."""
-    from dlbs.results.statistics.intervals import rank_interval
+    from dlbs.results.statistics.ratio import rank_interval
 
     values = [1e-100, 1.0, 1e100]
     ratio, interval = rank_interval(values, values, 1 - 1e-6)
@@ -64,10 +64,10 @@ def test_bounds_beyond_floating_point_numbers_are_limited() -> None:
 
 def test_signed_ranks_of_many_rounds_do_not_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """2^1100 exceeds floating-point numbers. All counts of 1,100 rounds would take half a minute; the first ones suffice here."""
-    from dlbs.results.statistics import intervals
+    from dlbs.results.statistics import sequential
 
-    monkeypatch.setattr(intervals, "_counts", lambda _: (1, 1, 1, 2, 2))
-    assert intervals._signed_depth(1100, 1e-300) == (5, 0.0)
+    monkeypatch.setattr(sequential, "_counts", lambda _: (1, 1, 1, 2, 2))
+    assert sequential._signed_depth(1100, 1e-300) == (5, 0.0)
 
 
 def test_one_value_has_no_interval() -> None:

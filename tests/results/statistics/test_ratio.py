@@ -9,9 +9,7 @@ import statistics
 import pytest
 
 from dlbs.errors import LogError
-from dlbs.results.statistics.intervals import rank_interval, welch_interval
-from dlbs.results.statistics.ratio import ESTIMATORS, Estimate, estimate_ratio
-from dlbs.results.statistics.samples import Sample
+from dlbs.results.statistics.ratio import ESTIMATORS, Estimate, Sample, estimate_ratio, rank_interval, welch_interval
 
 ROUNDS = 400
 

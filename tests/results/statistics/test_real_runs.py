@@ -9,7 +9,7 @@ import pytest
 from dlbs.config.load import load_config
 from dlbs.results.runs import Record
 from dlbs.results.statistics.compare import compare
-from dlbs.results.statistics.verdicts import INCONCLUSIVE, verdict_of
+from dlbs.results.statistics.ratio import INCONCLUSIVE, verdict_of
 from tests.conftest import ROOT
 from tests.results.statistics.real_runs import (
     CANDIDATES,

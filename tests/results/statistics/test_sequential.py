@@ -11,8 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlbs.results.statistics.intervals import Interval, is_enough, rank_interval, signed_rank_interval
-from dlbs.results.statistics.sequential import Rounds, first_look, look_level, needed_runs, repeated_interval
+from dlbs.results.statistics.ratio import Interval, rank_interval
+from dlbs.results.statistics.sequential import (
+    Rounds,
+    first_look,
+    is_enough,
+    look_level,
+    needed_runs,
+    repeated_interval,
+    signed_rank_interval,
+)
 
 _quantile = NormalDist().inv_cdf
 

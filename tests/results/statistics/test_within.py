@@ -14,13 +14,10 @@ from rich.console import Console
 import dlbs as package
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
-from dlbs.results.statistics.compare import compare
-from dlbs.results.statistics.intervals import METHODS
-from dlbs.results.statistics.ratio import ESTIMATORS
-from dlbs.results.statistics.verdicts import Rules
-from dlbs.results.statistics.within import MOST_VALUES, ComparisonBy, compare_by
+from dlbs.results.statistics.compare import MOST_VALUES, ComparisonBy, compare, compare_by
+from dlbs.results.statistics.ratio import ESTIMATORS, METHODS, Rules
 from dlbs.results.store.store import Store
-from dlbs.results.tables.comparison import comparison_by_table, comparison_table, sentences, summary_by
+from dlbs.results.tables.comparison import comparison_table, sentences, summary
 from dlbs.results.tables.terminal import print_table
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
@@ -85,7 +82,7 @@ def test_what_follows_from_the_parameter_is_not_matched_by_and_is_named() -> Non
     assert made.experiments == ["batch 1", "batch 2"]
     assert list(made.differences) == ["my.command"]
     assert "also differs: my.command: run --malloc system, run --malloc keep, run --malloc arena" in (
-        comparison_by_table(made).legend
+        comparison_table(made).legend
     )
 
 
@@ -97,7 +94,7 @@ def test_a_group_without_the_baseline_is_new_and_one_without_a_value_is_missing(
     ]
     made = by(records)
     assert made.counts == {"keep": {"missing": 1, "new": 1}, "arena": {"slower": 1, "new": 1}}
-    rows = [(row[0], row[1], row[-1]) for row in comparison_by_table(made).texts()]
+    rows = [(row[0], row[1], row[-1]) for row in comparison_table(made).texts()]
     assert rows == [
         ("batch 1", "keep", "new"),
         ("batch 1", "arena", "new"),
@@ -111,14 +108,14 @@ def test_experiments_without_the_parameter_are_left_out_and_counted() -> None:
     records = [*sweep(), make_record(), make_record("other")]
     made = by(records)
     assert made.left_out == 2
-    assert "2 experiments have no runtime.malloc and are left out" in comparison_by_table(made).legend
+    assert "2 experiments have no runtime.malloc and are left out" in comparison_table(made).legend
     assert made.counts == by(sweep()).counts
 
 
 def test_doubtful_runs_and_single_runs_are_judged_as_between_two_sets() -> None:
     records = [*runs("system", 13.0), *runs("keep", 10.0, minute=1)]
     records[-1]["results.warnings"] = ["CPU contention: 69 %"]
-    table = comparison_by_table(by(records))
+    table = comparison_table(by(records))
     assert [row[4] for row in table.texts()] == ["5", "4 of 5"]
     assert any("keep: 1 of 5 runs is doubtful (CPU contention) and left out" in line for line in table.formulas)
     few = [*runs("system", 13.0, count=1), *runs("keep", 10.0, count=1, minute=1)]
@@ -129,7 +126,7 @@ def test_doubtful_runs_and_single_runs_are_judged_as_between_two_sets() -> None:
 def test_a_note_about_the_baseline_is_given_once() -> None:
     records = sweep()
     next(one for one in records if one["runtime.malloc"] == "system")["results.warnings"] = ["CPU contention: 69 %"]
-    notes = comparison_by_table(by(records)).formulas
+    notes = comparison_table(by(records)).formulas
     assert [line for line in notes if "doubtful" in line] == [
         "system: 1 of 5 runs is doubtful (CPU contention) and left out"
     ]
@@ -233,7 +230,7 @@ def test_experiments_that_all_differ_in_something_else_are_not_compared() -> Non
 
 def test_the_table_fits_80_columns_and_loses_nothing() -> None:
     out = io.StringIO()
-    table = comparison_by_table(by(sweep(models=("resnet18",), batches=(2, 4))))
+    table = comparison_table(by(sweep(models=("resnet18",), batches=(2, 4))))
     print_table(table, Console(width=80, file=out, highlight=False))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
@@ -318,7 +315,7 @@ def test_usage(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: str) -
 
 
 def test_summary_has_a_line_for_each_value() -> None:
-    assert [line.partition(":")[0] for line in summary_by(by(sweep())).splitlines()] == ["keep", "arena"]
+    assert [line.partition(":")[0] for line in summary(by(sweep())).splitlines()] == ["keep", "arena"]
 
 
 def test_the_notes_name_the_method_of_each_interval() -> None:
@@ -328,7 +325,7 @@ def test_the_notes_name_the_method_of_each_interval() -> None:
             for minute, (value, count) in enumerate(zip(TIMES, counts, strict=False))
             for one in runs(value, TIMES[value], count=count, minute=minute)
         ]
-        return [line for line in comparison_by_table(by(records, estimator=estimator)).notes if "interval:" in line or line.startswith("interval of")]  # fmt: skip
+        return [line for line in comparison_table(by(records, estimator=estimator)).notes if "interval:" in line or line.startswith("interval of")]  # fmt: skip
 
     ratio = "over system: median of the ratios of all pairs of runs (Hodges-Lehmann)"
     assert methods(5, 5) == [f"{ratio}; interval: {METHODS['ranks']}"]
@@ -354,8 +351,8 @@ def test_software_that_changed_besides_what_is_compared_is_listed() -> None:
     old, new = {"exp__env__driver": "570.86"}, {"exp__env__driver": "580.65"}
     records = runs("system", 13.0, **old) + runs("keep", 10.0, **new)
     line = "also differs: exp.env.driver: 570.86 with system, 580.65 with keep"
-    assert line in comparison_by_table(by(records)).legend
-    legend = comparison_by_table(by([*runs("keep", 13.0, **old), *runs("keep", 10.0, **new)], "exp.env.driver")).legend
+    assert line in comparison_table(by(records)).legend
+    legend = comparison_table(by([*runs("keep", 13.0, **old), *runs("keep", 10.0, **new)], "exp.env.driver")).legend
     assert not any("also differs" in line for line in legend)
 
 
@@ -363,6 +360,6 @@ def test_an_allocator_that_differs_besides_what_is_compared_is_pointed_out() -> 
     cpu = {"exp__device_type": "cpu"}
     records = runs("system", 13.0, results__malloc="system", **cpu) + runs("keep", 10.0, results__malloc="keep", **cpu)
     kept = "memory freed by a batch was kept"
-    assert not any(line.startswith(kept) for line in comparison_by_table(by(records)).legend)
+    assert not any(line.startswith(kept) for line in comparison_table(by(records)).legend)
     renamed = [{**one, "my.version": one.pop("runtime.malloc")} for one in map(dict, records)]
-    assert any(line.startswith(kept) for line in comparison_by_table(by(renamed, "my.version")).legend)
+    assert any(line.startswith(kept) for line in comparison_table(by(renamed, "my.version")).legend)

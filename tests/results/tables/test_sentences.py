@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlbs.results.statistics.intervals import Interval
-from dlbs.results.statistics.ratio import Estimate
+from dlbs.results.statistics.ratio import Estimate, Interval
 from dlbs.results.tables.comparison import ratio_words, sentence
 
 

@@ -14,11 +14,10 @@ from rich.console import Console
 
 from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
-from dlbs.results.statistics.compare import compare
-from dlbs.results.statistics.verdicts import Rules
-from dlbs.results.statistics.within import compare_by
+from dlbs.results.statistics.compare import compare, compare_by
+from dlbs.results.statistics.ratio import Rules
 from dlbs.results.store.store import Store
-from dlbs.results.tables.comparison import comparison_by_table, comparison_table
+from dlbs.results.tables.comparison import comparison_table
 from dlbs.results.tables.lists import listing_table
 from dlbs.results.tables.scores import score_table, scores
 from dlbs.results.tables.table import Cell, Table
@@ -129,7 +128,7 @@ def test_verdict_and_ratio_are_always_shown_and_the_verdict_is_never_folded(widt
     declarations = load_config().declarations
     before, after = ([{**one, "runtime.malloc": malloc} for one in records()] for malloc in ("system", "keep"))
     table = (
-        comparison_by_table(compare_by([*before, *after], declarations, Rules(by="runtime.malloc")))
+        comparison_table(compare_by([*before, *after], declarations, Rules(by="runtime.malloc")))
         if inside
         else comparison_table(compare(before, after, declarations, Rules(threshold=0.0)))
     )
