@@ -32,7 +32,7 @@ def work(given):
     with Store(given["url"], create=given["create"]) as store:
         if given["create"]:
             store.add([{"exp.model": "x", "exp.status": "ok", "results.time": 1.0}], "tag")
-        records = store.records()
+        records = store.runs().records()
     for ending in ("csv", "json"):
         write_records(f"{given['output']}/results.{ending}", records)
     return len(records)

@@ -39,7 +39,7 @@ def test_what_comes_out_is_what_went_in(url: str) -> None:
     with Store(url) as store:
         assert store.add([record, make_record("b")], tag="v1").new == 2
         assert store.add([record], tag="v2").new == 0
-        found, _ = store.records()
+        found, _ = store.runs().records()
     assert found.pop("db.tags") == ["v1", "v2"]
     assert found.pop("db.added")
     assert found == record
@@ -56,7 +56,7 @@ def test_several_may_add_the_same_to_a_new_store_at_once(url: str) -> None:
         assert sum(pool.map(add, range(4))) == 300
         assert sum(pool.map(add, range(4))) == 0
     with Store(url) as store:
-        found = store.records()
+        found = store.runs()
     assert len(found) == 300
     assert all(record["db.tags"] == ["together"] for record in found)
 
@@ -95,4 +95,4 @@ def test_a_history_is_read_and_changes_nothing(url: str, tmp_path: Path) -> None
     with Store(url) as store:
         assert store.remove([1, 2], tag="v1") == 2
         assert store.remove([3]) == 1
-        assert [record["db.tags"] for record in store.records()] == [[], [], []]
+        assert [record["db.tags"] for record in store.runs()] == [[], [], []]
