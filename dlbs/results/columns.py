@@ -607,7 +607,7 @@ def joined(parts: Iterable[tuple[Columns, Column | None]]) -> tuple[Column, int]
         if column is None or not rows:
             codes.extend(repeat(-1, rows))
         elif column.is_constant:
-            codes.extend(repeat(interned.code(column.values[0]), rows))
+            codes.extend(array("i", [interned.code(column.values[0])]) * rows)
             present += rows
         else:
             found = part.codes(column)

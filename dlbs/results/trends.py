@@ -214,10 +214,16 @@ def _with_word(runs: Runs, word: str) -> Runs:
     for key in runs.names:
         if key.startswith(("results.", "db.id")) or (equals and name not in {key, key.rpartition(".")[2]}):
             continue
-        values, codes = runs.classes(key)
-        hits = {at for at, one in enumerate(values) if _is_word(key, one, value if equals else word, bool(equals))}
+        column = runs.table.column(key)
+        if column is None:
+            continue
+        hits = {
+            at for at, one in enumerate(column.values) if _is_word(key, one, value if equals else word, bool(equals))
+        }
+        if hits and column.is_constant:
+            return runs
         if hits:
-            found.update(at for at, code in enumerate(codes) if code in hits)
+            found.update(at for at, code in enumerate(runs.codes(column)) if code in hits)
     return runs.where([at in found for at in range(len(runs))])
 
 

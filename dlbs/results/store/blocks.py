@@ -38,6 +38,9 @@ class Block(NamedTuple):
     rows: int
 
 
+Parts = list[tuple[Block, Runs]]  # blocks, with the places of some of their runs
+
+
 def stored_name(name: str) -> str:
     """A key as databases can store it: the digest of a long one, or of one with unusual letters."""
     if len(name) <= 128 and name.isascii() and name.isprintable() and not name.startswith("sha256:"):
@@ -172,23 +175,22 @@ def runs_of(keys: Column, columns: dict[str, Column], rows: int) -> Runs:
     )
 
 
-def parts_of(ids: Sequence[int], blocks: Iterable[Block]) -> list[tuple[Block, Runs]]:
+def parts_of(ids: Sequence[int], blocks: Iterable[Block]) -> Parts:
     """The blocks that have runs with these numbers, which ascend, each with the places of these runs in it."""
     found = []
     for block in blocks:
         start, end = bisect_left(ids, block.first), bisect_left(ids, block.first + block.rows)
         if start == end:
             continue
-        here = ids[start:end]
-        places: Sequence[int] = [one - block.first for one in here]
-        if places[-1] - places[0] + 1 == len(places):
-            places = range(places[0], places[-1] + 1)
+        places: Sequence[int] = range(ids[start] - block.first, ids[end - 1] - block.first + 1)
+        if len(places) > end - start:
+            places = [one - block.first for one in ids[start:end]]
         found.append((block, Runs(Table({}, block.rows), places)))
     return found
 
 
 def lazy_table(
-    parts: Sequence[tuple[Block, Runs]],
+    parts: Parts,
     keys: Sequence[Column],
     ids: Sequence[int],
     read: Callable[[str], Column],

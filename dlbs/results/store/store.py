@@ -20,6 +20,7 @@ from dlbs.results.store.blocks import (
     ROWS,
     TAGS,
     Block,
+    Parts,
     lazy_table,
     parts_of,
     rows_of,
@@ -256,22 +257,20 @@ class Store:
                 parts,
                 keys,
                 ids,
-                partial(self._column, ids, self._number(connection)),
+                partial(self._column, ids, parts, self._number(connection)),
                 {TAGS: partial(self._tags_of, ids)},
             )
         )
 
-    def _column(self, ids: Sequence[int], version: int, name: str) -> Column:
+    def _column(self, ids: Sequence[int], parts: Parts, version: int, name: str) -> Column:
         """Read the column of a key. Blocks may have been joined since the table was made, but the values of a run never change."""
         blocks, values = self._blocks, self._values
         with self._reading() as connection:
-            found = connection.execute(self._sql.select(blocks.c.first, blocks.c.rows).order_by(blocks.c.first)).all()
-            parts = parts_of(ids, (Block(int(first), int(rows)) for first, rows in found))
-            is_whole = sum(len(part) for _, part in parts) == len(ids)
             if self._number(connection) != version:
-                is_whole &= set(ids) <= set(connection.scalars(self._sql.select(self._runs.c.id)))
-            if not is_whole:
-                raise LogError("runs were removed while they were read", where=self._where, hint="try again")
+                found = connection.execute(self._sql.select(blocks.c.first, blocks.c.rows).order_by(blocks.c.first))
+                parts = parts_of(ids, (Block(int(first), int(rows)) for first, rows in found))
+                if not set(ids) <= set(connection.scalars(self._sql.select(self._runs.c.id))):
+                    raise LogError("runs were removed while they were read", where=self._where, hint="try again")
             wanted = self._sql.select(values.c.first, values.c.data).where(values.c.name == stored_name(name))
             if len(parts) == 1:
                 wanted = wanted.where(values.c.first == parts[0][0].first)
@@ -285,7 +284,10 @@ class Store:
         """The tags of each run."""
         tags: dict[int, list[str]] = {}
         with self._reading() as connection:
-            for one, tag in connection.execute(self._sql.select(self._tags.c.run, self._tags.c.tag)):
+            asked = self._sql.select(self._tags.c.run, self._tags.c.tag)
+            if len(ids) <= _TOGETHER:
+                asked = asked.where(self._tags.c.run.in_(ids))
+            for one, tag in connection.execute(asked):
                 tags.setdefault(one, []).append(tag)
             places: dict[tuple[str, ...], int] = {}
             codes = [places.setdefault(tuple(sorted(tags.get(one, ()))), len(places)) for one in ids]
