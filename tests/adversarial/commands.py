@@ -193,6 +193,7 @@ if __name__ == "__main__":
         "dlbs.results.statistics.intervals",
         "dlbs.results.statistics.intervals",
         "dlbs.results.statistics.within",
+        "dlbs.results.store.blocks",
         "dlbs.results.store.schema",
         "dlbs.results.store.store",
         "dlbs.results.tables.comparison",

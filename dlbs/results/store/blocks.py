@@ -37,6 +37,17 @@ class Block(NamedTuple):
     first: int
     rows: int
 
+    @classmethod
+    def of(cls, first: Any, rows: Any) -> Block:
+        """A block that was read.
+
+        Raises:
+            TypeError, ValueError: The store is damaged.
+        """
+        if not 0 < int(rows) <= ROWS or int(first) < 1:
+            raise ValueError(f"a block of {rows} runs from {first} on"[:100])
+        return cls(int(first), int(rows))
+
 
 Parts = list[tuple[Block, Runs]]  # blocks, with the places of some of their runs
 

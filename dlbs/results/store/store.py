@@ -148,7 +148,7 @@ class Store:
         """The number of the next run. Numbers are not used again, so that a page about a run never shows another."""
         last = self._sql.select(self._blocks.c.first, self._blocks.c.rows).order_by(self._blocks.c.first.desc())
         found = connection.execute(last.limit(1)).first()
-        return 1 if found is None else int(found.first) + int(found.rows)
+        return 1 if found is None else sum(Block.of(found.first, found.rows))
 
     def _write_rest(self, connection: Connection, first: int, runs: Runs) -> None:
         """Write the last block, together with smaller ones before it: many small additions make few blocks."""
@@ -248,7 +248,7 @@ class Store:
         blocks = self._blocks
         rows = connection.execute(self._sql.select(blocks).order_by(blocks.c.first)).all()
         data = {int(row.first): row.keys for row in rows}
-        parts = parts_of(ids, (Block(int(row.first), int(row.rows)) for row in rows))
+        parts = parts_of(ids, (Block.of(row.first, row.rows) for row in rows))
         if sum(len(part) for _, part in parts) != len(ids):
             raise ValueError("a block of runs is missing")
         keys = [shapes(data[block.first], block.rows) for block, _ in parts]
@@ -268,7 +268,7 @@ class Store:
         with self._reading() as connection:
             if self._number(connection) != version:
                 found = connection.execute(self._sql.select(blocks.c.first, blocks.c.rows).order_by(blocks.c.first))
-                parts = parts_of(ids, (Block(int(first), int(rows)) for first, rows in found))
+                parts = parts_of(ids, (Block.of(first, rows) for first, rows in found))
                 if not set(ids) <= set(connection.scalars(self._sql.select(self._runs.c.id))):
                     raise LogError("runs were removed while they were read", where=self._where, hint="try again")
             wanted = self._sql.select(values.c.first, values.c.data).where(values.c.name == stored_name(name))
@@ -334,7 +334,7 @@ class Store:
     def _blank(self, connection: Connection, ids: Sequence[int]) -> None:
         """Remove the values of runs from their blocks. The blocks keep their numbers."""
         found = connection.execute(self._sql.select(self._blocks.c.first, self._blocks.c.rows)).all()
-        for block, part in parts_of(ids, (Block(int(first), int(rows)) for first, rows in found)):
+        for block, part in parts_of(ids, (Block.of(first, rows) for first, rows in found)):
             gone = set(part.rows)
             keys, columns = take_block(connection, *block)
             none = Runs(Table({}, block.rows, constant((), block.rows)))
