@@ -68,7 +68,7 @@ def read_example(example: Example, directory: Path) -> Sequence[Mapping[str, Any
     with Store(str(directory / "results.db")) as store:
         for tag, paths in files.items():
             store.add(load_records(paths, Reading(), jobs=1), tag)
-        return store.records()
+        return store.runs().records()
 
 
 def _record(model: str, batch: int, repeat: int = 1, gpus: int = 1, *, share: float = 1.0, noise: float = 0.01, batches: int = 60, **more: Any) -> Record:  # fmt: skip

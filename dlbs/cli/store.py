@@ -15,7 +15,7 @@ from dlbs.errors import LogError
 from dlbs.text import counted, is_utf8
 
 if TYPE_CHECKING:
-    from dlbs.results.trends import Run
+    from dlbs.results.runs import Runs
 
 
 url_option = click.option(
@@ -128,9 +128,9 @@ def list_command(words: tuple[str, ...], form: str, db: str) -> None:
       dlbs db list resnet18 training
     """
     from dlbs.results.tables.table import Cell, Table
-    from dlbs.results.trends import fits_words, stored_experiments
+    from dlbs.results.trends import stored_experiments, with_words
 
-    runs = [run for run in _runs(db) if fits_words(run.record, " ".join(words))]
+    runs = with_words(_runs(db), " ".join(words))
     found = stored_experiments(runs, declarations())
     if words and not found:
         raise LogError("no experiment has all these words", where=" ".join(words), hint="dlbs db list shows all")
@@ -179,16 +179,14 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
 
     with Store(db, create=False) as store:
         tests = [compile_query(query) for query in queries]
-        records = history_of(store, history, declarations()) if history else store.records(tests)
+        records = history_of(store, history, declarations()) if history else store.runs(tests)
     if history and tests:
-        records = [record for record in records if any(fits(record) for fits in tests)]
+        records = records.where([any(fits(record) for fits in tests) for record in records])
     if not records:
         raise LogError("no such experiment", where=" ".join(queries) or db, hint="dlbs db query lists all")
-    check_keys(columns, set().union(*records), "--columns")
+    check_keys(columns, records.names, "--columns")
     if form == "json":
-        if columns:
-            records = [{name: record[name] for name in columns if name in record} for record in records]
-        print_json(records)
+        print_json([{name: one[name] for name in columns or one if name in one} for one in records])
         return
     table = history_table(records, columns) if history else listing_table(records, columns, declarations())
     print_tables([table], form)
@@ -216,17 +214,16 @@ def export_command(queries: tuple[str, ...], output_file: str | None, db: str) -
     from dlbs.results.store.store import Store
 
     with Store(db, create=False) as store:
-        records = store.records([compile_query(query) for query in queries])
-    write_records(output_file, records)
+        records = store.runs([compile_query(query) for query in queries])
+    write_records(output_file, records.records())
     note(counted(len(records), "experiment") + (f" → {output_file}" if output_file else ""))
 
 
-def _runs(db: str) -> list[Run]:
+def _runs(db: str) -> Runs:
     from dlbs.results.store.store import Store
-    from dlbs.results.trends import Run, slim
 
     with Store(db, create=False) as store:
-        return [Run(number, slim(record)) for number, record in store.rows()]
+        return store.runs()
 
 
 @verb("rm", group=db_command, short_help="Remove runs, or a tag.", requires={"only_tag": "tag"})
@@ -252,21 +249,14 @@ def rm_command(
       dlbs db rm --tag wrong --only-tag
       dlbs db rm '{"exp.status": "failure"}' --yes
     """
-    from dlbs.results.read.query import check_keys, compile_query
+    from dlbs.results.read.query import compile_query
     from dlbs.results.store.store import Store
 
     if not queries and tag is None:
         raise click.UsageError("no runs selected: give a QUERY or --tag WORD; '${db.added} > \"\"' selects all")
-    tests = [compile_query(query) for query in queries]
-    known: dict[str, None] = {}
     with Store(db, create=False) as store:
-        ids = []
-        for number, record in store.rows():
-            known.update(dict.fromkeys(record))
-            if (tag is None or tag in record["db.tags"]) and (not tests or any(fits(record) for fits in tests)):
-                ids.append(number)
-        for test in tests:
-            check_keys(test.names, known, "query")
+        runs = store.runs([compile_query(query) for query in queries])
+        ids = runs.where([tag is None or tag in tags for tags in runs.values("db.tags")]).values("db.id")
         if not ids:
             raise LogError(
                 "no such runs", where=tag or " ".join(queries), hint="dlbs db tags and dlbs db list show the contents"

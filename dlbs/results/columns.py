@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import marshal
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import compress, repeat
 from typing import Any, SupportsIndex, TypeVar, overload
 
@@ -96,6 +96,11 @@ class Column:
                 distinct.append(None)
             self._classes = distinct, [*translated, nothing]
         return self._classes
+
+
+def constant(value: Value, rows: int) -> Column:
+    """The column of rows that all have one value."""
+    return Column([value], _Same(rows))
 
 
 def plain(value: Value) -> Value:
@@ -433,15 +438,21 @@ class Columns(Sequence[Row]):
         """Copies of the rows as dictionaries."""
         return [dict(row) for row in self]
 
-    def json_lines(self) -> Iterator[str]:
-        """The JSON text of each row, as `json.dumps` writes its dictionary."""
+    def json_lines(self, *, without: Collection[str] = (), sort_keys: bool = False) -> Iterator[str]:
+        """The JSON text of each row, as `json.dumps` writes its dictionary.
+
+        Args:
+            without: Keys to leave out.
+            sort_keys: Sort the keys, also those of values.
+        """
         table = self.table
         texts: dict[str, list[str]] = {}
         pieces: dict[Any, list[Any]] = {}
         for row in self.rows:
             shape = table.shapes.codes[row] if table.shapes is not None else tuple(table.keys(row))
             if shape not in pieces:
-                pieces[shape] = _pieces(table, list(table.keys(row)), texts)
+                names = [name for name in table.keys(row) if name not in without]
+                pieces[shape] = _pieces(table, sorted(names) if sort_keys else names, texts, sort_keys)
             yield "".join([piece if type(piece) is str else piece[0][piece[1][row]] for piece in pieces[shape]])
 
     def dumped(self) -> bytes:
@@ -463,14 +474,14 @@ class Columns(Sequence[Row]):
         )
 
 
-def _pieces(table: Table, names: list[str], texts: dict[str, list[str]]) -> list[Any]:
+def _pieces(table: Table, names: list[str], texts: dict[str, list[str]], sort_keys: bool) -> list[Any]:
     """The parts of the JSON text of rows with these keys: texts, and pairs of the texts of a column and its codes."""
     parts: list[Any] = ["{"]
     for at, name in enumerate(names):
         column = table.column(name)
         assert column is not None
         if name not in texts:
-            texts[name] = [json.dumps(plain(value)) for value in column.values]
+            texts[name] = [json.dumps(plain(value), sort_keys=sort_keys) for value in column.values]
         parts[-1] += f"{', ' if at else ''}{json.dumps(name)}: "
         if column.is_constant:
             parts[-1] += texts[name][0]
@@ -584,29 +595,29 @@ def merged(parts: Sequence[Columns]) -> Table:
     names = dict.fromkeys(name for part in parts for name in part.table.names)
     columns = {}
     for name in names:
-        column, present = _merged([(part, part.table.column(name)) for part in parts])
+        column, present = joined([(part, part.table.column(name)) for part in parts])
         if present:
             columns[name] = column
-    shaped = [part.table.shapes or _shapes(part) for part in parts]
-    return Table(columns, sum(map(len, parts)), _merged(list(zip(parts, shaped, strict=True)))[0])
+    shaped = [part.table.shapes or shapes_of(part) for part in parts]
+    return Table(columns, sum(map(len, parts)), joined(list(zip(parts, shaped, strict=True)))[0])
 
 
-def _shapes(part: Columns) -> Column:
+def shapes_of(part: Columns) -> Column:
     """The keys of each stored row, for a table that does not list them."""
     interned = _Interned()
     codes = array("i", (interned.code(tuple(part.table.keys(row))) for row in range(part.table.rows)))
     return interned.column(codes, len(codes))
 
 
-def _merged(parts: Sequence[tuple[Columns, Column | None]]) -> tuple[Column, int]:
-    """The column of several tables for the rows of these parts, and how many have a value."""
+def joined(parts: Iterable[tuple[Columns, Column | None]]) -> tuple[Column, int]:
+    """One column of these columns for the rows of these parts, and how many have a value."""
     interned, codes, present = _Interned(), array("i"), 0
     for part, column in parts:
         rows = len(part)
         if column is None or not rows:
             codes.extend(repeat(-1, rows))
         elif column.is_constant:
-            codes.extend(repeat(interned.code(column.values[0]), rows))
+            codes.extend(array("i", [interned.code(column.values[0])]) * rows)
             present += rows
         else:
             found = part.codes(column)

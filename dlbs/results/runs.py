@@ -67,6 +67,12 @@ class Runs(Columns):
         return list(map(kept.__getitem__, self.rows))
 
     @property
+    def digests(self) -> list[str]:
+        """The digest of each run, as `digest_of` has it."""
+        lines = self.json_lines(without=_NOT_CONTENT, sort_keys=True)
+        return [hashlib.sha256(line.encode()).hexdigest() for line in lines]
+
+    @property
     def ok(self) -> Runs:
         """The successful runs."""
         return self.where([status == "ok" for status in self.statuses])

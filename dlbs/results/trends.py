@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmark_core.doubts import doubts_of
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
 from dlbs.experiment import describe, usual_names
-from dlbs.results.grouping import distinguishing_names, hashable
+from dlbs.results.grouping import distinguishing_names
 from dlbs.results.keys import better_of
-from dlbs.results.runs import Record, number, order_of, start_order, status_of
+from dlbs.results.runs import Record, Runs, order_of, start_order
 from dlbs.results.statistics.changes import change_points
 from dlbs.results.statistics.ratio import Interval, median_interval
 from dlbs.text import counted, finite, text
@@ -25,6 +24,8 @@ from dlbs.text import counted, finite, text
 if TYPE_CHECKING:
     from dlbs.results.store.store import Store
 
+_ENDED_WELL = frozenset({"ok", "skipped"})
+_TIMES = ("exp.start_time", "db.added")
 _MACHINE = ("exp.env.host", "exp.device_title")
 _USUAL = ("exp.framework", "exp.model", "exp.phase", "exp.dtype", "exp.replica_batch", "command.argv")
 # Expected to change over time, so these do not separate trends.
@@ -33,15 +34,6 @@ _OVER_TIME = ("exp.repeat", "exp.id", "exp.effective_batch", "exp.framework_vers
 _SPOKEN_NUMBERS = frozenset({"exp.replica_batch", "exp.repeat", "exp.num_gpus", "exp.effective_batch"})
 _NAMED = {"batch": "exp.replica_batch", "repeat": "exp.repeat"}
 _MOST_LISTED = 8  # matching experiments in an error
-_LONGEST_TEXT = 2000  # characters of a value kept in memory
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run in a store: its number, and its record without long lists."""
-
-    id: int
-    record: Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +51,7 @@ class Point:
     name: str
     day: str
     tags: tuple[str, ...]
-    runs: tuple[Run, ...]
+    runs: Runs
     values: tuple[float, ...]
 
     @property
@@ -75,12 +67,12 @@ class Point:
     @property
     def doubtful(self) -> int:
         """Number of runs with warnings about their numbers."""
-        return sum(bool(doubts_of(run.record)) for run in self.runs if status_of(run.record) == "ok")
+        return sum(map(bool, self.runs.ok.doubts))
 
     @property
     def failed(self) -> int:
         """Number of runs that did not succeed."""
-        return sum(status_of(run.record) not in {"ok", "skipped"} for run in self.runs)
+        return sum(status not in _ENDED_WELL for status in self.runs.statuses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,29 +133,20 @@ class Trend:
         return changes
 
 
-def slim(record: Record) -> Record:
-    """Reduce a record to the values that trends need, without long lists and texts."""
-    return {
-        name: value
-        for name, value in record.items()
-        if not (isinstance(value, list) and len(value) > 20 and name.startswith("results."))
-        and not (isinstance(value, str) and len(value) > _LONGEST_TEXT)
-    }
-
-
-def trends_of(runs: Sequence[Run], declarations: Mapping[str, Parameter], metric: str) -> list[Trend]:
+def trends_of(records: Sequence[Record], declarations: Mapping[str, Parameter], metric: str) -> list[Trend]:
     """Trends of a store, in the order in which their experiments were added.
 
     Args:
-        runs: All runs.
+        records: All runs.
         declarations: Declared parameters, with those that identify an experiment.
         metric: Key of the quantity.
     """
+    runs = Runs.of(records)
     return [
         Trend(
             hashlib.sha256(repr(key).encode("utf-8", "replace")).hexdigest()[:16],
             label,
-            ", ".join(filter(None, (text(members[0].record.get(name)) for name in _MACHINE))) or "unknown machine",
+            _machine(members[0]),
             metric,
             _points(members, metric),
         )
@@ -171,17 +154,17 @@ def trends_of(runs: Sequence[Run], declarations: Mapping[str, Parameter], metric
     ]
 
 
-def experiments_of(runs: Sequence[Run], declarations: Mapping[str, Parameter]) -> dict[str, list[Run]]:
+def experiments_of(runs: Runs, declarations: Mapping[str, Parameter]) -> dict[str, Runs]:
     """Map labels to all runs of an experiment, including repeats and runs on other machines."""
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[int]] = {}
     for label, members in _grouped(runs, declarations, ()).values():
-        found.setdefault(label, []).extend(members)
-    return found
+        found.setdefault(label, []).extend(members.rows)
+    return {label: runs.take(rows) for label, rows in found.items()}
 
 
 def _grouped(
-    runs: Sequence[Run], declarations: Mapping[str, Parameter], also: Sequence[str]
-) -> dict[tuple[Any, ...], tuple[str, list[Run]]]:
+    runs: Runs, declarations: Mapping[str, Parameter], also: Sequence[str]
+) -> dict[tuple[Any, ...], tuple[str, Runs]]:
     """Map the identity of each experiment to its label and its runs.
 
     Args:
@@ -189,70 +172,70 @@ def _grouped(
         declarations: Declared parameters, with those that identify an experiment.
         also: Further keys of the identity.
     """
-    records = [run.record for run in runs]
-    names = distinguishing_names(records, declarations, without=_OVER_TIME)
+    names = distinguishing_names(runs, declarations, without=_OVER_TIME)
     identity = list(dict.fromkeys([*also, *names, *_USUAL]))
-    found: dict[tuple[Any, ...], tuple[str, list[Run]]] = {}
-    for run in runs:
-        key = tuple(hashable(run.record.get(name)) for name in identity)
-        if key not in found:
-            shown = list(dict.fromkeys([*usual_names(run.record), *names]))
-            found[key] = describe(run.record, shown, whole=True), []
-        found[key][1].append(run)
-    return found
+    return {
+        key: (describe(members[0], list(dict.fromkeys([*usual_names(members[0]), *names])), whole=True), members)
+        for key, members in runs.group(identity).items()
+    }
 
 
-def _points(runs: Iterable[Run], metric: str) -> list[Point]:
-    ordered = sorted(runs, key=lambda run: (start_order(run.record), run.id))
-    groups: dict[tuple[str, tuple[str, ...]], list[Run]] = {}
-    for run in ordered:
-        tags = run.record.get("db.tags")
-        groups.setdefault((_started(run.record)[:10], tuple(tags if isinstance(tags, list) else ())), []).append(run)
-    return [
-        Point(
-            ", ".join(tags) or day or "at an unknown time",
-            day,
-            tags,
-            tuple(members),
-            tuple(
-                value
-                for run in members
-                if status_of(run.record) == "ok" and (value := number(run.record, metric)) is not None
-            ),
-        )
-        for (day, tags), members in groups.items()
-    ]
+def _points(runs: Runs, metric: str) -> list[Point]:
+    orders = runs.each(_TIMES, start_order)
+    ordered = runs.take([runs.rows[at] for at in sorted(range(len(runs)), key=orders.__getitem__)])
+    days = ordered.each(_TIMES, lambda run: text(run.get("exp.start_time") or run.get("db.added"))[:10])
+    groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for row, day, of in zip(ordered.rows, days, ordered.each(("db.tags",), _tags), strict=True):
+        groups.setdefault((day, tuple(of)), []).append(row)
+    points = []
+    for (day, tags), rows in groups.items():
+        members = ordered.take(rows)
+        values = tuple(value for value in members.ok.numbers(metric) if value is not None)
+        points.append(Point(", ".join(tags) or day or "at an unknown time", day, tags, members, values))
+    return points
 
 
-def _started(record: Record) -> str:
-    return text(record.get("exp.start_time") or record.get("db.added"))
-
-
-def fits_words(record: Record, words: str) -> bool:
-    """Whether all words match parameters of an experiment: `resnet18 training 16`, or `batch 16`.
+def with_words(runs: Runs, words: str) -> Runs:
+    """The runs of whose parameters all words are values: `resnet18 training 16`, or `batch 16`.
 
     A word is a whole value, or a part of it between blanks and commas: `float16` does not match `bfloat16`. `name=value` matches only that parameter,
     and `batch 1` or `repeat 1` no other number, such as that of the devices.
     """
     named = re.sub(r"(?<![^\s,])(batch|repeat)\s+(?=\d)", lambda found: f"{_NAMED[found[1]]}=", words.lower())
-    wanted = [word for word in re.split(r"[\s,]+", named) if word not in {"", "batch", "repeat"}]
-    return all(_has_word(record, word) for word in wanted)
+    for word in re.split(r"[\s,]+", named):
+        if word not in {"", "batch", "repeat"} and len(runs):
+            runs = _with_word(runs, word)
+    return runs
 
 
-def _has_word(record: Record, word: str) -> bool:
+def _with_word(runs: Runs, word: str) -> Runs:
     name, equals, value = word.partition("=")
-    for key, found in record.items():
-        if key.startswith("results.") or not isinstance(found, (str, bool, int, float, list)):
+    found: set[int] = set()
+    for key in runs.names:
+        if key.startswith(("results.", "db.id")) or (equals and name not in {key, key.rpartition(".")[2]}):
             continue
-        shown = text(found).lower()
-        if equals:
-            if value == shown and name in {key, key.rpartition(".")[2]}:
-                return True
+        column = runs.table.column(key)
+        if column is None:
             continue
-        is_word = word == shown or (isinstance(found, str) and word in re.split(r"[\s,]+", shown))
-        if is_word and (finite(found) is None or key in _SPOKEN_NUMBERS):
-            return True
-    return False
+        hits = {
+            at for at, one in enumerate(column.values) if _is_word(key, one, value if equals else word, bool(equals))
+        }
+        if hits and column.is_constant:
+            return runs
+        if hits:
+            found.update(at for at, code in enumerate(runs.codes(column)) if code in hits)
+    return runs.where([at in found for at in range(len(runs))])
+
+
+def _is_word(key: str, found: Any, word: str, is_named: bool) -> bool:
+    """Whether a value is a word, or a text has it as a part."""
+    if isinstance(found, str):
+        if word not in (shown := found.lower()):
+            return False
+        return shown == word or (not is_named and word in re.split(r"[\s,]+", shown))
+    if not isinstance(found, (bool, int, float, list)) or text(found).lower() != word:
+        return False
+    return is_named or finite(found) is None or key in _SPOKEN_NUMBERS
 
 
 NO_TAG = "(no tag)"
@@ -282,13 +265,13 @@ class Share:
     began: float = -math.inf
     ended: float = -math.inf
 
-    def add(self, run: Run, others: Iterable[str]) -> None:
+    def add(self, run: Record, is_failed: bool, others: Iterable[str]) -> None:
         """Count a run."""
         self.runs += 1
-        self.failed += status_of(run.record) not in {"ok", "skipped"}
-        self.experiments.add(text(run.record.get("exp.id")))
+        self.failed += is_failed
+        self.experiments.add(text(run.get("exp.id")))
         self.others.update(dict.fromkeys(others))
-        time = text(run.record.get("exp.start_time"))
+        time = text(run.get("exp.start_time"))
         if time:
             order, words = order_of(time), time[:16].replace("T", " ")
             if not self.first or order < self.began:
@@ -297,39 +280,40 @@ class Share:
                 self.last, self.ended = words, order
 
 
-def tags_in(runs: Sequence[Run]) -> list[Share]:
+def tags_in(records: Sequence[Record]) -> list[Share]:
     """Tags of a store with their runs, in chronological order; untagged runs are under `NO_TAG`."""
-    return _shares(runs, lambda run: _tags(run) or [NO_TAG], lambda run: [_machine(run)])
+    return _shares(Runs.of(records), lambda run: _tags(run) or [NO_TAG], lambda run: [_machine(run)])
 
 
-def machines_in(runs: Sequence[Run]) -> list[Share]:
+def machines_in(records: Sequence[Record]) -> list[Share]:
     """Machines of a store with their runs, in chronological order."""
-    return _shares(runs, lambda run: [_machine(run)], _tags)
+    return _shares(Runs.of(records), lambda run: [_machine(run)], _tags)
 
 
-def _shares(runs: Sequence[Run], names: Callable[[Run], list[str]], others: Callable[[Run], list[str]]) -> list[Share]:
+def _shares(runs: Runs, names: Callable[[Record], list[str]], others: Callable[[Record], list[str]]) -> list[Share]:
     found: dict[str, Share] = {}
-    for run in runs:
-        for name in names(run):
-            found.setdefault(name, Share(name)).add(run, others(run))
+    keys = ("db.tags", *_MACHINE)
+    columns = runs.each(keys, names), runs.each(keys, others), runs.statuses
+    for run, of, beside, status in zip(runs, *columns, strict=True):
+        for name in of:
+            found.setdefault(name, Share(name)).add(run, status not in _ENDED_WELL, beside)
     return sorted(found.values(), key=lambda share: (share.began, share.ended))
 
 
-def _tags(run: Run) -> list[str]:
-    tags = run.record.get("db.tags")
+def _tags(run: Record) -> list[str]:
+    tags = run.get("db.tags")
     return [text(tag) for tag in tags] if isinstance(tags, list) else []
 
 
-def _machine(run: Run) -> str:
-    host, device = (text(run.record.get(name)) for name in ("exp.env.host", "exp.device_title"))
-    return ", ".join(filter(None, [host, device])) or "unknown machine"
+def _machine(run: Record) -> str:
+    return ", ".join(filter(None, (text(run.get(name)) for name in _MACHINE))) or "unknown machine"
 
 
 class StoredExperiment(NamedTuple):
     """An experiment of a store: label, runs, time of the last run, tags, and `exp.id`, one for each repeat."""
 
     label: str
-    members: list[Run]
+    members: Runs
     last: str
     tags: list[str]
     ids: list[str]
@@ -343,33 +327,35 @@ class StoredExperiment(NamedTuple):
         return self.ids[0] or "-" if len(self.ids) == 1 else counted(len(self.ids), "repeat")
 
 
-def stored_experiments(runs: Sequence[Run], declarations: Mapping[str, Parameter]) -> list[StoredExperiment]:
+def stored_experiments(runs: Runs, declarations: Mapping[str, Parameter]) -> list[StoredExperiment]:
     """The experiments that runs belong to."""
     made = []
     for label, members in experiments_of(runs, declarations).items():
         shares = tags_in(members)
         tags = [share.name for share in shares if share.name != NO_TAG]
-        ids = list(dict.fromkeys(text(run.record.get("exp.id")) for run in members))
+        ids = list(dict.fromkeys(map(text, members.distinct("exp.id"))))
         last = max(shares, key=lambda share: share.ended).last
         made.append(StoredExperiment(label, members, last, tags, ids))
     return made
 
 
-def history_of(store: Store, words: str, declarations: Mapping[str, Parameter]) -> list[Record]:
+def history_of(store: Store, words: str, declarations: Mapping[str, Parameter]) -> Runs:
     """All runs of one experiment in chronological order, found by its `exp.id` or by words that only it has.
 
     Raises:
         LogError: No experiment, or several, match; the message lists them.
     """
-    if found := store.records(exp_id=words):
+    if found := store.runs(exp_id=words):
         return found
-    runs = [Run(number, slim(record)) for number, record in store.rows() if fits_words(record, words)]
-    experiments = stored_experiments(runs, declarations)
-    if not experiments:
+    runs = with_words(store.runs(), words)
+    if not runs:
         raise LogError("no such experiment", where=words, hint="dlbs db list shows all")
+    runs = store.runs(ids=runs.values("db.id"))  # whose columns are read for no others
+    experiments = stored_experiments(runs, declarations)
     if len(experiments) > 1:
         shown = "".join(f"\n  {one.label}" for one in experiments[:_MOST_LISTED])
         more = f"\n  and {len(experiments) - _MOST_LISTED} more" if len(experiments) > _MOST_LISTED else ""
         raise LogError(f"{len(experiments)} experiments match; add words of one of:{shown}{more}", where=words)
-    rows = store.rows(ids=[run.id for run in experiments[0].members])
-    return sorted((record for _, record in rows), key=lambda record: order_of(record.get("exp.start_time")))
+    members = experiments[0].members
+    orders = list(map(order_of, members.values("exp.start_time")))
+    return members.take([members.rows[at] for at in sorted(range(len(members)), key=orders.__getitem__)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,9 @@ import pytest
 
 from dlbs.errors import LogError
 from dlbs.results.page.history import HistoryPages
+from dlbs.results.runs import digest_of
 from dlbs.results.store.store import Store
-from tests.conftest import RunDlbs
+from tests.conftest import ROOT, RunDlbs
 from tests.made_logs import make_logs, make_record
 from tests.services import POSTGRESQL
 
@@ -39,7 +41,7 @@ def test_what_comes_out_is_what_went_in(url: str) -> None:
     with Store(url) as store:
         assert store.add([record, make_record("b")], tag="v1").new == 2
         assert store.add([record], tag="v2").new == 0
-        found, _ = store.records()
+        found, _ = store.runs().records()
     assert found.pop("db.tags") == ["v1", "v2"]
     assert found.pop("db.added")
     assert found == record
@@ -56,9 +58,43 @@ def test_several_may_add_the_same_to_a_new_store_at_once(url: str) -> None:
         assert sum(pool.map(add, range(4))) == 300
         assert sum(pool.map(add, range(4))) == 0
     with Store(url) as store:
-        found = store.records()
+        found = store.runs()
     assert len(found) == 300
     assert all(record["db.tags"] == ["together"] for record in found)
+
+
+def test_a_store_of_an_older_version_is_migrated(url: str) -> None:
+    """Its tables are made by its migrations; its numbers have gaps."""
+    import sqlalchemy
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "dlbs/results/store/migrations"))
+    records = [make_record(f"m{n}", my__text="é\x00'", my__big=2**70) for n in range(2100)]
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        rows = [
+            {"id": 5 * n + 2, "digest": digest_of(record), "data": json.dumps(record)}
+            for n, record in enumerate(records)
+        ]
+        connection.execute(
+            sqlalchemy.text(
+                "INSERT INTO experiments (id, digest, status, added, data) VALUES (:id, :digest, 'ok', '2026-01-02', :data)"
+            ),
+            rows,
+        )
+        connection.execute(sqlalchemy.text("INSERT INTO tags SELECT id, 'v1' FROM experiments"))
+    engine.dispose()
+    with Store(url, create=False) as store:
+        assert store.runs().records() == [
+            {**record, "db.added": "2026-01-02T00:00:00", "db.tags": ["v1"]} for record in records
+        ]
+        assert store.add([*records, make_record("new")]).new == 1
+        assert store.remove([1]) == 1
+        assert len(store.runs()) == 2100
 
 
 def test_the_commands(dlbs: RunDlbs, tmp_path: object, url: str) -> None:
@@ -95,4 +131,4 @@ def test_a_history_is_read_and_changes_nothing(url: str, tmp_path: Path) -> None
     with Store(url) as store:
         assert store.remove([1, 2], tag="v1") == 2
         assert store.remove([3]) == 1
-        assert [record["db.tags"] for record in store.records()] == [[], [], []]
+        assert [record["db.tags"] for record in store.runs()] == [[], [], []]

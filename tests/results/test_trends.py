@@ -13,8 +13,9 @@ from dlbs.results.keys import quantity_of
 from dlbs.results.page.history import History
 from dlbs.results.page.summary import tiles_of
 from dlbs.results.plots.history import trends_of as plotted
+from dlbs.results.runs import Runs
 from dlbs.results.store.store import Store
-from dlbs.results.trends import Run, fits_words, history_of, machines_in, slim, tags_in, trends_of
+from dlbs.results.trends import history_of, machines_in, tags_in, trends_of, with_words
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
 
@@ -36,8 +37,8 @@ def nightly(
     ]  # fmt: skip
 
 
-def runs_of(records: list[dict[str, Any]]) -> list[Run]:
-    return [Run(number, slim({"db.tags": [], **record})) for number, record in enumerate(records, 1)]
+def runs_of(records: list[dict[str, Any]]) -> Runs:
+    return Runs.of([{"db.tags": [], **record} for record in records])
 
 
 def trends(records: list[dict[str, Any]]) -> list[Any]:
@@ -117,7 +118,7 @@ def test_tags_and_machines() -> None:
     ],
 )  # fmt: skip
 def test_words(words: str, fits: bool) -> None:
-    assert fits_words(make_record(), words) == fits
+    assert bool(with_words(Runs.of([make_record()]), words)) == fits
 
 
 @pytest.fixture
@@ -174,12 +175,12 @@ def test_tags_list_and_rm(dlbs: RunDlbs, two: Path) -> None:
 
 
 def test_a_replaced_run_and_a_replaced_tag_are_shown(tmp_path: Path) -> None:
-    """SQLite gives the number of the last run, if that was removed, to the next one."""
+    """The number of a run that was removed is not used again."""
     url = str(tmp_path / "results.db")
     history = History(url)
 
     def shown() -> list[tuple[float, list[str]]]:
-        return [(run.record["results.time"], run.record["db.tags"]) for run in history.index().runs]
+        return [(run["results.time"], run["db.tags"]) for run in history.index().runs]
 
     with Store(url) as store:
         old, new = make_record(time=90.0), make_record(time=10.0)
@@ -188,7 +189,7 @@ def test_a_replaced_run_and_a_replaced_tag_are_shown(tmp_path: Path) -> None:
         store.remove([2])
         store.add([new], tag="v1")
         assert shown()[1] == (new["results.time"], ["v1"])
-        store.remove([2], tag="v1")
+        store.remove([3], tag="v1")
         store.add([new], tag="v1.0")
         assert shown()[1] == (new["results.time"], ["v1.0"])
 

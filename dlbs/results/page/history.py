@@ -23,11 +23,11 @@ from dlbs.errors import LogError
 from dlbs.files import read_regular
 from dlbs.results.keys import quantity
 from dlbs.results.read.logs import read_file
-from dlbs.results.runs import Record, digest_of, number, status_of, usual_metric
+from dlbs.results.runs import Record, Runs, digest_of, number, status_of, usual_metric
 from dlbs.results.statistics.changes import FALSE_ALARMS
 from dlbs.results.statistics.compare import different_facts, is_fact
 from dlbs.results.store.store import Store
-from dlbs.results.trends import NO_TAG, Point, Run, Share, Trend, machines_in, slim, tags_in, trends_of
+from dlbs.results.trends import NO_TAG, Point, Share, Trend, machines_in, tags_in, trends_of
 from dlbs.text import text
 from dlbs.version import __version__
 
@@ -180,11 +180,11 @@ class Index:
     """Contents of a store when it was read.
 
     Attributes:
-        runs: All runs, without long lists.
+        runs: All runs.
         metrics: Keys of the quantities that runs have, the default one first.
     """
 
-    runs: list[Run]
+    runs: Runs
     metrics: list[str]
     _trends: dict[str, list[Trend]] = field(default_factory=dict)
 
@@ -235,7 +235,7 @@ class History:
         self.url = url
         self._lock = threading.Lock()
         self._version: int | None = None
-        self._index = Index([], [])
+        self._index = Index(Runs.of([]), [])
 
     def index(self) -> Index:
         """Current contents of the store.
@@ -246,34 +246,30 @@ class History:
         with self._lock, Store(self.url, read_only=True) as store:
             version = store.version()
             if version != self._version:
-                runs = [Run(one, slim(record)) for one, record in store.rows()]
+                runs = store.runs()
                 self._index = Index(runs, _metrics(runs))
                 self._version = version
             return self._index
 
-    def records(self, ids: Sequence[int]) -> list[Record]:
-        """Complete records, in the order of their numbers in the store.
+    def runs(self, ids: Sequence[int]) -> Runs:
+        """These runs alone, in the order of their numbers in the store.
 
         Raises:
             LogError: The store cannot be read, or a run no longer exists.
         """
         with Store(self.url, read_only=True) as store:
-            found = dict(store.rows(ids=ids))
-        if len(found) < len(set(ids)):
+            found = store.runs(ids=ids)
+        places = {one: row for row, one in enumerate(found.values("db.id"))}
+        if len(places) < len(set(ids)):
             raise LogError("no such run", hint="it may have been removed from the store")
-        return [found[one] for one in ids]
+        return found.take([places[one] for one in ids])
 
 
-def _metrics(runs: Sequence[Run]) -> list[str]:
+def _metrics(runs: Runs) -> list[str]:
     keys = sorted(
-        {
-            key
-            for run in runs
-            for key in run.record
-            if key.startswith("results.") and number(run.record, key) is not None
-        }
+        key for key in runs.names if key.startswith("results.") and any(one is not None for one in runs.numbers(key))
     )
-    usual = usual_metric([run.record for run in runs])
+    usual = usual_metric(runs)
     return [key for key in dict.fromkeys([usual, "results.throughput", "results.time", *keys]) if key in keys]
 
 
@@ -388,7 +384,7 @@ class HistoryPages:
                 "compare": compare(at) if point.value is not None and at != chosen else "",
                 "choose": _address("trend", key=trend.key, metric=metric, a=at) if point.value is not None and at != chosen else "",
                 "change": next((change for change in trend.changes if change.at == at), None),
-                "runs": [(_address("run", id=run.id), status_of(run.record)) for run in point.runs],
+                "runs": [(_address("run", id=one), status) for one, status in zip(point.runs.values("db.id"), point.runs.statuses, strict=True)],
             }
             for at, point in enumerate(trend.points)
         ]  # fmt: skip
@@ -406,12 +402,12 @@ class HistoryPages:
         if not all(at in trend.measured for at in places) or places[0] == places[1]:
             raise LogError("two points of the trend are required", hint="choose them in the chart of the trend")
         points = [trend.points[at] for at in places]
-        sides = [self.history.records([run.id for run in point.runs]) for point in points]
+        sides = [self.history.runs(point.runs.values("db.id")) for point in points]
         return self._comparison(
             f"{trend.label}: {points[0].name} and {points[1].name}", metric, sides, [point.name for point in points],
             back=_address("trend", key=trend.key, metric=metric, a=places[0]),
             swap=_address("compare", key=trend.key, metric=metric, a=places[1], b=places[0]),
-            runs=[[(_address("run", id=run.id), _run_words(run.record, metric)) for run in point.runs] for point in points],
+            runs=[[(_address("run", id=run["db.id"]), _run_words(run, metric)) for run in point.runs] for point in points],
         )  # fmt: skip
 
     def tags(self, asked: Asked) -> str:
@@ -419,10 +415,11 @@ class HistoryPages:
         index = self.history.index()
         metric = asked.get("metric") or (index.metrics[0] if index.metrics else "")
         chosen = [asked.get("a", ""), asked.get("b", "")]
-        runs = [[run for run in index.runs if name in (run.record.get("db.tags") or [NO_TAG])] for name in chosen]
+        tags = index.runs.values("db.tags")
+        runs = [index.runs.where([name in (of or [NO_TAG]) for of in tags]) for name in chosen]
         if not all(runs) or chosen[0] == chosen[1]:
             raise LogError("two tags with runs are required", hint="the first page lists the tags")
-        sides = [self.history.records([run.id for run in members]) for members in runs]
+        sides = [self.history.runs(members.values("db.id")) for members in runs]
         return self._comparison(
             f"Tags {chosen[0]} and {chosen[1]}", metric, sides, chosen, back=_address("", metric=metric),
             swap=_address("tags", a=chosen[1], b=chosen[0], metric=metric), runs=[],
@@ -430,7 +427,7 @@ class HistoryPages:
 
     def run(self, asked: Asked) -> str:
         """One run: all logged values, and the end of its log."""
-        (record,) = self.history.records([_position(asked, "id", -1)])
+        (record,) = self.history.runs([_position(asked, "id", -1)])
         place, output = log_output(record, self.directory)
         values = [(name, _words(value)) for name, value in record.items() if not name.startswith("__")]
         return self._page(
@@ -451,7 +448,7 @@ class HistoryPages:
             "changes": [(change.words, trend.points[change.at].name, change.is_worse) for change in trend.changes[-3:]],
         }  # fmt: skip
 
-    def _comparison(self, title: str, metric: str, sides: list[list[Record]], names: list[str], **more: Any) -> str:
+    def _comparison(self, title: str, metric: str, sides: list[Runs], names: list[str], **more: Any) -> str:
         from dlbs.config.load import load_config
         from dlbs.results.statistics.compare import compare
         from dlbs.results.statistics.ratio import Rules
@@ -470,7 +467,7 @@ class HistoryPages:
         )  # fmt: skip
 
     def _quantity(self, index: Index, metric: str) -> str:
-        return quantity(metric, [run.record for run in index.runs])
+        return quantity(metric, index.runs)
 
     def _page(self, template: str, title: str, **variables: Any) -> str:
         style = (_TEMPLATES / "history.css").read_text(encoding="utf-8")
@@ -539,7 +536,7 @@ def _value_words(point: Point) -> str:
 
 
 def _facts_of(point: Point) -> str:
-    versions = (text(run.record.get("exp.framework_version")) for run in point.runs)
+    versions = map(text, point.runs.distinct("exp.framework_version"))
     return ", ".join(dict.fromkeys(filter(None, versions)))
 
 
@@ -553,9 +550,9 @@ def _run_words(record: Record, metric: str) -> str:
     return ", ".join(filter(None, [*words, "doubtful" if warnings_of(record) else ""]))
 
 
-def _different_facts(sides: list[list[Record]]) -> list[tuple[str, str, str]]:
+def _different_facts(sides: list[Runs]) -> list[tuple[str, str, str]]:
     """Facts about machine and software that differ between the sides."""
-    names = sorted({name for side in sides for record in side for name in record if is_fact(name) or name == _IMAGE})
+    names = sorted({name for side in sides for name in side.names if is_fact(name) or name == _IMAGE})
     different = different_facts(sides, names).items()
     return [(name, _listed(a), _listed(b)) for name, (a, b) in different]
 

@@ -144,7 +144,10 @@ def _check_sqlite(connection: Connection, where: str) -> None:
 def database_error(error: Exception, where: str) -> LogError:
     """Error message of a database, in one line."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return LogError(f"database error: {lines[0] if lines else type(error).__name__}", where=where)
+    what = lines[0] if lines else type(error).__name__
+    is_damaged = "malformed" in what or "not a database" in what
+    hint = "the file is damaged or incomplete: restore a backup" if is_damaged else ""
+    return LogError(f"database error: {what}", where=where, hint=hint)
 
 
 def _check_file(path: Path, create: bool) -> None:

@@ -1,6 +1,6 @@
 """Current tables of the store.
 
-The first migration repeats these columns on purpose: a released migration is frozen, while this file follows the current version.
+Migrations repeat these columns on purpose: a released migration is frozen, while this file follows the current version.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import sqlalchemy as sql
 
 
 @functools.cache
-def experiments() -> sql.Table:
-    """One row per run: columns for searches, and the whole record as JSON in `data`."""
+def runs() -> sql.Table:
+    """One row per run: what identifies it, and columns for searches by other programs."""
     return sql.Table(
-        "experiments",
+        "runs",
         sql.MetaData(),
-        sql.Column("id", sql.Integer, primary_key=True),
+        sql.Column("id", sql.Integer, primary_key=True, autoincrement=False),
         sql.Column("digest", sql.String(64), nullable=False, unique=True),
         sql.Column("exp_id", sql.String(200)),
         sql.Column("status", sql.String(20), nullable=False),
@@ -27,7 +27,30 @@ def experiments() -> sql.Table:
         sql.Column("throughput", sql.Float),
         sql.Column("time", sql.Float),
         sql.Column("added", sql.DateTime, nullable=False),
-        sql.Column("data", sql.Text, nullable=False),
+    )
+
+
+@functools.cache
+def blocks() -> sql.Table:
+    """Runs with successive numbers: `rows` of them from `first` on; `keys` are those of each run, in order, as a column."""
+    return sql.Table(
+        "blocks",
+        sql.MetaData(),
+        sql.Column("first", sql.Integer, primary_key=True, autoincrement=False),
+        sql.Column("rows", sql.Integer, nullable=False),
+        sql.Column("keys", sql.LargeBinary, nullable=False),
+    )
+
+
+@functools.cache
+def values() -> sql.Table:
+    """The values of one key in one block, compressed (`store.blocks.packed`)."""
+    return sql.Table(
+        "block_values",
+        sql.MetaData(),
+        sql.Column("name", sql.String(200), primary_key=True),
+        sql.Column("first", sql.Integer, primary_key=True, autoincrement=False),
+        sql.Column("data", sql.LargeBinary, nullable=False),
     )
 
 
@@ -37,7 +60,7 @@ def tags() -> sql.Table:
     return sql.Table(
         "tags",
         sql.MetaData(),
-        sql.Column("experiment", sql.Integer, primary_key=True),
+        sql.Column("run", sql.Integer, primary_key=True, autoincrement=False),
         sql.Column("tag", sql.String(200), primary_key=True),
     )
 

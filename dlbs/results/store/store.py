@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import compress, groupby
+from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError, require
-from dlbs.files import load_json
+from dlbs.results.columns import Column, Table, constant, joined, merged
 from dlbs.results.read.query import Query, check_keys
-from dlbs.results.runs import Record, digest_of, number, status_of, utc
+from dlbs.results.runs import Record, Runs, blocks_of
+from dlbs.results.store.blocks import (
+    ID,
+    ROWS,
+    TAGS,
+    Block,
+    Parts,
+    lazy_table,
+    parts_of,
+    rows_of,
+    runs_of,
+    shapes,
+    stored_name,
+    take_block,
+    unpacked,
+    without_added,
+    write_block,
+)
 from dlbs.results.store.opening import database_error, open_engine
-from dlbs.text import text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -55,9 +73,10 @@ class Store:
     def __init__(self, url: str, *, create: bool = True, read_only: bool = False) -> None:
         self._sql = require("sqlalchemy", "store")
         self._engine, self._where = open_engine(url, create=create and not read_only, read_only=read_only)
-        from dlbs.results.store.schema import changes, experiments, tags
+        from dlbs.results.store import schema
 
-        self._experiments, self._tags, self._changes = experiments(), tags(), changes()
+        self._runs, self._tags, self._changes = schema.runs(), schema.tags(), schema.changes()
+        self._blocks, self._values = schema.blocks(), schema.values()
 
     def __enter__(self) -> Store:
         return self
@@ -67,13 +86,27 @@ class Store:
     ) -> None:
         self._engine.dispose()
 
-    def _failed(self, error: Exception) -> LogError:
-        return database_error(error, self._where)
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        """Reports errors of the database, and what is damaged in the store."""
+        try:
+            yield
+        except self._sql.exc.SQLAlchemyError as error:
+            raise database_error(error, self._where) from None
+        except (AttributeError, TypeError, ValueError, zlib.error) as error:
+            # SQLite stores any type in any column, so any value may have an unexpected type.
+            reason = " ".join(str(error).split())[:120]
+            raise LogError(f"the store is damaged: {reason}", where=self._where, hint="restore a backup") from None
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._checked(), self._engine.connect() as connection:
+            yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """A transaction that changes the store. Others wait for its end, so that it counts and tags what is there."""
-        with self._engine.begin() as connection:
+        with self._checked(), self._engine.begin() as connection:
             number = self._changes.c.number
             connection.execute(self._sql.update(self._changes).values({number: number + 1}))
             yield connection
@@ -84,130 +117,181 @@ class Store:
         Raises:
             LogError: The database reports an error.
         """
+        blocks: Iterable[Runs] = blocks_of(records)
+        if isinstance(records, Runs):
+            blocks = (records[start : start + ROWS] for start in range(0, len(records), ROWS))
         new = known = unfinished = 0
-        batch: dict[str, Record] = {}
-        try:
-            with self._writing() as connection:
-
-                def flush() -> None:
-                    nonlocal new, known
-                    fresh = self._add_batch(connection, batch, tag)
-                    new += fresh
-                    known += len(batch) - fresh
-                    batch.clear()
-
-                for record in records:
-                    if status_of(record) == "unfinished":
-                        unfinished += 1
-                        continue
-                    digest = digest_of(record)
-                    known += digest in batch
-                    batch[digest] = record
-                    if len(batch) == _TOGETHER:
-                        flush()
-                flush()
-        except self._sql.exc.SQLAlchemyError as error:
-            raise self._failed(error) from None
+        waiting: list[Runs] = []
+        first = rows = 0
+        with self._writing() as connection:
+            first = self._next(connection)
+            for block in blocks:
+                runs = block.where([status != "unfinished" for status in block.statuses])
+                unfinished += len(block) - len(runs)
+                fresh = self._add_rows(connection, runs, first + rows, tag)
+                new += len(fresh)
+                known += len(runs) - len(fresh)
+                rows += len(fresh)
+                if len(fresh):
+                    waiting.append(fresh)
+                while rows >= ROWS:
+                    whole = Runs.together(waiting)
+                    write_block(connection, first, Runs(merged([whole[:ROWS]])))
+                    waiting = [whole[ROWS:]] if len(whole) > ROWS else []
+                    first += ROWS
+                    rows -= ROWS
+            if rows:
+                self._write_rest(connection, first, Runs(merged([Runs.together(waiting)])))
         return Added(new, known, unfinished)
 
-    def _add_batch(self, connection: Connection, batch: dict[str, Record], tag: str | None) -> int:
-        if not batch:
-            return 0
-        table = self._experiments
+    def _next(self, connection: Connection) -> int:
+        """The number of the next run. Numbers are not used again, so that a page about a run never shows another."""
+        last = self._sql.select(self._blocks.c.first, self._blocks.c.rows).order_by(self._blocks.c.first.desc())
+        found = connection.execute(last.limit(1)).first()
+        return 1 if found is None else sum(Block.of(found.first, found.rows))
+
+    def _write_rest(self, connection: Connection, first: int, runs: Runs) -> None:
+        """Write the last block, together with smaller ones before it: many small additions make few blocks."""
+        while True:
+            before = self._sql.select(self._blocks.c.first, self._blocks.c.rows).where(self._blocks.c.first < first)
+            found = connection.execute(before.order_by(self._blocks.c.first.desc()).limit(1)).first()
+            if found is None or found.rows > 2 * len(runs) or found.rows + len(runs) > ROWS:
+                break
+            runs = Runs.together([runs_of(*take_block(connection, found.first, found.rows), found.rows), runs])
+            first = found.first
+        write_block(connection, first, runs)
+
+    def _add_rows(self, connection: Connection, runs: Runs, first: int, tag: str | None) -> Runs:
+        """Add the rows of runs that the store does not have, numbered from `first`, and tag all; returns what is to be written into a block."""
+        digests = runs.digests
+        there = self._numbers(connection, digests)
+        numbers = dict(there)
+        flags = []
+        for digest in digests:
+            flags.append(digest not in numbers)
+            numbers.setdefault(digest, first + len(numbers) - len(there))
         now = datetime.now(timezone.utc).replace(tzinfo=None)
-        # The database ignores existing rows, which also resolves concurrent additions.
-        dialect = connection.dialect.name
-        if dialect in {"sqlite", "postgresql"}:
-            module = require(f"sqlalchemy.dialects.{dialect}", "store")
-            statement = module.insert(table).on_conflict_do_nothing(index_elements=["digest"])
-            rows = [_row(digest, record, now) for digest, record in batch.items()]
-            before = self._count(connection)
-            connection.execute(statement, rows)
-            fresh = self._count(connection) - before
-        else:
-            there = set(
-                connection.scalars(self._sql.select(table.c.digest).where(table.c.digest.in_(list(batch)))).all()
-            )
-            rows = [_row(digest, record, now) for digest, record in batch.items() if digest not in there]
-            if rows:
-                connection.execute(self._sql.insert(table), rows)
-            fresh = len(rows)
+        fresh = runs.where(flags)
+        if len(fresh):
+            added = [now] * len(fresh)
+            fresh = without_added(fresh, [now.isoformat(timespec="seconds")] * len(fresh))
+            rows = rows_of(first, fresh, list(compress(digests, flags)), added)
+            connection.execute(self._sql.insert(self._runs), rows)
         if tag is not None:
-            self._tag(connection, list(batch), tag)
+            self._tag(connection, sorted(set(numbers.values())), tag)
         return fresh
 
-    def _count(self, connection: Connection) -> int:
-        return int(connection.scalar(self._sql.select(self._sql.func.count()).select_from(self._experiments)) or 0)
+    def _numbers(self, connection: Connection, digests: Sequence[str]) -> dict[str, int]:
+        """The numbers of those runs that the store has."""
+        table, found = self._runs, {}
+        for start in range(0, len(digests), _TOGETHER):
+            wanted = table.c.digest.in_(digests[start : start + _TOGETHER])
+            for digest, number in connection.execute(self._sql.select(table.c.digest, table.c.id).where(wanted)):
+                found[digest] = int(number)
+        return found
 
-    def _tag(self, connection: Connection, digests: list[str], tag: str) -> None:
-        table = self._experiments
-        ids = connection.scalars(self._sql.select(table.c.id).where(table.c.digest.in_(digests))).all()
-        tagged = self._sql.select(self._tags.c.experiment).where(self._tags.c.tag == tag)
-        there = set(connection.scalars(tagged.where(self._tags.c.experiment.in_(ids))).all())
-        rows = [{"experiment": one, "tag": tag} for one in ids if one not in there]
-        if rows:
-            connection.execute(self._sql.insert(self._tags), rows)
+    def _tag(self, connection: Connection, ids: Sequence[int], tag: str) -> None:
+        tagged = self._sql.select(self._tags.c.run).where(self._tags.c.tag == tag)
+        for start in range(0, len(ids), _TOGETHER):
+            some = ids[start : start + _TOGETHER]
+            there = set(connection.scalars(tagged.where(self._tags.c.run.in_(some))).all())
+            rows = [{"run": one, "tag": tag} for one in some if one not in there]
+            if rows:
+                connection.execute(self._sql.insert(self._tags), rows)
 
-    def records(self, tests: Sequence[Query] = (), *, exp_id: str | None = None) -> list[Record]:
+    def runs(
+        self, tests: Sequence[Query] = (), *, exp_id: str | None = None, ids: Collection[int] | None = None
+    ) -> Runs:
         """Read experiments in the order in which they were added (for one set of logs, the plan's); runs of one experiment in the order in which they ran.
 
-        Each has `db.added` and `db.tags`.
+        Each has `db.added` and `db.tags`, and its number in the store as `db.id`, which is not among its keys. A column is read when somebody asks for
+        its key, also after the store is closed.
 
         Args:
             tests: Queries; an experiment is included if it matches any of them, or if there are none. Their keys are checked.
             exp_id: Only runs of this experiment.
-
-        Raises:
-            LogError: The database reports an error, or a query has a key that no experiment has.
-        """
-        known: dict[str, None] = {}
-        found = []
-        for _, record in self.rows(exp_id=exp_id):
-            known.update(dict.fromkeys(record))
-            if not tests or any(fits(record) for fits in tests):
-                found.append(record)
-        for query in tests:
-            check_keys(query.names, known, "query")
-        return found
-
-    def rows(self, *, exp_id: str | None = None, ids: Collection[int] | None = None) -> Iterator[tuple[int, Record]]:
-        """Yield the number of each experiment in this store and its record, in the order of `records`.
-
-        Args:
-            exp_id: Only runs of this experiment.
             ids: Only experiments with these numbers.
 
         Raises:
-            LogError: The database reports an error, or its content is damaged.
+            LogError: The database reports an error, its content is damaged, or a query has a key that no experiment has.
         """
-        table = self._experiments
-        asked = self._sql.select(table.c.id, table.c.added, table.c.data)
-        if exp_id is not None:
-            asked = asked.where(table.c.exp_id == exp_id).order_by(table.c.started, table.c.id)
-        else:
-            asked = asked.order_by(table.c.id)
-        if ids is not None:
-            asked = asked.where(table.c.id.in_(sorted(ids)))
-        count = 0
-        try:
-            with self._engine.connect() as connection:
-                tags: dict[int, list[str]] = {}
-                for one, tag in connection.execute(self._sql.select(self._tags.c.experiment, self._tags.c.tag)):
-                    tags.setdefault(one, []).append(tag)
-                for one, added, data in connection.execution_options(yield_per=1000).execute(asked):
-                    record = _record(data)
-                    record["db.added"] = added.isoformat(timespec="seconds")
-                    record["db.tags"] = sorted(tags.get(one, []))
-                    count += 1
-                    yield int(one), record
-        except self._sql.exc.SQLAlchemyError as error:
-            raise self._failed(error) from None
-        except (AttributeError, TypeError, ValueError) as error:
-            # SQLite stores any type in any column, so any value may have an unexpected type.
-            reason = " ".join(str(error).split())[:120]
-            raise LogError(
-                f"experiment {count + 1} in the store is damaged: {reason}", where=self._where, hint="restore a backup"
-            ) from None
+        table = self._runs
+        with self._reading() as connection:
+            asked = self._sql.select(table.c.id)
+            asked = asked.order_by(table.c.id) if exp_id is None else asked.where(table.c.exp_id == exp_id).order_by(table.c.started, table.c.id)  # fmt: skip
+            if ids is None:
+                chosen = list(map(int, connection.scalars(asked)))
+            else:
+                chosen = []
+                wanted = sorted(ids)
+                for start in range(0, len(wanted), _TOGETHER):
+                    some = asked.where(table.c.id.in_(wanted[start : start + _TOGETHER]))
+                    chosen += map(int, connection.scalars(some))
+            runs = self._table(connection, sorted(chosen))
+            if exp_id is not None:
+                place = {one: row for row, one in enumerate(sorted(chosen))}
+                runs = runs.take([place[one] for one in chosen])
+        if not tests:
+            return runs
+        known = runs.names
+        flags = [any(fits) for fits in zip(*(_fitting(runs, test) for test in tests), strict=True)]
+        for query in tests:
+            check_keys(query.names, known, "query")
+        if all(flags):
+            return runs
+        # A table of the chosen runs alone: its columns are read for no others.
+        with self._reading() as connection:
+            return self._table(connection, sorted(runs.where(flags).values(ID)))
+
+    def _table(self, connection: Connection, ids: Sequence[int]) -> Runs:
+        """The runs with these numbers, which ascend."""
+        blocks = self._blocks
+        rows = connection.execute(self._sql.select(blocks).order_by(blocks.c.first)).all()
+        data = {int(row.first): row.keys for row in rows}
+        parts = parts_of(ids, (Block.of(row.first, row.rows) for row in rows))
+        if sum(len(part) for _, part in parts) != len(ids):
+            raise ValueError("a block of runs is missing")
+        keys = [shapes(data[block.first], block.rows) for block, _ in parts]
+        return Runs(
+            lazy_table(
+                parts,
+                keys,
+                ids,
+                partial(self._column, ids, parts, self._number(connection)),
+                {TAGS: partial(self._tags_of, ids)},
+            )
+        )
+
+    def _column(self, ids: Sequence[int], parts: Parts, version: int, name: str) -> Column:
+        """Read the column of a key. Blocks may have been joined since the table was made, but the values of a run never change."""
+        blocks, values = self._blocks, self._values
+        with self._reading() as connection:
+            if self._number(connection) != version:
+                found = connection.execute(self._sql.select(blocks.c.first, blocks.c.rows).order_by(blocks.c.first))
+                parts = parts_of(ids, (Block.of(first, rows) for first, rows in found))
+                if not set(ids) <= set(connection.scalars(self._sql.select(self._runs.c.id))):
+                    raise LogError("runs were removed while they were read", where=self._where, hint="try again")
+            wanted = self._sql.select(values.c.first, values.c.data).where(values.c.name == stored_name(name))
+            if len(parts) == 1:
+                wanted = wanted.where(values.c.first == parts[0][0].first)
+            data = {int(first): one for first, one in connection.execute(wanted)}
+            return joined(
+                (part, unpacked(data[block.first], block.rows) if block.first in data else None)
+                for block, part in parts
+            )[0]
+
+    def _tags_of(self, ids: Sequence[int]) -> Column:
+        """The tags of each run."""
+        tags: dict[int, list[str]] = {}
+        with self._reading() as connection:
+            asked = self._sql.select(self._tags.c.run, self._tags.c.tag)
+            if len(ids) <= _TOGETHER:
+                asked = asked.where(self._tags.c.run.in_(ids))
+            for one, tag in connection.execute(asked):
+                tags.setdefault(one, []).append(tag)
+            places: dict[tuple[str, ...], int] = {}
+            codes = [places.setdefault(tuple(sorted(tags.get(one, ()))), len(places)) for one in ids]
+        return Column(list(map(list, places)), codes)
 
     def version(self) -> int:
         """A number that changes when experiments or tags are added or removed.
@@ -215,11 +299,11 @@ class Store:
         Raises:
             LogError: The database reports an error.
         """
-        try:
-            with self._engine.connect() as connection:
-                return int(connection.scalar(self._sql.select(self._changes.c.number)) or 0)
-        except (self._sql.exc.SQLAlchemyError, ValueError) as error:
-            raise self._failed(error) from None
+        with self._reading() as connection:
+            return self._number(connection)
+
+    def _number(self, connection: Connection) -> int:
+        return int(connection.scalar(self._sql.select(self._changes.c.number)) or 0)
 
     def remove(self, ids: Collection[int], tag: str | None = None) -> int:
         """Remove experiments, or only one of their tags; returns the number of removed rows.
@@ -231,46 +315,35 @@ class Store:
         Raises:
             LogError: The database reports an error.
         """
-        table, tags = self._experiments, self._tags
+        table, tags = self._runs, self._tags
         removed = 0
         wanted = sorted(ids)
-        try:
-            with self._writing() as connection:
-                for first in range(0, len(wanted), _TOGETHER):
-                    some = wanted[first : first + _TOGETHER]
-                    labels = self._sql.delete(tags).where(tags.c.experiment.in_(some))
-                    if tag is not None:
-                        removed += connection.execute(labels.where(tags.c.tag == tag)).rowcount
-                        continue
-                    connection.execute(labels)
-                    removed += connection.execute(self._sql.delete(table).where(table.c.id.in_(some))).rowcount
-        except self._sql.exc.SQLAlchemyError as error:
-            raise self._failed(error) from None
+        with self._writing() as connection:
+            for first in range(0, len(wanted), _TOGETHER):
+                some = wanted[first : first + _TOGETHER]
+                labels = self._sql.delete(tags).where(tags.c.run.in_(some))
+                if tag is not None:
+                    removed += connection.execute(labels.where(tags.c.tag == tag)).rowcount
+                    continue
+                connection.execute(labels)
+                removed += connection.execute(self._sql.delete(table).where(table.c.id.in_(some))).rowcount
+            if tag is None:
+                self._blank(connection, wanted)
         return removed
 
+    def _blank(self, connection: Connection, ids: Sequence[int]) -> None:
+        """Remove the values of runs from their blocks. The blocks keep their numbers."""
+        found = connection.execute(self._sql.select(self._blocks.c.first, self._blocks.c.rows)).all()
+        for block, part in parts_of(ids, (Block.of(first, rows) for first, rows in found)):
+            gone = set(part.rows)
+            keys, columns = take_block(connection, *block)
+            none = Runs(Table({}, block.rows, constant((), block.rows)))
+            whole = runs_of(keys, columns, block.rows)
+            left = groupby(range(block.rows), gone.__contains__)
+            parts = [(none if is_gone else whole).take(list(rows)) for is_gone, rows in left]
+            write_block(connection, block.first, Runs(merged(parts)))
 
-def _record(data: Any) -> dict[str, Any]:
-    if not isinstance(data, str):
-        raise TypeError("not a text")
-    record = load_json(data)
-    if not isinstance(record, dict):
-        raise TypeError("not a JSON object")
-    return record
 
-
-def _row(digest: str, record: Record, now: datetime) -> dict[str, Any]:
-    content = {name: value for name, value in record.items() if not name.startswith("db.")}
-    return {
-        "digest": digest,
-        "exp_id": text(record.get("exp.id"))[:200] or None,
-        "status": status_of(record),
-        "model": text(record.get("exp.model"))[:200] or None,
-        "host": text(record.get("exp.env.host") or record.get("exp.node_id"))[:200] or None,
-        "device": text(record.get("exp.device_title"))[:200] or None,
-        "started": utc(record.get("exp.start_time")),
-        "throughput": number(record, "results.throughput"),
-        "time": number(record, "results.time"),
-        "added": now,
-        # PostgreSQL's texts cannot contain NUL; JSON always escapes it.
-        "data": json.dumps(content),
-    }
+def _fitting(runs: Runs, query: Query) -> list[bool]:
+    """Whether each run matches; worked out once for each combination of the values of the keys that the query reads."""
+    return runs.each(query.names, query.fits)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import subprocess
+import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dlbs.errors import LogError
 from dlbs.results.read.query import compile_query
+from dlbs.results.runs import digest_of
 from dlbs.results.store.store import Added, Store
-from tests.conftest import RunDlbs
+from tests.conftest import ROOT, RunDlbs
 from tests.made_logs import make_logs, make_record
 
 
@@ -26,18 +31,18 @@ def test_adding_twice_changes_nothing(url: str) -> None:
     records = [make_record(batch=batch) for batch in (1, 2)]
     with Store(url) as store:
         assert store.add(records) == Added(2, 0, 0)
-        before = store.records()
+        before = store.runs().records()
         assert store.add(records) == Added(0, 2, 0)
         assert store.add([{**record, "exp.log_file": "/moved/elsewhere.log"} for record in records]) == Added(0, 2, 0)
         assert store.add([*records, *records, make_record(batch=3)]) == Added(1, 4, 0)
-        assert store.records()[:2] == before
+        assert store.runs().records()[:2] == before
 
 
 def test_what_comes_out_is_what_went_in(url: str) -> None:
     record = make_record(my__text="é\x00'\"; DROP TABLE experiments; --", my__list=[1, {"a": None}], my__big=2**70)
     with Store(url) as store:
         store.add([record])
-        (found,) = store.records()
+        (found,) = store.runs().records()
     assert found.pop("db.added")
     assert found.pop("db.tags") == []
     assert found == record
@@ -52,14 +57,14 @@ def test_tags_and_queries(url: str) -> None:
     with Store(url) as store:
         store.add([make_record("a"), make_record("b")], tag="v1")
         store.add([make_record("b"), make_record("c")], tag="v2")
-        assert [(record["exp.model"], record["db.tags"]) for record in store.records()] == [
+        assert [(record["exp.model"], record["db.tags"]) for record in store.runs()] == [
             ("a", ["v1"]),
             ("b", ["v1", "v2"]),
             ("c", ["v2"]),
         ]
-        assert [record["exp.model"] for record in store.records([compile_query('{"db.tags": ".*v2.*"}')])] == ["b", "c"]
+        assert [record["exp.model"] for record in store.runs([compile_query('{"db.tags": ".*v2.*"}')])] == ["b", "c"]
         either = [compile_query('{"exp.model": "a"}'), compile_query("'${exp.model}' == 'c'")]
-        assert [record["exp.model"] for record in store.records(either)] == ["a", "c"]
+        assert [record["exp.model"] for record in store.runs(either)] == ["a", "c"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,7 @@ def test_a_run_is_selected_by_any_of_its_tags(url: str, query: str, models: str)
         store.add([make_record("b"), make_record("c")], tag="v2")
         store.add([make_record("b"), make_record("c")], tag="candidate")
         store.add([make_record("d")])
-        assert "".join(record["exp.model"] for record in store.records([compile_query(query)])) == models
+        assert "".join(record["exp.model"] for record in store.runs([compile_query(query)])) == models
 
 
 def test_history_is_in_the_order_of_time(url: str) -> None:
@@ -89,14 +94,14 @@ def test_history_is_in_the_order_of_time(url: str) -> None:
     ]
     with Store(url) as store:
         store.add([*runs, make_record("other")])
-        assert [record["exp.start_time"][8:10] for record in store.records(exp_id="x")] == ["03", "11", "20"]
+        assert [record["exp.start_time"][8:10] for record in store.runs(exp_id="x")] == ["03", "11", "20"]
 
 
 def test_the_first_version_has_a_revision_and_newer_ones_are_refused(url: str) -> None:
     with Store(url) as store:
         store.add([make_record()])
     with sqlite3.connect(url) as database:
-        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
+        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("0003",)]
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(LogError, match=r"created by a newer version of dlbs \(revision 9999\)"):
         Store(url)
@@ -106,12 +111,12 @@ def test_the_tables_are_those_that_the_migrations_make(url: str) -> None:
     """A column that is added to one place and forgotten in the other is found here."""
     import sqlalchemy
 
-    from dlbs.results.store.schema import changes, experiments, tags
+    from dlbs.results.store.schema import blocks, changes, runs, tags, values
 
     Store(url).__exit__(None, None, None)
     engine = sqlalchemy.create_engine(f"sqlite:///{url}")
     inspector = sqlalchemy.inspect(engine)
-    for table in (experiments(), tags(), changes()):
+    for table in (runs(), blocks(), values(), tags(), changes()):
         made = {
             column["name"]: (str(column["type"]), column["nullable"]) for column in inspector.get_columns(table.name)
         }
@@ -119,12 +124,38 @@ def test_the_tables_are_those_that_the_migrations_make(url: str) -> None:
     engine.dispose()
 
 
-def test_a_store_of_an_older_version_is_migrated(url: str) -> None:
-    with Store(url) as store:
-        store.add([make_record()], tag="v1")
+def old_store(url: str, records: list[dict[str, Any]], tag: str) -> None:
+    """A store of version 0002, with a document for each run. Numbers have gaps, as where runs were removed."""
     with sqlite3.connect(url) as database:
-        database.execute("DROP TABLE changes")
-        database.execute("UPDATE alembic_version SET version_num = '0001'")
+        for statement in OLD_TABLES:
+            database.execute(statement)
+        for number, record in enumerate(records):
+            row = (
+                3 + 7 * number,
+                digest_of(record),
+                record["exp.id"],
+                "2026-01-02 03:04:05.678901",
+                json.dumps(record),
+            )
+            database.execute("INSERT INTO experiments (id, digest, exp_id, added, data, status) VALUES (?, ?, ?, ?, ?, 'ok')", row)  # fmt: skip
+            database.execute("INSERT INTO tags VALUES (?, ?)", (row[0], tag))
+    database.close()
+
+
+OLD_TABLES = (
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)", "INSERT INTO alembic_version VALUES ('0002')",
+    """CREATE TABLE experiments (id INTEGER PRIMARY KEY, digest VARCHAR(64) NOT NULL UNIQUE, exp_id VARCHAR(200), status VARCHAR(20) NOT NULL,
+    model VARCHAR(200), host VARCHAR(200), device VARCHAR(200), started DATETIME, throughput FLOAT, time FLOAT, added DATETIME NOT NULL, data TEXT NOT NULL)""",
+    "CREATE INDEX experiments_by_id_and_time ON experiments (exp_id, started)",
+    "CREATE TABLE tags (experiment INTEGER REFERENCES experiments(id) ON DELETE CASCADE, tag VARCHAR(200), PRIMARY KEY (experiment, tag))",
+    "CREATE INDEX tags_by_tag ON tags (tag)", "CREATE TABLE changes (id INTEGER PRIMARY KEY, number INTEGER NOT NULL)",
+    "INSERT INTO changes VALUES (1, 5)",
+)  # fmt: skip
+
+
+def test_a_store_of_an_older_version_is_migrated(url: str) -> None:
+    records = [make_record(f"m{n}", my__values=[n, 1.0, True, None, 2**70, {"a": float(n)}]) for n in range(2500)]
+    old_store(url, records, "v1")
     update = f"dlbs db tags --db sqlite:///{url}"
     with pytest.raises(
         LogError, match=rf"created by an older version of dlbs \(update its tables: {re.escape(update)}\)"
@@ -136,9 +167,107 @@ def test_a_store_of_an_older_version_is_migrated(url: str) -> None:
         Store(f"sqlite:///file:{url}?mode=ro&uri=true", create=False)
     with Store(url, create=False) as store:
         before = store.version()
-        assert [record["db.tags"] for record in store.records()] == [["v1"]]
+        found = store.runs().records()
+        assert [json.dumps(one) for one in found] == [
+            json.dumps({**record, "db.added": "2026-01-02T03:04:05", "db.tags": ["v1"]}) for record in records
+        ]
+        assert store.runs().digests == list(map(digest_of, records))
+        assert store.add(records) == Added(0, 2500, 0)
         store.add([make_record("b")])
         assert store.version() != before
+
+
+@pytest.mark.integration
+def test_a_migration_that_is_killed_leaves_the_old_store(url: str) -> None:
+    """The process ends without a word after the first runs are written."""
+    old_store(url, [make_record(f"m{n}") for n in range(3000)], "v1")
+    program = """
+import os, sys
+from dlbs.results.store import blocks
+from dlbs.results.store.store import Store
+write, calls = blocks.write_block, []
+def killed(*given):
+    write(*given)
+    os.kill(os.getpid(), 9)
+blocks.write_block = killed
+Store(sys.argv[1])
+"""
+    assert subprocess.run([sys.executable, "-c", program, url], cwd=ROOT).returncode == -9
+    with sqlite3.connect(url) as database:
+        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
+        assert database.execute("SELECT count(*) FROM experiments").fetchall() == [(3000,)]
+        assert not database.execute("SELECT name FROM sqlite_master WHERE name = 'runs'").fetchall()
+    database.close()
+    with Store(url) as store:
+        assert len(store.runs()) == 3000
+
+
+@pytest.mark.integration
+def test_an_addition_that_is_killed_leaves_a_store_that_can_be_read(url: str) -> None:
+    with Store(url) as store:
+        store.add([make_record("a")])
+    program = """
+import os, sys
+from dlbs.results.store.store import Store
+from tests.made_logs import make_record
+def records():
+    for number in range(5000):
+        yield make_record(f"m{number}")
+    os.kill(os.getpid(), 9)
+with Store(sys.argv[1]) as store:
+    store.add(records())
+"""
+    assert subprocess.run([sys.executable, "-c", program, url], cwd=ROOT).returncode == -9
+    with Store(url) as store:
+        assert store.runs().values("exp.model") == ["a"]
+        assert store.add([make_record("b")]) == Added(1, 0, 0)
+
+
+def test_many_small_additions_make_few_blocks(url: str) -> None:
+    records = [make_record(f"m{n}", my__number=n) for n in range(40)]
+    with Store(url) as store:
+        for record in records:
+            store.add([record])
+        with store._engine.connect() as connection:
+            assert len(connection.execute(store._blocks.select()).all()) < 8
+        found = store.runs()
+        assert found.values("my.number") == list(range(40))
+        assert [{name: one[name] for name in record} for one, record in zip(found, records, strict=True)] == records
+
+
+def test_runs_that_are_removed_leave_no_values_behind(url: str) -> None:
+    with Store(url) as store:
+        store.add([make_record(f"m{n}", my__secret=f"secret {n}") for n in range(5)], tag="x")
+        read = store.runs()
+        assert store.remove([2, 3]) == 2
+        with pytest.raises(LogError, match="removed while they were read"):
+            read.values("my.secret")
+        assert store.runs().values("my.secret") == ["secret 0", "secret 3", "secret 4"]
+        with store._engine.connect() as connection:
+            (data,) = connection.scalars(
+                store._sql.select(store._values.c.data).where(store._values.c.name == "my.secret")
+            )
+        assert b"secret 1" not in zlib.decompress(data)
+        store.add([make_record("last")])
+        assert store.runs().values("db.id") == [1, 4, 5, 6]
+
+
+def test_the_database_searches_by_its_indexes(url: str) -> None:
+    with Store(url) as store:
+        store.add([make_record(f"m{n}") for n in range(50)], tag="v1")
+    plans = {
+        "SELECT id FROM runs WHERE exp_id = 'x' ORDER BY started, id": "runs_by_id_and_time (exp_id=?)",
+        "SELECT digest, id FROM runs WHERE digest IN ('a', 'b')": "sqlite_autoindex_runs_1 (digest=?)",
+        "SELECT first, data FROM block_values WHERE name = 'exp.model'": "sqlite_autoindex_block_values_1 (name=?)",
+        "SELECT name, data FROM block_values WHERE first = 1": "values_by_block (first=?)",
+        "SELECT run FROM tags WHERE tag = 'v1'": "tags_by_tag (tag=?)",
+    }
+    with sqlite3.connect(url) as database:
+        for query, index in plans.items():
+            plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {query}")]
+            assert any(index in step for step in plan), plan
+            assert not any("SCAN" in step or "TEMP B-TREE" in step for step in plan), plan
+    database.close()
 
 
 def test_several_may_create_a_store_at_once_and_count_what_they_added(tmp_path: Path) -> None:
@@ -155,7 +284,7 @@ def test_several_may_create_a_store_at_once_and_count_what_they_added(tmp_path: 
             assert sum(one.new for one in added) == 40
             assert sum(one.known for one in added) == 3 * 40
             with Store(url) as store:
-                assert [record["db.tags"] for record in store.records()] == [["together"]] * 40
+                assert [record["db.tags"] for record in store.runs()] == [["together"]] * 40
 
 
 def test_an_interrupted_creation_leaves_a_usable_store(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
