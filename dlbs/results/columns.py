@@ -359,6 +359,13 @@ class Columns(Sequence[Row]):
             return values[:1] if self.rows else []
         return [values[code] for code in dict.fromkeys(codes)]
 
+    def present(self, name: str) -> list[Value]:
+        """The distinct values of the rows that have a key, also None, in order of first occurrence; equal numbers of other types are apart."""
+        column = self.table.column(name)
+        if column is None:
+            return []
+        return [plain(column.values[code]) for code in dict.fromkeys(self.codes(column)) if code >= 0]
+
     def group(self: Self_, names: Sequence[str]) -> dict[tuple[Any, ...], Self_]:
         """Group rows by their values of these keys, as `hashable` makes them, in order of first occurrence."""
         if not self.rows:
