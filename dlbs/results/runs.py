@@ -43,6 +43,10 @@ class Runs(Columns):
         numbers = [*map(finite, column.values), None]
         return list(map(numbers.__getitem__, self.codes(column)))
 
+    def having(self, name: str) -> Runs:
+        """The runs in which a key is a finite number."""
+        return self.where([value is not None for value in self.numbers(name)])
+
     @property
     def statuses(self) -> list[str]:
         """The status of each run, as `status_of` has it."""
