@@ -104,9 +104,11 @@ def plain(value: Value) -> Value:
 
 
 def hashable(value: Value) -> Any:
-    """Convert a value to a hashable one; equal values stay equal, but true is not 1."""
+    """Convert a value to a hashable one; equal values stay equal, but true is not 1. NaN equals NaN."""
     if value is None or isinstance(value, str):
         return value
+    if value.__class__ is float:
+        return value if value == value else (value.__class__, "nan")
     if isinstance(value, (bool, list, dict)):
         return json.dumps(value, sort_keys=True), type(value)
     return value
@@ -119,7 +121,9 @@ def _exact(value: Value) -> Any:
         return value
     if kind is float:
         return (float, value) if value == value and value != 0.0 else (float, repr(value))
-    return (kind, value) if kind is int or kind is bool else (kind, json.dumps(value))
+    if kind is int or kind is bool:
+        return kind, value
+    return kind, json.dumps(value, default=repr) if kind in (list, dict) else repr(value)
 
 
 class _Interned:
@@ -339,8 +343,8 @@ class Columns(Sequence[Row]):
             return [None] * len(self)
         if column.is_constant:
             return [plain(column.values[0])] * len(self)
-        values = [*map(plain, column.values), None]
-        return list(map(values.__getitem__, self.codes(column)))
+        values = column.values
+        return [plain(values[code]) if code >= 0 else None for code in self.codes(column)]
 
     def classes(self, name: str) -> tuple[list[Value], Sequence[int]]:
         """Distinct values, and for each row the index of its own; a row without the key has None. Values that rows lack may be among them."""
@@ -354,10 +358,14 @@ class Columns(Sequence[Row]):
 
     def distinct(self, name: str) -> list[Value]:
         """The distinct values in order of first occurrence, None for rows without the key."""
-        values, codes = self.classes(name)
-        if type(codes) is _Same:
-            return values[:1] if self.rows else []
-        return [values[code] for code in dict.fromkeys(codes)]
+        column = self.table.column(name)
+        if column is None or column.is_constant:
+            return [None if column is None else plain(column.values[0])][: len(self)]
+        values, translated = column.classes()
+        first: dict[int, Value] = {}
+        for code in dict.fromkeys(self.codes(column)):
+            first.setdefault(translated[code], None if code < 0 else column.values[code])
+        return list(map(plain, first.values()))
 
     def present(self, name: str) -> list[Value]:
         """The distinct values of the rows that have a key, also None, in order of first occurrence; equal numbers of other types are apart."""

@@ -40,7 +40,7 @@ class Runs(Columns):
         column = self.table.column(name)
         if column is None:
             return [None] * len(self)
-        numbers = [*map(finite, column.values), None]
+        numbers = self.table.kept(("numbers", name), lambda: [*map(finite, column.values), None])
         return list(map(numbers.__getitem__, self.codes(column)))
 
     def having(self, name: str) -> Runs:

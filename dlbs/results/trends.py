@@ -15,7 +15,8 @@ from benchmark_core.doubts import doubts_of
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
 from dlbs.experiment import describe, usual_names
-from dlbs.results.grouping import distinguishing_names, hashable
+from dlbs.results.columns import hashable
+from dlbs.results.grouping import distinguishing_names
 from dlbs.results.keys import better_of
 from dlbs.results.runs import Record, number, order_of, start_order, status_of
 from dlbs.results.statistics.changes import change_points

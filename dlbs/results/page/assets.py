@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import printable
+from dlbs.results.columns import hashable
 from dlbs.results.runs import Runs
 from dlbs.text import finite, text
 from dlbs.version import __version__
@@ -51,9 +52,10 @@ class Coded:
 
 def parameter_column(runs: Runs, name: str) -> Coded:
     """Encode the values of a parameter, in numerical or natural order (`model2` before `model10`). Empty values are missing."""
+    found = {hashable(value): value for value in runs.distinct(name)}
+    are_numbers = all(value in (None, "", []) or finite(value) is not None for value in found.values())
     distinct, codes = runs.classes(name)
-    used = {code: shortened(text(distinct[code])) for code in dict.fromkeys(codes)}
-    are_numbers = all(words == "" or finite(distinct[code]) is not None for code, words in used.items())
+    used = {code: shortened(text(found[hashable(distinct[code])])) for code in dict.fromkeys(codes)}
     values = _ordered(used.values(), by_number=are_numbers)
     places = {words: place for place, words in enumerate(values)}
     translated = {code: places.get(words, -1) for code, words in used.items()}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from benchmark_core.text import truth
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean
-from dlbs.results.grouping import distinguishing_names, hashable, label_of, title_name, varying
+from dlbs.results.columns import hashable
+from dlbs.results.grouping import distinguishing_names, label_of, title_name, varying
 from dlbs.results.keys import Quantity, key_title, label, quantity_of, titled
 from dlbs.results.plots.draw import (
     Description,

@@ -16,11 +16,11 @@ from dlbs.results.grouping import distinguishing_names
 from dlbs.results.plots.batches import MOST_RUNS
 from dlbs.results.plots.draw import DOTS_PER_INCH, STYLES, TITLE, Description, add_frame, settings, size_of
 from dlbs.results.plots.history import places_in
-from dlbs.results.plots.plot import COUNTED, Options, Results
+from dlbs.results.plots.plot import Options, Results
 from dlbs.results.runs import Record, Runs
 from dlbs.results.statistics.samples import usual_metric
 from dlbs.results.tables.cells import doubt_lines
-from dlbs.results.tables.scaling import devices
+from dlbs.results.tables.scaling import COUNTED, devices
 from dlbs.text import text
 
 if TYPE_CHECKING:

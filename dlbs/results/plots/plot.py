@@ -95,7 +95,6 @@ def kind_for(kind: str | None, options: Options, records: Iterable[Record]) -> s
 
 
 MOST_LINES = 24
-COUNTED = ("exp.num_gpus", "exp.num_replicas")  # what `devices` reads
 FEWER = "select fewer experiments with --filter_query"
 
 

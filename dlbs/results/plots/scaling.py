@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
 from dlbs.results.plots.draw import Description, Point, draw_line, explain_points, muted, set_numeric_x
-from dlbs.results.plots.plot import COUNTED, MOST_LINES, check_count, check_some_ended_well
-from dlbs.results.tables.scaling import devices, nothing_to_scale, scaling_tables
+from dlbs.results.plots.plot import MOST_LINES, check_count, check_some_ended_well
+from dlbs.results.tables.scaling import COUNTED, devices, nothing_to_scale, scaling_tables
 from dlbs.results.tables.table import Cell, Table
 from dlbs.text import counted
 

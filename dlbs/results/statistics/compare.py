@@ -10,15 +10,8 @@ from typing import Any
 
 from benchmark_core.doubts import doubts_of, warnings_of
 from dlbs.config.declarations import Parameter
-from dlbs.results.grouping import (
-    distinguishing_names,
-    group_label,
-    groups,
-    hashable,
-    identity_names,
-    ordered_keys,
-    varying,
-)
+from dlbs.results.columns import hashable
+from dlbs.results.grouping import distinguishing_names, group_label, groups, identity_names, ordered_keys, varying
 from dlbs.results.runs import Record, status_of
 from dlbs.results.statistics.ratio import FEWEST_RUNS, STATISTICS, Estimate, estimate_ratio
 from dlbs.results.statistics.samples import THROUGHPUT, Sample, has_value, sample_of, usual_metric

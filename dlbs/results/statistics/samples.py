@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dlbs.results.runs import Record, number, status_of
+from dlbs.results.runs import Record, Runs, number, status_of
 from dlbs.results.statistics.intervals import Interval
 from dlbs.text import are_positive
 
 FAMILY = "results.serving."
+RATE = f"{FAMILY}qps"  # logged by experiments that measured inference under load
 HIGHEST_RATE = f"{FAMILY}max_qps"
 PERCENTILES = ("p50", "p90", "p99")
 _LEVEL = 0.95
@@ -20,24 +21,25 @@ _LEVEL = 0.95
 
 def is_served(record: Record) -> bool:
     """Whether an experiment measured inference under load."""
-    return number(record, f"{FAMILY}qps") is not None
+    return number(record, RATE) is not None
 
 
-def served_values(records: Sequence[Record]) -> list[str]:
+def served_values(records: Iterable[Record]) -> list[str]:
     """Quantities of inference under load for tables, as far as the records have them."""
     keys = ("max_qps", "qps", "latency_p50", "latency_p99", "ttft_p99", "tpot_p99", "tokens_per_second", "valid")
-    return [f"{FAMILY}{key}" for key in keys if any(one.get(f"{FAMILY}{key}") is not None for one in records)]
+    runs = Runs.of(records)
+    return [key for key in map(FAMILY.__add__, keys) if any(value is not None for value in runs.distinct(key))]
 
 
 def served_metric(records: Iterable[Record]) -> str:
     """Default metric of inference under load: the highest rate if all runs searched for it, the latency percentile of the scenario if all have a
     rate or wait for answers; empty for the throughput (offline)."""
-    records = list(records)
-    if not records or not all(map(is_served, records)):
+    runs = Runs.of(records)
+    if not runs or None in runs.numbers(RATE):
         return ""
-    if all(number(record, f"{FAMILY}max_qps") is not None for record in records):
+    if None not in runs.numbers(f"{FAMILY}max_qps"):
         return f"{FAMILY}max_qps"
-    return "" if any(record.get(f"{FAMILY}scenario") == "offline" for record in records) else f"{FAMILY}latency_target"
+    return "" if "offline" in runs.distinct(f"{FAMILY}scenario") else f"{FAMILY}latency_target"
 
 
 def logged_interval(record: Record, key: str) -> Interval | None:
@@ -90,16 +92,15 @@ def has_value(record: Record, metric: str) -> bool:
 
 def usual_metric(records: Iterable[Record]) -> str:
     """Default metric: the throughput, or the time if no experiment logged a throughput; for inference under load, see `served_metric`."""
-    records = list(records)
-    if served := served_metric([record for record in records if status_of(record) == "ok"]):
+    runs = Runs.of(records)
+    if served := served_metric(runs.ok):
         return served
-    found = {key for record in records for key in (THROUGHPUT, TIME) if number(record, key) is not None}
-    return TIME if found == {TIME} else THROUGHPUT
+    return TIME if runs.having(TIME) and not runs.having(THROUGHPUT) else THROUGHPUT
 
 
 def none_ended_well(records: Iterable[Record]) -> str:
     """Message that no experiment succeeded, with their statuses: `no experiment succeeded: 2 failure`; empty if one did, or there is none."""
-    counts = Counter(map(status_of, records))
+    counts = Counter(Runs.of(records).statuses)
     if not counts or "ok" in counts:
         return ""
     return f"no experiment succeeded: {', '.join(f'{count} {status}' for status, count in counts.most_common())}"

@@ -9,9 +9,10 @@ from typing import Any
 from benchmark_core.text import truth
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, suggestion
-from dlbs.results.grouping import groups, hashable, ordered_keys
+from dlbs.results.columns import hashable
+from dlbs.results.grouping import groups, ordered_keys
 from dlbs.results.keys import check_known
-from dlbs.results.runs import Record
+from dlbs.results.runs import Record, Runs
 from dlbs.results.statistics.compare import Comparison, Match, compare, differences, labels_of, matching_names
 from dlbs.results.statistics.samples import usual_metric
 from dlbs.results.statistics.verdicts import Rules
@@ -179,9 +180,7 @@ def _baseline(sides: Mapping[Any, list[Record]], by: str, baseline: Any) -> Any:
     )
 
 
-def _nothing_in_common(
-    by: str, names: Sequence[str], found: Sequence[Mapping[tuple[Any, ...], list[Record]]]
-) -> LogError:
+def _nothing_in_common(by: str, names: Sequence[str], found: Sequence[Mapping[tuple[Any, ...], Runs]]) -> LogError:
     """Error for experiments that all differ in further parameters; it names the parameter if there is only one."""
     others = []
     for at, name in enumerate(names):
