@@ -23,6 +23,7 @@ _SPOKEN = {
     "exp.repeat": "repeat ",
 }
 _USUAL = ("exp.phase", "exp.dtype", "exp.device_type", "exp.replica_batch")
+USUAL_READS = (*TITLES, *_USUAL, "pack.own_batch")  # what `usual_names` looks at
 _LONGEST_VALUE = 60  # characters
 _LONGEST_WORD = 200  # characters of a model's or framework's name
 HIDDEN = "__condition."  # prefix of the plan builder's names for groups of conditions; never in a resolved experiment

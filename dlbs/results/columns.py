@@ -109,9 +109,11 @@ def plain(value: Value) -> Value:
 
 
 def hashable(value: Value) -> Any:
-    """Convert a value to a hashable one; equal values stay equal, but true is not 1."""
+    """Convert a value to a hashable one; equal values stay equal, but true is not 1. NaN equals NaN."""
     if value is None or isinstance(value, str):
         return value
+    if value.__class__ is float:
+        return value if value == value else (value.__class__, "nan")
     if isinstance(value, (bool, list, dict)):
         return json.dumps(value, sort_keys=True), type(value)
     return value
@@ -362,10 +364,14 @@ class Columns(Sequence[Row]):
 
     def distinct(self, name: str) -> list[Value]:
         """The distinct values in order of first occurrence, None for rows without the key."""
-        values, codes = self.classes(name)
-        if type(codes) is _Same:
-            return values[:1] if self.rows else []
-        return [values[code] for code in dict.fromkeys(codes)]
+        column = self.table.column(name)
+        if column is None or column.is_constant:
+            return [None if column is None else plain(column.values[0])][: len(self)]
+        translated = column.classes()[1]
+        first: dict[int, Value] = {}
+        for code in dict.fromkeys(self.codes(column)):
+            first.setdefault(translated[code], None if code < 0 else column.values[code])
+        return list(map(plain, first.values()))
 
     def present(self, name: str) -> list[Value]:
         """The distinct values of the rows that have a key, also None, in order of first occurrence; equal numbers of other types are apart."""

@@ -6,13 +6,11 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.experiment import TITLES, describe, told_names, usual_names
-from dlbs.results.runs import Record
-
-AnyRecord = TypeVar("AnyRecord", bound=Record)
+from dlbs.results.runs import Record, Runs
 
 FIRST = ("exp.framework", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus", "exp.docker")
 _FACTS = ("exp.framework_version", "exp.device_title", "exp.node_id")  # detected by a run, and decisive
@@ -26,24 +24,12 @@ _PER_RUN = frozenset(
 )
 
 
-def hashable(value: Any) -> Any:
-    """Convert a value to a hashable one; equal values stay equal, but true is not 1."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, (bool, list, dict)):
-        return json.dumps(value, sort_keys=True), type(value)
-    return value
-
-
-def groups(records: Iterable[AnyRecord], names: Sequence[str]) -> dict[tuple[Any, ...], list[AnyRecord]]:
+def groups(records: Iterable[Record], names: Sequence[str]) -> dict[tuple[Any, ...], Runs]:
     """Group records by their values of these names, in order of first occurrence."""
-    found: dict[tuple[Any, ...], list[AnyRecord]] = {}
-    for record in records:
-        found.setdefault(tuple(hashable(record.get(name)) for name in names), []).append(record)
-    return found
+    return Runs.of(records).group(names)
 
 
-def ordered_keys(found: Mapping[tuple[Any, ...], list[Record]], names: Sequence[str]) -> list[tuple[Any, ...]]:
+def ordered_keys(found: Collection[tuple[Any, ...]], names: Sequence[str]) -> list[tuple[Any, ...]]:
     """Order the keys of groups: numerically by names whose values are all numbers, otherwise by occurrence."""
     positions: list[dict[Any, Any]] = []
     for index, _ in enumerate(names):
@@ -60,10 +46,10 @@ def identity_names(records: Sequence[Record], declarations: Mapping[str, Paramet
     Names with few values come before those with many: a text composed of others, such as a command line, has at least as many values as each of
     them. Parameters whose default is computed from others come last.
     """
-    return list(_identity(records, declarations))
+    return list(_identity(Runs.of(records), declarations))
 
 
-def _identity(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> dict[str, int]:
+def _identity(runs: Runs, declarations: Mapping[str, Parameter]) -> dict[str, int]:
     """The parameters that identify an experiment, in the order of `identity_names` → how many values each has, to have none counted as one."""
 
     def counts(name: str) -> bool:
@@ -72,29 +58,19 @@ def _identity(records: Sequence[Record], declarations: Mapping[str, Parameter]) 
         return own and not found_out and name not in _PER_RUN and name not in FIRST + _FACTS
 
     # Results are not even looked at: to hash the times of all batches takes longer than everything else.
-    here = set(filter(counts, set().union(*records)))
-    values = {name: _distinct(records, name) for name in (*FIRST, *_FACTS, *here)}
+    here = list(filter(counts, runs.names))
+    values = {name: runs.distinct(name) for name in (*FIRST, *_FACTS, *here)}
     others = sorted(
         here,
         key=lambda name: (
             name in _LAST,
             name not in declarations,
             _is_computed(name, declarations),
-            len(values[name] - {None}),
+            sum(value is not None for value in values[name]),
             name,
         ),
     )
     return {name: len(values[name]) for name in (*FIRST, *_FACTS, *others)}
-
-
-def _distinct(records: Sequence[Record], name: str) -> set[Any]:
-    """The values of a parameter, None among them where some experiment has none."""
-    column = [record.get(name) for record in records]
-    kinds = set(map(type, column))
-    # Only true and 1 are equal without being the same, and only lists and dictionaries have no hash.
-    if kinds <= {str, int, float, type(None)} or kinds <= {str, bool, type(None)}:
-        return set(column)
-    return set(map(hashable, column))
 
 
 def _is_computed(name: str, declarations: Mapping[str, Parameter]) -> bool:
@@ -124,29 +100,27 @@ def distinguishing_names(
         given: Names that already distinguish experiments.
         without: Names to leave out because values are aggregated over them.
     """
+    runs = Runs.of(records)
     left_out = {*given, *without}
-    before = [0] * len(records)
+    before: Sequence[int] = [0] * len(runs)
     for name in given:
-        before = _refine(before, records, name)
+        before = _refine(before, runs, name)
     ids, chosen = before, []
     # A parameter with one value tells nothing apart.
-    candidates = [
-        name for name, count in _identity(records, declarations).items() if count > 1 and name not in left_out
-    ]
+    candidates = [name for name, count in _identity(runs, declarations).items() if count > 1 and name not in left_out]
     for name in candidates:
         # An experiment that failed early did not detect the facts.
-        if _splits(ids, records, name, skip_absent=name in _FACTS):
+        if _splits(ids, runs, name, skip_absent=name in _FACTS):
             chosen.append(name)
-            ids = _refine(ids, records, name)
+            ids = _refine(ids, runs, name)
     # Readers look for phase and type first, even where other parameters already distinguish the experiments.
     sources = _sources(given, declarations)
     chosen += [
         name
         for name in FIRST
         if name in candidates
-        and len({hashable(one.get(name)) for one in records}) > 1
         # The GPU ids are redundant where the number of GPUs determines them.
-        and (name not in sources or _splits(before, records, name, skip_absent=False))
+        and (name not in sources or _splits(before, runs, name, skip_absent=False))
     ]
     chosen += [
         name
@@ -154,9 +128,9 @@ def distinguishing_names(
         if name in declarations
         and name not in (*FIRST, *_FACTS)
         and not _is_computed(name, declarations)
-        and _splits(before, records, name, skip_absent=True)
+        and _splits(before, runs, name, skip_absent=True)
     ]
-    return in_order(records, chosen)
+    return in_order(runs, chosen)
 
 
 def _sources(names: Iterable[str], declarations: Mapping[str, Parameter]) -> set[str]:
@@ -173,14 +147,9 @@ def _sources(names: Iterable[str], declarations: Mapping[str, Parameter]) -> set
 
 def in_order(records: Iterable[Record], names: Collection[str]) -> list[str]:
     """Sort names in the order of the configuration, that of the lines in a log; the repeat number comes last."""
-    missing, found = set(names), []
-    for record in records:
-        if not missing:
-            break
-        if here := [name for name in record if name in missing]:
-            found += here
-            missing.difference_update(here)
-    return sorted([*found, *sorted(missing)], key=lambda name: name == "exp.repeat")
+    wanted = set(names)
+    found = [name for name in Runs.of(records).names if name in wanted]
+    return sorted([*found, *sorted(wanted.difference(found))], key=lambda name: name == "exp.repeat")
 
 
 def label_of(record: Record, names: Sequence[str]) -> str:
@@ -209,47 +178,40 @@ def common_label(records: Sequence[Record], *, without: Collection[str] = ()) ->
         records: The experiments, at least one.
         without: Parameters that are shown elsewhere.
     """
-    common = [
-        name
-        for name in usual_names(records[0])
-        if name not in without and len({hashable(record.get(name)) for record in records}) == 1
-    ]
-    return describe(records[0], common, whole=True) if common else ""
+    runs = Runs.of(records)
+    common = [name for name in usual_names(runs[0]) if name not in without and len(runs.distinct(name)) == 1]
+    return describe(runs[0], common, whole=True) if common else ""
 
 
 def varying(records: Sequence[Record], names: Iterable[str]) -> list[str]:
     """Select the parameters whose value differs between experiments, in the configuration's order."""
-    return in_order(records, [name for name in names if len({hashable(record.get(name)) for record in records}) > 1])
+    runs = Runs.of(records)
+    return in_order(runs, [name for name in names if len(runs.distinct(name)) > 1])
 
 
-def _splits(ids: Sequence[int], records: Sequence[Record], name: str, *, skip_absent: bool) -> bool:
+def _splits(ids: Sequence[int], runs: Runs, name: str, *, skip_absent: bool) -> bool:
     """Whether experiments within a group differ in a parameter."""
-    values: dict[int, Any] = {}
-    for group, record in zip(ids, records, strict=True):
-        if skip_absent and record.get(name) in (None, ""):
-            continue
-        value = hashable(record.get(name))
-        if values.setdefault(group, value) != value:
-            return True
-    return False
+    values, codes = runs.classes(name)
+    pairs = set(zip(ids, codes, strict=True))
+    if skip_absent:
+        pairs = {pair for pair in pairs if values[pair[1]] not in (None, "")}
+    return len({group for group, _ in pairs}) < len(pairs)
 
 
-def _refine(ids: list[int], records: Sequence[Record], name: str) -> list[int]:
-    numbers: dict[tuple[int, Any], int] = {}
-    return [
-        numbers.setdefault((group, hashable(record.get(name))), len(numbers))
-        for group, record in zip(ids, records, strict=True)
-    ]
+def _refine(ids: Sequence[int], runs: Runs, name: str) -> Sequence[int]:
+    pairs = list(zip(ids, runs.classes(name)[1], strict=True))
+    numbers = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+    return list(map(numbers.__getitem__, pairs))
 
 
 def title_name(records: Iterable[Record]) -> str:
     """Name of the parameter for titles: the model, command or framework, the first that some experiment has; may be empty."""
-    found = {name for record in records for name in TITLES if record.get(name) not in (None, "")}
-    return next((name for name in TITLES if name in found), "")
+    runs = Runs.of(records)
+    return next((name for name in TITLES if any(value not in (None, "") for value in runs.distinct(name))), "")
 
 
 def label_names(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
     """Parameters that distinguish runs, with the repeat number last."""
-    names = distinguishing_names(records, declarations, without=["exp.effective_batch"])
-    repeats = {hashable(record.get("exp.repeat")) for record in records}
-    return [*names, "exp.repeat"] if len(repeats) > 1 else names
+    runs = Runs.of(records)
+    names = distinguishing_names(runs, declarations, without=["exp.effective_batch"])
+    return [*names, "exp.repeat"] if len(runs.distinct("exp.repeat")) > 1 else names

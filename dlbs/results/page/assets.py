@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import base64
 import functools
+import gzip
 import hashlib
 import json
 import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import printable
-from dlbs.results.grouping import hashable
-from dlbs.results.runs import Record
+from dlbs.results.columns import hashable
+from dlbs.results.runs import Runs
 from dlbs.text import finite, text
 from dlbs.version import __version__
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST = 120  # characters of a value
+_LARGE = 4 << 20  # characters of data from which they are compressed
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -48,34 +50,35 @@ class Coded:
         return {"values": self.values, "codes": self.codes, "numbers": self.numbers}
 
 
-def parameter_column(records: Sequence[Record], name: str) -> Coded:
+def parameter_column(runs: Runs, name: str) -> Coded:
     """Encode the values of a parameter, in numerical or natural order (`model2` before `model10`). Empty values are missing."""
-    found: dict[Hashable, str] = {}
-    keys: list[Hashable] = []
-    are_numbers = True
-    for record in records:
-        value = record.get(name)
-        key = hashable(value)
-        keys.append(key)
-        if key not in found:
-            found[key] = shortened(text(value))
-            are_numbers = are_numbers and (found[key] == "" or finite(value) is not None)
-    codes, values = _codes([found[key] for key in keys], by_number=are_numbers)
-    return Coded(values, codes, [float(value) for value in values] if are_numbers and values else None)
+    found = {hashable(value): value for value in runs.distinct(name)}
+    are_numbers = all(value in (None, "", []) or finite(value) is not None for value in found.values())
+    distinct, codes = runs.classes(name)
+    used = {code: shortened(text(found[hashable(distinct[code])])) for code in dict.fromkeys(codes)}
+    values = _ordered(used.values(), by_number=are_numbers)
+    places = {words: place for place, words in enumerate(values)}
+    translated = {code: places.get(words, -1) for code, words in used.items()}
+    numbers = [float(value) for value in values] if are_numbers and values else None
+    return Coded(values, list(map(translated.__getitem__, codes)), numbers)
 
 
 def coded(texts: Sequence[str]) -> Coded:
     """Encode texts in natural order; empty texts are missing."""
-    codes, values = _codes([shortened(words) for words in texts], by_number=False)
-    return Coded(values, codes)
+    used = {words: shortened(words) for words in dict.fromkeys(texts)}
+    values = _ordered(used.values(), by_number=False)
+    places = {words: place for place, words in enumerate(values)}
+    translated = {words: places.get(short, -1) for words, short in used.items()}
+    return Coded(values, list(map(translated.__getitem__, texts)))
 
 
 def lists(found: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Encode lists of texts: the distinct texts, and for each experiment their indices, 0 for none."""
-    texts = [[shortened(words) for words in one] for one in found]
-    values = sorted({words for one in texts for words in one}, key=in_reading_order)
+    used = {one: list(map(shortened, one)) for one in dict.fromkeys(map(tuple, found))}
+    values = sorted({words for texts in used.values() for words in texts}, key=in_reading_order)
     places = {words: place for place, words in enumerate(values)}
-    return {"values": values, "codes": [[places[words] for words in one] or 0 for one in texts]}
+    translated = {one: [places[words] for words in texts] or 0 for one, texts in used.items()}
+    return {"values": values, "codes": [translated[tuple(one)] for one in found]}
 
 
 def in_reading_order(words: str) -> list[Any]:
@@ -83,11 +86,10 @@ def in_reading_order(words: str) -> list[Any]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in _DIGITS.split(words[:200])]
 
 
-def _codes(texts: Sequence[str], *, by_number: bool) -> tuple[list[int], list[str]]:
+def _ordered(texts: Iterable[str], *, by_number: bool) -> list[str]:
     values = [words for words in dict.fromkeys(texts) if words]
     values.sort(key=float if by_number else in_reading_order)
-    places = {words: place for place, words in enumerate(values)}
-    return [places.get(words, -1) for words in texts], values
+    return values
 
 
 def shortened(words: str) -> str:
@@ -156,12 +158,16 @@ def fragment(template: str, variables: Mapping[str, Any]) -> str:
 def embedded(value: Any) -> Markup:
     """Encode a value as JSON for a `<script type="application/json">`; no text in it can end the element. Control characters become `?`.
 
+    The JSON of much data is a text: the data compressed with gzip, to the base of 64, which `readData` of the script unpacks.
+
     Args:
         value: Plain data, with finite numbers.
     """
     from markupsafe import Markup
 
     words = json.dumps(shown(value), separators=(",", ":"), allow_nan=False)
+    if len(words) > _LARGE:
+        words = json.dumps(base64.b64encode(gzip.compress(words.encode(), 6, mtime=0)).decode())
     for letter in "<>&":
         words = words.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(words)

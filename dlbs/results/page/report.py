@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from benchmark_core.doubts import doubts_of
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, registered
-from dlbs.experiment import usual_names
+from dlbs.experiment import USUAL_READS, usual_names
 from dlbs.files import make_parent, write_atomically
-from dlbs.results.grouping import common_label, hashable, identity_names, label_names
+from dlbs.results.columns import plain
+from dlbs.results.grouping import common_label, identity_names, label_names
 from dlbs.results.keys import column_title, quantity_of, unit_of
 from dlbs.results.page.assets import REPORT_SCRIPTS, coded, document, fragment, lists, parameter_column
 from dlbs.results.page.comparison import Changes
 from dlbs.results.page.summary import BAD, failures_of, machines_of, reason_of, tiles_of, where_measured
 from dlbs.results.plots.kinds import KINDS, applicable_kinds, draw, svg, title_of
-from dlbs.results.runs import Record, is_ok, number, status_of
+from dlbs.results.runs import Record, Runs
 from dlbs.results.tables.report import default_tables
 from dlbs.results.tables.scaling import devices, scaling_tables
 from dlbs.results.tables.table import Table
@@ -34,24 +34,25 @@ _STEPS = len(_PAIRS) - 1  # a number is one of 4096 between the least and the gr
 _MOST_POINTS, _FEWEST, _MOST = 200_000, 20, 1000  # of all runs together, and of each
 
 
-def batch_times(records: Sequence[Record]) -> list[list[Any] | None]:
-    """The times of the timed batches of each run, in ms; None for a run that has none.
+def batch_times(runs: Runs) -> list[list[Any] | None]:
+    """The times of the timed batches of each run, in ms; None for a run that has none, and for those after the first 10,000.
 
     Returns:
         For each run: how many batches are one point (their median), how many batches there are, the least and the greatest point, and the points as
         text: two letters of `ALPHABET` each, a number to the base of 64 that says how far from the least to the greatest it is.
     """
-    found = [_times(record) for record in records]
-    count = sum(times is not None for times in found)
-    most = min(_MOST, max(_FEWEST, _MOST_POINTS // max(1, count)))
-    return [None if times is None else _packed(times, most) for times in found]
-
-
-def _times(record: Record) -> list[float] | None:
-    times = record.get("results.time_data")
-    if not isinstance(times, list) or len(times) < 2 or not is_ok(record):
-        return None
-    return times if are_finite(times) else None
+    column = runs.table.column("results.time_data")
+    if column is None:
+        return [None] * len(runs)
+    statuses, codes = runs.statuses, runs.codes(column)
+    having = [at for at, status in enumerate(statuses) if codes[at] >= 0 and status == "ok"]
+    most = min(_MOST, max(_FEWEST, _MOST_POINTS // max(1, len(having))))
+    found: list[list[Any] | None] = [None] * len(runs)
+    for at in having[: _MOST_POINTS // _FEWEST]:
+        times = plain(column.values[codes[at]])
+        if isinstance(times, list) and len(times) > 1 and are_finite(times):
+            found[at] = _packed(times, most)
+    return found
 
 
 def _packed(times: list[float], most: int) -> list[Any]:
@@ -70,6 +71,7 @@ def _median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
+_MANY = 10_000  # experiments from which digits that nobody reads are left out
 _MOST_FACETS, _MOST_VALUES = 40, 500  # limits for parameters that are not needed to distinguish experiments
 _FIGURES = (
     "results.accuracy_top1", "results.throughput", "results.time", "results.time_p99", "results.memory_host",
@@ -78,22 +80,21 @@ _FIGURES = (
 _MACHINE = ("exp.env.host", "exp.device_title", "exp.framework_version")
 
 
-def facet_names(records: Sequence[Record], declarations: Mapping[str, Parameter], labels: Sequence[str]) -> list[str]:
+def facet_names(runs: Runs, declarations: Mapping[str, Parameter], labels: Sequence[str]) -> list[str]:
     """Further varied parameters for filters: those that follow from the labels, and the machines.
 
     A parameter with a different value for nearly every experiment is not a facet.
     """
-    others = [name for name in (*_MACHINE, *identity_names(records, declarations)) if name not in labels]
+    others = [name for name in (*_MACHINE, *identity_names(runs, declarations)) if name not in labels]
     found = []
     for name in dict.fromkeys(others):
-        values = {hashable(record.get(name)) for record in records}
-        if 1 < len(values) <= min(_MOST_VALUES, max(2, len(records) // 2)):
+        if 1 < len(runs.distinct(name)) <= min(_MOST_VALUES, max(2, len(runs) // 2)):
             found.append(name)
     return found[:_MOST_FACETS]
 
 
 def experiment_data(
-    records: Sequence[Record],
+    runs: Runs,
     declarations: Mapping[str, Parameter],
     labels: Sequence[str],
     *,
@@ -103,7 +104,7 @@ def experiment_data(
     """Data for rows, facets and plots of the page's script; plain data with finite numbers.
 
     Args:
-        records: The experiments, in the order of the table.
+        runs: The experiments, in the order of the table.
         declarations: Declared parameters, with those that identify an experiment.
         labels: The parameters that distinguish them, from `label_names`.
         logs: Logs that were just read and may be linked. The log paths in records are not trusted.
@@ -114,58 +115,70 @@ def experiment_data(
         `reasons`, `figures` (key, title, digits as logged), `batches` (from `batch_times`), `logs` (a common prefix and the rest), `links`.
     """
     if not labels:
-        labels = list(dict.fromkeys(name for record in records for name in usual_names(record)))
-    others = facet_names(records, declarations, labels)
-    statuses = [status_of(record) for record in records]
+        labels = list(dict.fromkeys(name for names in runs.each(USUAL_READS, usual_names) for name in names))
+    others = facet_names(runs, declarations, labels)
+    statuses = runs.statuses
     titles = {name: column_title(name) for name in (*labels, *others)}
     clear = len(set(titles.values())) == len(titles)
-    places = [text(record.get("exp.log_file")) for record in records]
+    places = list(map(text, runs.values("exp.log_file")))
     prefix = _common_directory(places)
     return {
-        "count": len(records),
-        "common": common_label(records, without=labels) if records else "",
+        "count": len(runs),
+        "common": common_label(runs, without=labels) if runs else "",
         "parameters": [
             {
                 "name": name,
                 "title": titles[name] if clear else name,
                 "label": name in labels,
-                **parameter_column(records, name).as_data(),
+                **parameter_column(runs, name).as_data(),
             }
             for name in (*labels, *others)
         ],
         "status": coded(statuses).as_data(),
         "bad": sorted(BAD),
-        "warnings": lists([doubts_of(record) for record in records]),
+        "warnings": lists(runs.doubts),
         "reasons": coded(
-            [reason_of(record) if status in BAD else "" for record, status in zip(records, statuses, strict=True)]
+            [
+                reason_of(status, message) if status in BAD else ""
+                for status, message in zip(statuses, runs.values("exp.status_msg"), strict=True)
+            ]
         ).as_data(),
-        "figures": _figures(records),
-        "batches": batch_times(records),
+        "figures": _figures(runs),
+        "batches": batch_times(runs),
         "logs": {"prefix": prefix, "rest": [place[len(prefix) :] for place in places]},
         "links": _links(places, frozenset(logs), beside),
     }
 
 
-def _figures(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Quantities that some experiment logged: key, title, and the value of each experiment, None if it has none."""
+def _figures(runs: Runs) -> list[dict[str, Any]]:
+    """Quantities that some experiment logged: key, title, and the value of each experiment, None if it has none.
+
+    In a page of many experiments, values have nine digits.
+    """
     figures = []
     for key in _FIGURES:
-        values = [number(record, key) for record in records]
+        values = runs.numbers(key)
         if any(value is not None for value in values):
-            title = quantity_of(key, records)
+            title = quantity_of(key, runs)
             if unit_of(key) == "bytes":  # one unit, whatever experiments come later
                 title = title._replace(unit="MiB", factor=1 / (1 << 20))
             figures.append(
-                {"key": key, "title": str(title), "values": [_scaled(value, title.factor) for value in values]}
+                {
+                    "key": key,
+                    "title": str(title),
+                    "values": [_scaled(value, title.factor, is_short=len(runs) > _MANY) for value in values],
+                }
             )
     return figures
 
 
-def _scaled(value: float | None, scale: float) -> float | None:
+def _scaled(value: float | None, scale: float, *, is_short: bool) -> float | None:
     if value is None:
         return None
     scaled = value * scale
-    return scaled if abs(scaled) < 1e300 else None
+    if abs(scaled) >= 1e300:
+        return None
+    return float(f"{scaled:.9g}") if is_short else scaled
 
 
 def _common_directory(places: Sequence[str]) -> str:
@@ -226,12 +239,13 @@ def figures_of(
     Raises:
         LogError: A kind is unknown, or matplotlib is not installed.
     """
+    runs = Runs.of(records)
     for kind in kinds or ():
         registered(KINDS, kind, "kind of plot")
     plots = []
-    for kind in applicable_kinds(records, declarations) if kinds is None else dict.fromkeys(kinds):
+    for kind in applicable_kinds(runs, declarations) if kinds is None else dict.fromkeys(kinds):
         try:
-            figure = draw(kind, records, declarations)
+            figure = draw(kind, runs, declarations)
         except LogError as error:
             plots.append(Plot(kind, KINDS[kind][1].capitalize(), "", str(error)))
             continue
@@ -264,7 +278,7 @@ class Chosen:
 
 
 def page_content(
-    records: Sequence[Record],
+    runs: Runs,
     declarations: Mapping[str, Parameter],
     logs: Collection[str],
     live: Mapping[str, Any] | None,
@@ -275,7 +289,7 @@ def page_content(
     """Compute the variables of the template.
 
     Args:
-        records: The experiments.
+        runs: The experiments.
         declarations: Declared parameters, with those that identify an experiment.
         logs: Logs that may be quoted and linked.
         live: Additional variables of the live view.
@@ -283,9 +297,10 @@ def page_content(
         later: Count the plots instead of drawing them.
     """
     readable = frozenset(logs)
-    made = _tables(records, declarations)
-    labels = label_names(records, declarations)
-    failures = failures_of(records, readable, labels)
+    made = _tables(runs, declarations)
+    labels = label_names(runs, declarations)
+    failures = failures_of(runs, readable, labels)
+    failed = sum(status in BAD for status in runs.statuses)
     return {
         "running": None,
         "problems": [],
@@ -293,33 +308,32 @@ def page_content(
         "done": 0,
         "owner": None,
         **(live or {}),
-        "count": len(records),
-        "tiles": tiles_of(records),
-        "where": where_measured(records),
-        "notes": _notes(records),
+        "count": len(runs),
+        "tiles": tiles_of(runs),
+        "where": where_measured(runs),
+        "notes": _notes(runs),
         "changes": chosen.changes,
         "repeat": "dlbs rerun LOG repeats an experiment and replaces its log; bash LOG.sh only runs its launcher and prints the log.",
         "tables": made[:_MOST_TABLES],
         "more_tables": max(0, len(made) - _MOST_TABLES),
         "most_rows": _MOST_ROWS,
-        "plots": figures_of(records, declarations, chosen.kinds) if records and not later else [],
-        "plots_later": len(applicable_kinds(records, declarations)) if later else 0,
+        "plots": figures_of(runs, declarations, chosen.kinds) if runs and not later else [],
+        "plots_later": len(applicable_kinds(runs, declarations)) if later else 0,
         "failures": failures,
-        "failed": sum(status_of(record) in BAD for record in records),
-        "other_reasons": sum(status_of(record) in BAD for record in records)
-        - sum(failure["count"] for failure in failures),
-        "machines": machines_of(records),
-        "data": experiment_data(records, declarations, labels, logs=readable, beside=chosen.beside),
+        "failed": failed,
+        "other_reasons": failed - sum(failure["count"] for failure in failures),
+        "machines": machines_of(runs),
+        "data": experiment_data(runs, declarations, labels, logs=readable, beside=chosen.beside),
     }
 
 
-def _tables(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[Table]:
-    if not records:
+def _tables(runs: Runs, declarations: Mapping[str, Parameter]) -> list[Table]:
+    if not runs:
         return []
-    tables = default_tables(records, declarations)
-    if len({devices(record) for record in records}) > 1:
+    tables = default_tables(runs, declarations)
+    if len({devices(run) for run in runs}) > 1:
         for kind in ("weak", "strong"):
-            made = scaling_tables(records, declarations, kind)
+            made = scaling_tables(runs, declarations, kind)
             tables += [
                 table for table in made if table.title.startswith(("Speed-up", "Efficiency")) and _is_full(table)
             ]
@@ -331,11 +345,9 @@ def _is_full(table: Table) -> bool:
     return any(sum(isinstance(cell.value, float) for cell in row) > 1 for row in table.cells)
 
 
-def _notes(records: Sequence[Record]) -> list[str]:
+def _notes(runs: Runs) -> list[str]:
     """Warnings about numbers, each once with its number of experiments."""
-    counts: Counter[str] = Counter()
-    for record in records:
-        counts.update(doubts_of(record))
+    counts = Counter(kind for kinds in runs.doubts for kind in kinds)
     return [f"{counted(count, 'experiment')}: {line}" for line, count in counts.most_common(_MOST_NOTES)]
 
 
@@ -385,8 +397,9 @@ def page_html(
         logs: Logs that may be quoted.
         chosen: Options of the page.
     """
-    content = page_content(records, declarations, logs, None, chosen)
-    return document("content.html", REPORT_SCRIPTS, content, title=chosen.title or page_title(records))
+    runs = Runs.of(records)
+    content = page_content(runs, declarations, logs, None, chosen)
+    return document("content.html", REPORT_SCRIPTS, content, title=chosen.title or page_title(runs))
 
 
 def content_html(
@@ -404,12 +417,12 @@ def content_html(
         logs: Logs that may be quoted.
         live: Current progress, from `now_variables`.
     """
-    return fragment("content.html", page_content(records, declarations, logs, live, _USUAL, later=True))
+    return fragment("content.html", page_content(Runs.of(records), declarations, logs, live, _USUAL, later=True))
 
 
 def plots_html(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> str:
     """Render the plots of a live page."""
-    return fragment("plots.html", {"plots": figures_of(records, declarations)})
+    return fragment("plots.html", {"plots": figures_of(Runs.of(records), declarations)})
 
 
 def live_page_html(content: str, title: str, version: str) -> str:
@@ -428,5 +441,5 @@ def live_page_html(content: str, title: str, version: str) -> str:
 
 def page_title(records: Sequence[Record]) -> str:
     """Title of a page: the project of the experiments, if they have one."""
-    projects = {text(record["exp.project"]) for record in records if record.get("exp.project")}
+    projects = {text(project) for project in Runs.of(records).distinct("exp.project") if project}
     return f"{projects.pop()}: benchmark results" if len(projects) == 1 else "Benchmark results"

@@ -8,14 +8,12 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from benchmark_core.doubts import warnings_of
 from benchmark_core.log import STATUSES
 from dlbs.errors import LogError
 from dlbs.experiment import TITLES, describe
 from dlbs.files import open_regular
-from dlbs.results.grouping import groups
 from dlbs.results.page.assets import shortened
-from dlbs.results.runs import Record, number, order_of, status_of
+from dlbs.results.runs import Record, Runs, order_of, status_of
 from dlbs.results.statistics.compare import is_fact
 from dlbs.text import counted, duration, text
 
@@ -26,13 +24,11 @@ _MOST_SHOWN = 3  # experiments per reason with log tails; the table has all of t
 _MOST_TAILS = 512 << 10  # characters of all log tails
 
 
-def failures_of(
-    records: Sequence[Record], readable: Collection[str], names: Sequence[str] = ()
-) -> list[dict[str, Any]]:
+def failures_of(runs: Runs, readable: Collection[str], names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Group failed experiments by reason, most frequent first.
 
     Args:
-        records: The experiments.
+        runs: The experiments.
         readable: Logs that may be quoted.
         names: Parameters that distinguish experiments.
 
@@ -40,9 +36,9 @@ def failures_of(
         For each reason its text (as in the page's data), status, message, number of experiments, and some of them: name, command, log tail.
     """
     found: dict[str, list[Record]] = {}
-    for record in records:
-        if status_of(record) in BAD:
-            found.setdefault(reason_of(record), []).append(record)
+    bad = runs.where([status in BAD for status in runs.statuses])
+    for run, status in zip(bad, bad.statuses, strict=True):
+        found.setdefault(reason_of(status, run.get("exp.status_msg")), []).append(run)
     left = _MOST_TAILS
     failures = []
     for reason, group in sorted(found.items(), key=lambda item: -len(item[1]))[:_MOST_REASONS]:
@@ -71,9 +67,9 @@ def failures_of(
     return failures
 
 
-def reason_of(record: Record) -> str:
+def reason_of(status: str, message: Any) -> str:
     """Status and message of an experiment, as in the page's data: `failure: exit code 1`."""
-    return shortened(": ".join(filter(None, [status_of(record), text(record.get("exp.status_msg"))])))
+    return shortened(": ".join(filter(None, [status, text(message)])))
 
 
 def rerun_command(record: Record) -> str:
@@ -100,20 +96,20 @@ _MOST_ROWS, _MOST_NAMED = 50, 3
 _NAMES = ("exp.env.host", "exp.device_title", "exp.framework", "exp.framework_version")
 
 
-def where_measured(records: Sequence[Record]) -> dict[str, Any]:
+def where_measured(runs: Runs) -> dict[str, Any]:
     """Rows of host, device, software, workload, experiments, succeeded, doubtful, failed, time; and the number of further rows.
 
     Experiments that failed before they detected their machine or device have a separate row.
     """
-    found = sorted(groups(records, _NAMES).values(), key=lambda group: -len(group))
+    found = sorted(runs.group(_NAMES).values(), key=lambda group: -len(group))
     return {"rows": [_row(group) for group in found[:_MOST_ROWS]], "more": max(0, len(found) - _MOST_ROWS)}
 
 
-def _row(group: Sequence[Record]) -> dict[str, Any]:
+def _row(group: Runs) -> dict[str, Any]:
     first = group[0]
-    statuses = [status_of(record) for record in group]
+    statuses = group.statuses
     framework = text(first.get("exp.framework_title") or first.get("exp.framework"))
-    seconds = sum(number(record, "exp.seconds") or 0.0 for record in group)
+    seconds = sum(filter(None, group.numbers("exp.seconds")))
     return {
         "host": text(first.get("exp.env.host")) or "unknown",
         "device": text(first.get("exp.device_title")) or text(first.get("exp.device_type")) or "unknown",
@@ -121,34 +117,33 @@ def _row(group: Sequence[Record]) -> dict[str, Any]:
         "what": _what(group),
         "count": len(group),
         "ok": statuses.count("ok"),
-        "doubtful": sum(
-            status == "ok" and bool(warnings_of(record)) for record, status in zip(group, statuses, strict=True)
-        ),
+        "doubtful": sum(map(bool, group.ok.doubts)),
         "failed": sum(status in BAD for status in statuses),
         "time": duration(seconds) if seconds else "–",
     }
 
 
-def _what(group: Sequence[Record]) -> str:
+def _what(group: Runs) -> str:
     """Models by name, or their number; then phases."""
-    names = dict.fromkeys(
-        next((text(record[name]) for name in TITLES[:2] if record.get(name) not in (None, "")), "") for record in group
-    )
-    titles = [name for name in names if name]
+    titles = list(filter(None, dict.fromkeys(group.each(TITLES[:2], _title))))
     words = ", ".join(titles) if len(titles) <= _MOST_NAMED else counted(len(titles), "model")
-    phases = dict.fromkeys(text(record["exp.phase"]) for record in group if record.get("exp.phase"))
+    phases = dict.fromkeys(text(phase) for phase in group.distinct("exp.phase") if phase)
     return ", ".join(filter(None, [words, *phases])) or "–"
 
 
-def tiles_of(records: Sequence[Record]) -> list[tuple[str, str, bool]]:
+def _title(record: Record) -> str:
+    return next((text(record[name]) for name in TITLES[:2] if record.get(name) not in (None, "")), "")
+
+
+def tiles_of(runs: Runs) -> list[tuple[str, str, bool]]:
     """Name and value of each tile, and whether it is a problem."""
-    counts = Counter(map(status_of, records))
-    doubtful = sum(status_of(record) == "ok" and bool(warnings_of(record)) for record in records)
-    starts = sorted((text(one["exp.start_time"]) for one in records if one.get("exp.start_time")), key=order_of)
-    seconds = sum(number(record, "exp.seconds") or 0.0 for record in records)
-    models = {text(record["exp.model"]) for record in records if record.get("exp.model")}
+    counts = Counter(runs.statuses)
+    doubtful = sum(map(bool, runs.ok.doubts))
+    starts = sorted((text(start) for start in runs.distinct("exp.start_time") if start), key=order_of)
+    seconds = sum(filter(None, runs.numbers("exp.seconds")))
+    models = {text(model) for model in runs.distinct("exp.model") if model}
     tiles = [
-        ("experiments", f"{len(records):,}", False),
+        ("experiments", f"{len(runs):,}", False),
         *((name, f"{counts[name]:,}", name in BAD) for name in (*STATUSES, "unfinished") if counts[name]),
         ("doubtful", f"{doubtful:,}" if doubtful else "", True),
         ("models", f"{len(models):,}" if models else "", False),
@@ -166,14 +161,14 @@ def _from_to(first: str, last: str) -> str:
     return f"{first} – {last[11:] if first[:10] == last[:10] else last}"
 
 
-def machines_of(records: Sequence[Record]) -> list[dict[str, Any]]:
+def machines_of(runs: Runs) -> list[dict[str, Any]]:
     """Facts about each machine that are the same in all its experiments."""
     machines = []
-    for found in groups(records, ["exp.env.host", "exp.device_title"]).values():
+    for found in runs.group(["exp.env.host", "exp.device_title"]).values():
         facts: dict[str, str] = {}
-        for name in sorted(set().union(*found)):
+        for name in sorted(found.names):
             if is_fact(name):
-                values = {text(record[name]) for record in found if name in record}
+                values = set(map(text, found.present(name)))
                 facts[name] = values.pop() if len(values) == 1 else f"{len(values)} different values"
         if facts:
             host, device = (text(found[0].get(name)) for name in ("exp.env.host", "exp.device_title"))

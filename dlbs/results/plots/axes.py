@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from benchmark_core.text import truth
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean
-from dlbs.results.grouping import distinguishing_names, groups, hashable, label_of, title_name, varying
+from dlbs.results.columns import hashable
+from dlbs.results.grouping import distinguishing_names, label_of, title_name, varying
 from dlbs.results.keys import Quantity, key_title, label, quantity_of, titled
 from dlbs.results.plots.draw import (
     Description,
@@ -26,7 +27,7 @@ from dlbs.results.plots.draw import (
 )
 from dlbs.results.plots.plot import FEWER, MOST_LINES, Options, Results, in_order
 from dlbs.results.read.query import check_keys
-from dlbs.results.runs import Record, number, status_of, usual_metric
+from dlbs.results.runs import Record, Runs, usual_metric
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import Cell
@@ -51,15 +52,15 @@ class Baseline:
         LogError: No experiment has these values.
     """
 
-    def __init__(self, values: Mapping[str, Any], records: Sequence[Record]) -> None:
+    def __init__(self, values: Mapping[str, Any], records: Runs) -> None:
         self.values = {name: text(value) for name, value in values.items()}
-        self._partners: dict[tuple[Any, ...], list[Record]] = {}
+        self._partners: dict[tuple[Any, ...], Runs] = {}
         self._names: list[str] = []
-        self._records = [record for record in records if self.has(record)]
+        self._records = records.where(self.having(records))
         if self._records:
             return
         for name, value in self.values.items():
-            there = list(dict.fromkeys(text(record[name]) for record in records if record.get(name) is not None))
+            there = list(dict.fromkeys(text(found) for found in records.distinct(name) if found is not None))
             if value not in there:
                 others = f"; it is {', '.join(there[:_MOST_NAMED])}{' …' if len(there) > _MOST_NAMED else ''}"
                 hint = did_you_mean(value, there) or "choose a value that some experiments have"
@@ -77,10 +78,14 @@ class Baseline:
         """Whether an experiment belongs to the baseline."""
         return all(_is(record.get(name), value) for name, value in self.values.items())
 
+    def having(self, records: Runs) -> list[bool]:
+        """For each experiment whether it belongs to the baseline."""
+        return records.each(list(self.values), self.has)
+
     def match_by(self, names: Sequence[str]) -> None:
         """Match experiments with the baseline by these parameters, except those of the baseline itself."""
         self._names = [name for name in dict.fromkeys(names) if name not in self.values]
-        self._partners = groups(self._records, self._names)
+        self._partners = self._records.group(self._names)
 
     def divided(self, cell: Cell, record: Record, key: str) -> Cell | None:
         """Divide the value of a group of runs by that of the baseline; None if the baseline has no value, it is 0, or the quotient is too large.
@@ -95,8 +100,8 @@ class Baseline:
         """
         if self.has(record):
             return Cell(1.0, runs=cell.runs)
-        partners = self._partners.get(tuple(hashable(record.get(name)) for name in self._names), [])
-        base = cells_of(key)([one for one in partners if number(one, key) is not None])
+        partners = self._partners.get(tuple(hashable(record.get(name)) for name in self._names), Runs.of(()))
+        base = cells_of(key)(partners.having(key))
         if not isinstance(base.value, float) or not isinstance(cell.value, float) or base.value == 0:
             return None
         if not math.isfinite(cell.value / base.value):
@@ -132,17 +137,17 @@ class Lines:
         series: Parameters that separate lines: the requested ones, and all others that differ.
         runs: Parameters that separate points of a line.
         baseline: Baseline for relative values; None if there is none.
-        places: Texts of the horizontal axis in their order; None if all its values are numbers.
+        places: Values of the horizontal axis in their order, with their texts; None if all are numbers.
         labels: A label for each line, in the order of the legend.
     """
 
     x: str
     y: list[str]
-    drawn: list[Record]
+    drawn: Runs
     series: list[str]
     runs: list[str]
     baseline: Baseline | None
-    places: list[str] | None
+    places: dict[Any, str] | None
     labels: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
     @property
@@ -155,7 +160,7 @@ class Lines:
         found = quantity_of(key, self.drawn)
         return Quantity(found.name) if self.baseline and key != self.x else found
 
-    def points(self, members: Sequence[Record], key: str) -> tuple[list[Point], int]:
+    def points(self, members: Runs, key: str) -> tuple[list[Point], int]:
         """Points of a line from left to right, and the number of points without a baseline.
 
         Args:
@@ -164,8 +169,7 @@ class Lines:
         """
         found, lost = [], 0
         factor = self.quantity(key).factor
-        valued = [record for record in members if number(record, key) is not None]
-        for runs in groups(valued, self.runs).values():
+        for runs in members.having(key).group(self.runs).values():
             cell: Cell | None = cells_of(key)(runs)
             if self.baseline and cell is not None:
                 cell = self.baseline.divided(cell, runs[0], key)
@@ -175,9 +179,14 @@ class Lines:
                 found.append(Point(self._place(runs), cell.value * factor, cell.scaled(factor)))
         return sorted(found, key=lambda point: point.x), lost
 
-    def _place(self, runs: list[Record]) -> float:
+    @property
+    def texts(self) -> list[str]:
+        """Texts of the horizontal axis in their order; empty if all its values are numbers."""
+        return list(dict.fromkeys((self.places or {}).values()))
+
+    def _place(self, runs: Runs) -> float:
         if self.places is not None:
-            return float(self.places.index(shown_value(runs[0], self.x)))
+            return float(self.texts.index(self.places[hashable(runs[0][self.x])]))
         at = cells_of(self.x)(runs).value
         return float(at) * self.quantity(self.x).factor if isinstance(at, (int, float)) else 0.0
 
@@ -196,7 +205,7 @@ def lines_of(results: Results) -> Lines:
     series, runs = _divisions(drawn, results.declarations, x, chosen, options)
     if baseline:
         baseline.match_by([*runs, *chosen, *series])
-    is_numeric = all(number(record, x) is not None for record in drawn)
+    is_numeric = None not in drawn.numbers(x)
     lines = Lines(x, y, drawn, series, runs, baseline, None if is_numeric else _texts(drawn, x))
     lines.labels = _labels(lines)
     return lines
@@ -206,21 +215,23 @@ def _is_measured(key: str) -> bool:
     return key.startswith("results.")
 
 
-def _with_values(options: Options, records: Sequence[Record], x: str, y: Sequence[str]) -> list[Record]:
-    known = dict.fromkeys(name for record in records for name in record)
+def _with_values(options: Options, records: Runs, x: str, y: Sequence[str]) -> Runs:
+    known = records.names
     asked = {"--x": [x] if options.x else [], "--y": options.y, "--series": options.series, "--facet": options.facet}
     for flag, names in {**asked, "--baseline": options.baseline}.items():
         check_keys(names, known, flag)
-    good = [record for record in records if status_of(record) == "ok"]
+    good = records.ok
     for key in y:
-        if any(number(record, key) is not None for record in good):
+        if good.having(key):
             continue
-        if any(record.get(key) is not None for record in good):
+        if any(value is not None for value in good.distinct(key)):
             hint = "use texts for the horizontal axis (--x), lines (--series) or panels (--facet)"
             raise LogError(f"{key} has no numbers", where="--y", hint=hint)
         hint = "dlbs parse LOG shows the keys of a log"
         raise LogError(f"no successful experiment has {key}", where="--y", hint=hint)
-    drawn = [one for one in good if one.get(x) is not None and any(number(one, key) is not None for key in y)]
+    placed = good.where([value is not None for value in good.values(x)])
+    values = zip(*map(placed.numbers, y), strict=True)
+    drawn = placed.where([any(value is not None for value in row) for row in values])
     if not drawn:
         hint = "choose the horizontal axis with --x KEY; dlbs parse LOG shows the keys of a log"
         raise LogError(f"no successful experiment has {x} and {' or '.join(y)}", where="--x", hint=hint)
@@ -228,7 +239,7 @@ def _with_values(options: Options, records: Sequence[Record], x: str, y: Sequenc
 
 
 def _divisions(
-    drawn: Sequence[Record], declarations: Mapping[str, Parameter], x: str, chosen: Sequence[str], options: Options
+    drawn: Runs, declarations: Mapping[str, Parameter], x: str, chosen: Sequence[str], options: Options
 ) -> tuple[list[str], list[str]]:
     """Parameters that separate lines, and those that separate points of a line; only repeats remain within a point."""
     at = [] if _is_measured(x) else [x]
@@ -249,13 +260,13 @@ def _divisions(
     return series, [name for name in split if name not in series]
 
 
-def _divides(records: Sequence[Record], given: Sequence[str], name: str) -> bool:
+def _divides(records: Runs, given: Sequence[str], name: str) -> bool:
     """Whether experiments with equal given parameters differ in this one."""
-    return any(len({hashable(one.get(name)) for one in group}) > 1 for group in groups(records, given).values())
+    return any(len(group.distinct(name)) > 1 for group in records.group(given).values())
 
 
-def _texts(drawn: Sequence[Record], x: str) -> list[str]:
-    places = list(dict.fromkeys(shown_value(group[0], x) for group in in_order(drawn, [x])))
+def _texts(drawn: Runs, x: str) -> dict[Any, str]:
+    places = {hashable(group[0][x]): shown_value(group[0], x) for group in in_order(drawn, [x])}
     if len(places) > _MOST_PLACES:
         hint = FEWER
         raise LogError(f"{len(places)} values of {x} are too many for one plot", where="--x", hint=hint)
@@ -268,7 +279,7 @@ def _labels(lines: Lines) -> dict[tuple[Any, ...], str]:
     shown = sorted(varying(lines.drawn, lines.series), key=lines.series.index)
     for members in in_order(lines.drawn, lines.series):
         base = lines.baseline
-        if base is None or lines.x in base.values or not all(map(base.has, members)):
+        if base is None or lines.x in base.values or not all(base.having(members)):
             key = tuple(hashable(members[0].get(name)) for name in lines.series)
             found[key] = label_of(members[0], shown) if shown else ""
     if not found:
@@ -336,17 +347,15 @@ def _x_label(lines: Lines) -> str:
     return label(key_title(lines.x)) if lines.places is not None else str(lines.quantity(lines.x))
 
 
-def _panels(lines: Lines, facet: Sequence[str]) -> list[list[Record]]:
+def _panels(lines: Lines, facet: Sequence[str]) -> list[Runs]:
     """Experiments of each panel, without a panel that would show only the baseline."""
     panels = in_order(lines.drawn, facet) if facet else [lines.drawn]
     kept = [
         panel
         for panel in panels
-        if any(tuple_ in lines.labels for tuple_ in groups(panel, lines.series))
+        if any(tuple_ in lines.labels for tuple_ in panel.group(lines.series))
         and not (
-            lines.baseline
-            and not lines.baseline.values.keys().isdisjoint(facet)
-            and all(map(lines.baseline.has, panel))
+            lines.baseline and not lines.baseline.values.keys().isdisjoint(facet) and all(lines.baseline.having(panel))
         )
     ]
     if len(kept) * len(lines.y) > _MOST_PANELS:
@@ -358,7 +367,7 @@ def _panels(lines: Lines, facet: Sequence[str]) -> list[list[Record]]:
 def _draw_quantity(
     places: Sequence[Axes],
     lines: Lines,
-    panels: Sequence[Sequence[Record]],
+    panels: Sequence[Runs],
     key: str,
     options: Options,
     named: set[str],
@@ -367,9 +376,9 @@ def _draw_quantity(
     points_drawn: list[Point] = []
     without_base = 0
     for axes, panel in zip(places, panels, strict=True):
-        members = groups(panel, lines.series)
+        members = panel.group(lines.series)
         for index, (line, words) in enumerate(lines.labels.items()):
-            points, lost = lines.points(members.get(line, []), key)
+            points, lost = lines.points(members.get(line, Runs.of(())), key)
             without_base += lost
             if points:
                 wide = 10.0 if lines.places is not None else 4.0
@@ -410,9 +419,9 @@ def _set_x_axis(figure: Figure, lines: Lines, log_x: bool | None) -> None:
             raise LogError(
                 f"{lines.x} has texts, not numbers: no logarithmic axis", where="--log_x", hint="remove the flag"
             )
-        set_text_x(figure, figure.axes, lines.places)
+        set_text_x(figure, figure.axes, lines.texts)
         return
     factor = lines.quantity(lines.x).factor
-    values = [value * factor for record in lines.drawn if (value := number(record, lines.x)) is not None]
+    values = [value * factor for value in lines.drawn.numbers(lines.x) if value is not None]
     for axes in figure.axes:
         set_numeric_x(axes, values, log_x, is_parameter=not lines.is_measured, where=lines.x)

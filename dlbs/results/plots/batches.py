@@ -6,14 +6,13 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark_core.doubts import doubts_of
 from dlbs.errors import LogError, require
 from dlbs.experiment import describe
 from dlbs.results.grouping import distinguishing_names, label_of, title_name, varying
 from dlbs.results.keys import label, prefixed, quantity_of, titled
 from dlbs.results.plots.draw import Description, colour, is_logarithmic, left_out, muted, plain_ticks, set_y_scale
 from dlbs.results.plots.plot import check_count, check_some_ended_well, in_order, with_value
-from dlbs.results.runs import Record, number, status_of, usual_metric
+from dlbs.results.runs import Record, Runs, usual_metric
 from dlbs.results.statistics.series import WINDOW, Series, series_of, smoothed
 from dlbs.text import finite, text
 
@@ -43,11 +42,11 @@ def runs(figure: Figure, results: Results) -> Description:
     shown = varying(drawn, names)
     axes = _rows(figure, results, [_label(row[0], shown) for row in rows])
     for at, row in enumerate(rows):
-        values = [(number(record, key) or 0.0) * quantity.factor for record in row]
+        values = [(value or 0.0) * quantity.factor for value in row.numbers(key)]
         if len(values) >= _FEWEST_FOR_A_BOX:
             _draw_box(axes, at, values, 0.3)
         _draw_runs(axes, at, row, values, as_pixels=len(drawn) > _MOST_SHAPES)
-    _finish(axes, [(number(record, key) or 0.0) * quantity.factor for record in drawn], results, str(quantity))
+    _finish(axes, [(value or 0.0) * quantity.factor for value in drawn.numbers(key)], results, str(quantity))
     boxed = any(len(row) >= _FEWEST_FOR_A_BOX for row in rows)
     notes = ["points: single runs" + ("; box: quartiles and median; whiskers: minimum and maximum" if boxed else "")]
     return Description(
@@ -59,10 +58,10 @@ def runs(figure: Figure, results: Results) -> Description:
     )
 
 
-def _draw_runs(axes: Axes, at: int, row: Sequence[Record], values: Sequence[float], *, as_pixels: bool) -> None:
+def _draw_runs(axes: Axes, at: int, row: Runs, values: Sequence[float], *, as_pixels: bool) -> None:
     """Draw a point for each run, hollow if it is doubtful."""
     for doubtful in (False, True):
-        places = [place for place, record in enumerate(row) if bool(doubts_of(record)) == doubtful]
+        places = [place for place, doubts in enumerate(row.doubts) if bool(doubts) == doubtful]
         face: Any = axes.get_facecolor() if doubtful else colour(0)
         if places:
             axes.plot(
@@ -74,43 +73,45 @@ def _draw_runs(axes: Axes, at: int, row: Sequence[Record], values: Sequence[floa
 def batches(figure: Figure, results: Results) -> Description:
     """Draw a violin of the batch times of each run, with median, quartiles, and all batches."""
     check_some_ended_well(results.records)
-    series = [(record, times) for record in results.records if status_of(record) == "ok" and (times := _times(record))]
-    if not series:
+    fine = results.records.ok
+    found = list(map(_times, fine.values("results.time_data")))
+    drawn = fine.where(found)
+    if not drawn:
         raise LogError(
             "no successful experiment has batch times (results.time_data)",
             hint="dlbs parse LOG shows the keys of a log",
         )
-    _check_rows(len(series))
-    drawn = [record for record, _ in series]
+    _check_rows(len(drawn))
     names = [*_names(drawn, results), *varying(drawn, ["exp.repeat"])]
-    times_of = {id(record): times for record, times in series}
-    rows = [(record, times_of[id(record)]) for row in in_order(drawn, names) for record in row]
+    times_of = dict(zip(drawn.rows, filter(None, found), strict=True))
+    rows = [(record, row) for runs in in_order(drawn, names) for record, row in zip(runs, runs.rows, strict=True)]
     experiments = in_order(drawn, [name for name in names if name != "exp.repeat"])
-    colours = {id(record): at for at, members in enumerate(experiments) for record in members}
+    colours = {row: at for at, members in enumerate(experiments) for row in members.rows}
     shown, repeat = varying(drawn, names), varying(drawn, ["exp.repeat"])
     labels, before = [], -1
-    for record, _ in rows:
+    for record, row in rows:
         # An experiment is labelled at its first run.
-        is_first = colours[id(record)] != before
-        before = colours[id(record)]
+        is_first = colours[row] != before
+        before = colours[row]
         labels.append(_label(record, shown if is_first else repeat))
     axes = _rows(figure, results, labels)
-    for at, (record, times) in enumerate(rows):
-        ink = colour(colours[id(record)] % 2 * 2)  # adjacent experiments differ
+    for at, (_, row) in enumerate(rows):
+        times = times_of[row]
+        ink = colour(colours[row] % 2 * 2)  # adjacent experiments differ
         if len(times) >= _FEWEST_FOR_A_VIOLIN and min(times) < max(times):
             _draw_violin(axes, at, times, ink)
             _draw_box(axes, at, times, 0.07, whiskers=False)
         else:
             axes.plot(times, [at] * len(times), ".", color=ink, markersize=4)
     quantity = quantity_of("results.time_data", drawn)
-    _finish(axes, [time for _, times in rows for time in times], results, str(quantity))
+    _finish(axes, [time for times in times_of.values() for time in times], results, str(quantity))
     notes = ["violin: density of the timed batches of one run; line and bar inside: median and quartiles"]
     return Description(
         titled(f"{quantity.name}: distribution within runs"), drawn, names, [*notes, left_out(results.records, drawn)]
     )
 
 
-def _names(drawn: Sequence[Record], results: Results) -> list[str]:
+def _names(drawn: Runs, results: Results) -> list[str]:
     """Parameters that distinguish rows."""
     title = varying(drawn, [title_name(drawn)])
     return [
@@ -123,8 +124,7 @@ def _label(record: Record, shown: Sequence[str]) -> str:
     return label(label_of(record, shown), _LONGEST_LABEL) if shown else "all runs"
 
 
-def _times(record: Record) -> list[float]:
-    values = record.get("results.time_data")
+def _times(values: Any) -> list[float]:
     found = [one for value in values if (one := finite(value)) is not None] if isinstance(values, list) else []
     return found if isinstance(values, list) and len(found) == len(values) else []
 
@@ -184,7 +184,8 @@ _FEWEST_SAMPLES = 3
 
 def series(figure: Figure, results: Results) -> Description:
     """Draw batch times, raw and smoothed: of one run above the monitored quantities, on one axis of seconds; of several runs in a panel each."""
-    having = [record for record in results.records if isinstance(record.get("results.time_data"), list)]
+    times = results.records.values("results.time_data")
+    having = results.records.where([isinstance(value, list) for value in times])
     check_count(len(having), "runs", too_many=len(having) > MOST_RUNS)
     runs = [(record, one) for record in having if (one := series_of(record)) is not None]
     if not runs:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dlbs.errors import LogError, did_you_mean, require
 from dlbs.results.grouping import common_label
 from dlbs.results.keys import label
-from dlbs.results.runs import Record
+from dlbs.results.runs import Record, Runs
 from dlbs.results.tables.table import DOUBTFUL, Cell
 from dlbs.text import text
 
@@ -391,13 +391,17 @@ def add_frame(figure: Figure, made: Description, title: str | None, warnings: st
 def _subtitle(made: Description) -> str:
     """Common parameters of all experiments, devices and software."""
     subject = common_label(made.records, without=made.shown) if made.subject is None else made.subject
-    devices = [text(record.get("exp.device_title")) for record in made.records]
-    software = [
-        f"{text(record.get('exp.framework_title') or record.get('exp.framework'))} {text(record['exp.framework_version'])}"
-        for record in made.records
-        if record.get("exp.framework_version")
-    ]
+    runs = Runs.of(made.records)
+    devices = list(map(text, runs.distinct("exp.device_title")))
+    software = runs.each(("exp.framework_title", "exp.framework", "exp.framework_version"), _software)
     return label(" · ".join(filter(None, [subject, _distinct(devices), _distinct(software)])), None)
+
+
+def _software(record: Record) -> str:
+    if not record.get("exp.framework_version"):
+        return ""
+    title = text(record.get("exp.framework_title") or record.get("exp.framework"))
+    return f"{title} {text(record['exp.framework_version'])}"
 
 
 def _distinct(words: Sequence[str]) -> str:

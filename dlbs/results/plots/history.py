@@ -6,7 +6,7 @@ import itertools
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean
@@ -25,7 +25,7 @@ from dlbs.results.plots.draw import (
     warning_colour,
 )
 from dlbs.results.plots.plot import FEWER, check_count, in_order, with_value
-from dlbs.results.runs import Record, start_order, usual_metric
+from dlbs.results.runs import Runs, start_order, usual_metric
 from dlbs.results.statistics.changes import FALSE_ALARMS, change_points
 from dlbs.results.tables.cells import cells_of
 from dlbs.text import text
@@ -64,13 +64,13 @@ def history(figure: Figure, results: Results) -> Description:
     """Draw a panel for each experiment, all over the same tags or commits."""
     key = results.options.value or usual_metric(results.records)
     valued = with_value(results.records, key)
-    axis = results.options.x or next((one for one in _PLACES if any(record.get(one) for record in valued)), "")
+    axis = results.options.x or next((one for one in _PLACES if any(valued.distinct(one))), "")
     if not axis:
         hint = "read tagged results from a store (--db); to add some: dlbs db add LOGS --tag v1"
         raise LogError("no experiment has a tag or a commit", hint=hint)
-    drawn = [record for record in valued if places_of(record, axis)]
+    drawn = valued.where(valued.each([axis], lambda run: places_in(run.get(axis))))
     if not drawn:
-        hint = did_you_mean(axis, set().union(*valued)) or f"usual keys: {', '.join(_PLACES)}"
+        hint = did_you_mean(axis, valued.names) or f"usual keys: {', '.join(_PLACES)}"
         raise LogError(f"no successful experiment has {axis}", where="--x", hint=hint)
     places = _ordered(drawn, axis)
     check_count(len(places), f"values of {axis}", too_many=len(places) > _MOST_PLACES)
@@ -114,14 +114,13 @@ def history(figure: Figure, results: Results) -> Description:
     return Description(titled(f"{quantity.name} over {key_title(axis)}s"), drawn, shown, notes, hollow=True)
 
 
-def places_of(record: Record, axis: str) -> list[str]:
-    """Tags of an experiment, or its value of another key; empty if it has none."""
-    value = record.get(axis)
+def places_in(value: Any) -> list[str]:
+    """Places on the axis: tags, or the value of another key; empty if there is none."""
     return [text(one) for one in value] if isinstance(value, list) else [text(value)] if value not in (None, "") else []
 
 
 def trends_of(
-    drawn: Sequence[Record], declarations: Mapping[str, Parameter], axis: str, key: str, quantity: Quantity
+    drawn: Runs, declarations: Mapping[str, Parameter], axis: str, key: str, quantity: Quantity
 ) -> list[Trend]:
     """Trend of each experiment over tags or commits.
 
@@ -139,7 +138,7 @@ def trends_of(
     for members in in_order(drawn, ["exp.model", *names]):
         points = []
         for at, place in enumerate(places):
-            cell = cells_of(key)([record for record in members if place in places_of(record, axis)])
+            cell = cells_of(key)(members.where(place in places_in(value) for value in members.values(axis)))
             if isinstance(cell.value, float):
                 scaled = cell.scaled(quantity.factor)
                 points.append(Point(float(at), cell.value * quantity.factor, scaled))
@@ -148,12 +147,12 @@ def trends_of(
     return found
 
 
-def _ordered(drawn: Sequence[Record], axis: str) -> list[str]:
+def _ordered(drawn: Runs, axis: str) -> list[str]:
     """Tags or commits in the order in which their first experiments began."""
     first: dict[str, float] = {}
     for record in drawn:
         moment = start_order(record)
-        for place in places_of(record, axis):
+        for place in places_in(record.get(axis)):
             first[place] = min(first.get(place, moment), moment)
     return sorted(first, key=lambda place: first[place])
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, Registry, registered, require
 from dlbs.files import make_parent, write_bytes
-from dlbs.results.grouping import distinguishing_names, groups
+from dlbs.results.grouping import distinguishing_names
 from dlbs.results.plots.batches import MOST_RUNS
 from dlbs.results.plots.draw import DOTS_PER_INCH, STYLES, TITLE, Description, add_frame, settings, size_of
-from dlbs.results.plots.history import places_of
+from dlbs.results.plots.history import places_in
 from dlbs.results.plots.plot import Options, Results
-from dlbs.results.runs import Record, number, status_of, usual_metric
+from dlbs.results.runs import Record, Runs, usual_metric
 from dlbs.results.tables.cells import doubt_lines
-from dlbs.results.tables.scaling import devices
+from dlbs.results.tables.scaling import COUNTED, devices
 from dlbs.text import text
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def draw(
     figure_module = require("matplotlib.figure", "reports")
     with require("matplotlib", "reports").rc_context(looks), _without_warnings_of_texts():
         figure: Figure = figure_module.Figure(figsize=size or STYLES[options.style][2], layout="constrained")
-        made: Description = function(figure, Results(list(records), declarations, options))
+        made: Description = function(figure, Results(Runs.of(records), declarations, options))
         if size is not None:
             figure.set_size_inches(size)
         doubts = doubt_lines(made.records, [options.value or usual_metric(records), *options.y])
@@ -159,9 +159,9 @@ def applicable_kinds(records: Sequence[Record], declarations: Mapping[str, Param
         records: Experiments, including failed ones.
         declarations: Declared parameters, with those that identify an experiment.
     """
-    key = usual_metric(records)
-    fine = [record for record in records if status_of(record) == "ok"]
-    valued = [record for record in fine if number(record, key) is not None]
+    runs = Runs.of(records)
+    fine = runs.ok
+    valued = fine.having(usual_metric(runs))
     found = {kind for kind, applies in _APPLIES.items() if applies(fine, valued)}
     if _differ(valued, declarations):
         found.add("bars")
@@ -187,55 +187,55 @@ def svg_of(
     return svg(draw(kind, records, declarations, options))
 
 
-def _differ(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> bool:
+def _differ(records: Runs, declarations: Mapping[str, Parameter]) -> bool:
     return bool(distinguishing_names(records, declarations, without=["exp.effective_batch"])) or (
         _values(records, "exp.model") > 1
     )
 
 
-def _repeated(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[list[Record]]:
+def _repeated(records: Runs, declarations: Mapping[str, Parameter]) -> list[Runs]:
     """Runs of each experiment."""
     names = distinguishing_names(records, declarations, given=["exp.model"], without=["exp.effective_batch"])
-    return list(groups(records, ["exp.model", *names]).values())
+    return list(records.group(["exp.model", *names]).values())
 
 
-def _values(records: Sequence[Record], key: str) -> int:
-    return len({text(record[key]) for record in records if record.get(key) not in (None, "")})
+def _values(records: Runs, key: str) -> int:
+    return len({text(value) for value in records.distinct(key) if value not in (None, "")})
 
 
-def _scales(fixed: str) -> Callable[[Sequence[Record], Sequence[Record]], bool]:
+def _scales(fixed: str) -> Callable[[Runs, Runs], bool]:
     """Return a test whether experiments with this parameter fixed ran on several device counts."""
 
-    def applies(_: Sequence[Record], valued: Sequence[Record]) -> bool:
-        with_rate = [record for record in valued if number(record, "results.throughput")]
-        sets = groups(with_rate, ["exp.model", fixed]).values()
-        return any(len({devices(record) for record in found}) > 1 for found in sets)
+    def applies(_: Runs, valued: Runs) -> bool:
+        with_rate = valued.where(valued.numbers("results.throughput"))
+        sets = with_rate.group(["exp.model", fixed]).values()
+        return any(len(set(found.each(COUNTED, devices))) > 1 for found in sets)
 
     return applies
 
 
-def _has_list(key: str) -> Callable[[Sequence[Record], Sequence[Record]], bool]:
-    return lambda fine, _: any(isinstance(record.get(key), list) and len(record[key]) > 1 for record in fine)
+def _has_list(key: str) -> Callable[[Runs, Runs], bool]:
+    return lambda fine, _: any(isinstance(value, list) and len(value) > 1 for value in fine.present(key))
 
 
-def _has_places(_: Sequence[Record], valued: Sequence[Record]) -> bool:
+def _has_places(_: Runs, valued: Runs) -> bool:
     return any(
-        len({place for record in valued for place in places_of(record, axis)}) > 1
+        len({place for value in valued.distinct(axis) for place in places_in(value)}) > 1
         for axis in ("db.tags", "exp.env.git_revision")
     )
 
 
-def _is_served(fine: Sequence[Record], _: Sequence[Record]) -> bool:
-    rates = {number(record, "results.serving.offered_qps") for record in fine} - {None}
-    return len(rates) > 1 or any(record.get("results.serving.trials") for record in fine)
+def _is_served(fine: Runs, _: Runs) -> bool:
+    rates = {*fine.numbers("results.serving.offered_qps")} - {None}
+    return len(rates) > 1 or any(fine.present("results.serving.trials"))
 
 
-def _has_batches(_: Sequence[Record], valued: Sequence[Record]) -> bool:
+def _has_batches(_: Runs, valued: Runs) -> bool:
     return _values(valued, _BATCH) > 1
 
 
 # Kind → test whether successful experiments, and those of them with the default quantity, have enough data.
-_APPLIES: dict[str, Callable[[Sequence[Record], Sequence[Record]], bool]] = {
+_APPLIES: dict[str, Callable[[Runs, Runs], bool]] = {
     "throughput": _has_batches,
     "weak": _scales("exp.replica_batch"),
     "strong": _scales("exp.effective_batch"),
@@ -243,10 +243,10 @@ _APPLIES: dict[str, Callable[[Sequence[Record], Sequence[Record]], bool]] = {
     "series": lambda fine, _: len(fine) <= MOST_RUNS and _has_list("results.time_data")(fine, _),
     "heatmap": lambda _, valued: _has_batches(_, valued) and _values(valued, "exp.model") > 1,
     "latency-throughput": lambda _, valued: _has_batches(
-        [], [one for one in valued if number(one, "results.time") and number(one, "results.throughput")]
+        _, valued.where(map(all, zip(*map(valued.numbers, ("results.time", "results.throughput")), strict=True)))
     ),
     "latency-load": _is_served,
     "accuracy": _has_list("results.epoch_accuracy_top1"),
     "history": _has_places,
-    "roofline": lambda fine, _: any((number(record, "results.bytes_per_batch") or 0) > 0 for record in fine),
+    "roofline": lambda fine, _: any((value or 0) > 0 for value in fine.numbers("results.bytes_per_batch")),
 }

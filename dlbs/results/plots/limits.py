@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
-from dlbs.results.grouping import distinguishing_names, groups, label_of, varying
+from dlbs.results.grouping import distinguishing_names, label_of, varying
 from dlbs.results.keys import label, quantity_of
 from dlbs.results.plots.draw import (
     Description,
@@ -23,7 +23,7 @@ from dlbs.results.plots.draw import (
     set_y_scale,
 )
 from dlbs.results.plots.plot import MOST_LINES, Results, check_count, check_some_ended_well, in_order
-from dlbs.results.runs import FAMILY, PERCENTILES, Record, number, status_of
+from dlbs.results.runs import FAMILY, PERCENTILES, Record, Runs, number
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.table import Cell
 
@@ -57,7 +57,8 @@ class Load:
 
 def latency_load(figure: Figure, results: Results) -> Description:
     """Draw a line of latency over arrival rate for each percentile, model and group."""
-    drawn = [record for record in results.records if status_of(record) == "ok" and _rate_of(record)]
+    fine = results.records.ok
+    drawn = fine.where(fine.numbers(f"{FAMILY}offered_qps"))
     if not drawn:
         check_some_ended_well(results.records)
         raise LogError(
@@ -92,14 +93,14 @@ def latency_load(figure: Figure, results: Results) -> Description:
     axes.set_xlabel("offered load, queries/s")
     axes.set_ylabel("latency, ms")
     every = [load for *_, loads in lines for load in loads]
-    bound = [value for record in drawn if (value := number(record, "serving.target_latency"))]
+    bound = list(filter(None, drawn.numbers("serving.target_latency")))
     set_y_scale(
         axes, [load.latency for load in every] + bound[:1], results.options.log_scale, [load.cell for load in every]
     )
     notes = [explain_points([load.cell for load in every]).replace("from the batches", "from the queries")]
     if knees:
         notes.append("knee: latency begins to rise steeply (Kneedle)")
-    if any(number(record, f"{FAMILY}max_qps") is not None for record in drawn):
+    if drawn.having(f"{FAMILY}max_qps"):
         notes.append("max: highest rate that keeps the bound; band: its 95 % confidence interval")
     return Description(
         "Latency against offered load",
@@ -111,20 +112,21 @@ def latency_load(figure: Figure, results: Results) -> Description:
     )
 
 
-def loads_of(records: Sequence[Record]) -> dict[str, list[Load]]:
+def loads_of(runs: Runs) -> dict[str, list[Load]]:
     """Map each percentile to latencies in order of rate; runs at one rate are one point, their median. Trials of a search are points too.
 
     Args:
-        records: Experiments that differ only in the rate, and repeats.
+        runs: Experiments that differ only in the rate, and repeats.
     """
     found: dict[str, list[Load]] = {}
-    for group in in_order([one for one in records if number(one, f"{FAMILY}max_qps") is None], [_RATE]):
+    swept = runs.where([value is None for value in runs.numbers(f"{FAMILY}max_qps")])
+    for group in in_order(swept, [_RATE]):
         rate = cells_of(f"{FAMILY}offered_qps")(group).value
         for name in PERCENTILES:
             cell = cells_of(f"{FAMILY}latency_{name}")(group)
             if isinstance(cell.value, float) and isinstance(rate, float):
                 found.setdefault(name, []).append(Load(rate, cell.value, cell))
-    for record in records:
+    for record in runs:
         trials = record.get(f"{FAMILY}trials")
         for trial in trials if isinstance(trials, list) else []:
             load = _trial(trial)
@@ -176,9 +178,9 @@ def _is_searched(key: str) -> bool:
     return key.endswith(_TRIALS)
 
 
-def _draw_bounds(axes: Axes, drawn: Sequence[Record]) -> None:
+def _draw_bounds(axes: Axes, drawn: Runs) -> None:
     """Draw the common latency bound, and the highest rates with their intervals."""
-    bounds = {number(record, "serving.target_latency") for record in drawn}
+    bounds = {*drawn.numbers("serving.target_latency")}
     if len(bounds) == 1 and (bound := bounds.pop()):
         axes.axhline(bound, color=muted(), linestyle=":", label=f"bound: {bound:,.4g} ms")
     for record in drawn:
@@ -187,11 +189,6 @@ def _draw_bounds(axes: Axes, drawn: Sequence[Record]) -> None:
             if isinstance(interval, list) and len(interval) == 2 and all(isinstance(one, float) for one in interval):
                 axes.axvspan(interval[0], interval[1], color=muted(), alpha=0.15, linewidth=0)
             axes.axvline(limit, color=muted(), linestyle="--", label=f"max: {limit:,.4g} queries/s")
-
-
-def _rate_of(record: Record) -> float | None:
-    """Arrival rate of queries in the server scenario."""
-    return number(record, f"{FAMILY}offered_qps")
 
 
 def _trial(trial: object) -> Load | None:
@@ -210,12 +207,11 @@ _LABEL = 0.25  # room for the label of the memory limit, as a share of the width
 
 def roofline(figure: Figure, results: Results) -> Description:
     """Draw achieved operations per second over operations per byte, with the limits of the device."""
-    drawn = [
-        record
-        for record in results.records
-        if status_of(record) == "ok" and all((number(record, key) or 0) > 0 for key in _KEYS)
-        if 0 < _of(record, "results.flops_per_batch") / _of(record, "results.bytes_per_batch") < math.inf
-    ]
+    fine = results.records.ok
+    drawn = fine.where(
+        min(rate or 0, flops or 0, moved or 0) > 0 and 0 < (flops or 0) / (moved or 1) < math.inf
+        for rate, flops, moved in zip(*map(fine.numbers, _KEYS), strict=True)
+    )
     if not drawn:
         check_some_ended_well(results.records)
         raise LogError(
@@ -268,13 +264,13 @@ def roofline(figure: Figure, results: Results) -> Description:
     )
 
 
-def _peaks(drawn: Sequence[Record], options: Options) -> dict[str, float]:
+def _peaks(drawn: Runs, options: Options) -> dict[str, float]:
     """Map names to peaks in operations per second: the given one, or those that the logged MFU was computed with."""
     if options.peak_tflops:
         return {"": 1e12 * options.peak_tflops}
     found: dict[str, float] = {}
     differs = varying(drawn, _ROOFS)
-    for members in groups(drawn, differs).values():
+    for members in drawn.group(differs).values():
         peaks = [_of(one, "results.flops") / share for one in members if (share := number(one, "results.mfu"))]
         peaks = [peak for peak in peaks if math.isfinite(peak)]
         if peaks:

@@ -8,8 +8,8 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean
-from dlbs.results.grouping import groups, ordered_keys
-from dlbs.results.runs import Record, none_ended_well, number, status_of
+from dlbs.results.grouping import ordered_keys
+from dlbs.results.runs import Record, Runs, none_ended_well
 
 # Flags that kinds with fixed axes accept nevertheless.
 _OWN = {"history": ("--x",), "throughput": ("--log_x",), "latency-throughput": ("--log_x",)}
@@ -62,7 +62,7 @@ class Results:
         options: Options of the plot.
     """
 
-    records: Sequence[Record]
+    records: Runs
     declarations: Mapping[str, Parameter]
     options: Options
 
@@ -90,14 +90,14 @@ def kind_for(kind: str | None, options: Options, records: Iterable[Record]) -> s
         raise LogError("--value and --y both select the quantity: remove --value", where="--y")
     if kind or given:
         return kind or "axes"
-    return "throughput" if any(number(record, "exp.replica_batch") is not None for record in records) else "bars"
+    return "throughput" if Runs.of(records).having("exp.replica_batch") else "bars"
 
 
 MOST_LINES = 24
 FEWER = "select fewer experiments with --filter_query"
 
 
-def check_some_ended_well(records: Sequence[Record]) -> None:
+def check_some_ended_well(records: Runs) -> None:
     """Raise a LogError if no experiment succeeded."""
     if failed := none_ended_well(records):
         raise LogError(failed, hint="dlbs report shows the reasons")
@@ -109,21 +109,21 @@ def check_count(count: int | str, what: str, *, too_many: bool) -> None:
         raise LogError(f"{count} {what} are too many for one plot", hint=FEWER)
 
 
-def with_value(records: Sequence[Record], key: str) -> list[Record]:
+def with_value(records: Runs, key: str) -> Runs:
     """Select successful experiments with a number.
 
     Raises:
         LogError: There are none.
     """
     check_some_ended_well(records)
-    good = [record for record in records if status_of(record) == "ok" and number(record, key) is not None]
+    good = records.ok.having(key)
     if not good:
-        hint = did_you_mean(key, set().union(*records)) or "dlbs parse LOG shows the keys of a log"
+        hint = did_you_mean(key, records.names) or "dlbs parse LOG shows the keys of a log"
         raise LogError(f"no successful experiment has {key}", hint=hint)
     return good
 
 
-def in_order(records: Sequence[Record], names: Sequence[str]) -> list[list[Record]]:
+def in_order(records: Runs, names: Sequence[str]) -> list[Runs]:
     """Group records in the order of tables."""
-    found = groups(records, names)
+    found = records.group(names)
     return [found[key] for key in ordered_keys(found, names)]

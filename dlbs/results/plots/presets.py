@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import short_number
 from dlbs.errors import LogError, require
-from dlbs.results.grouping import common_label, distinguishing_names, groups, label_of, title_name, varying
+from dlbs.results.grouping import common_label, distinguishing_names, label_of, title_name, varying
 from dlbs.results.keys import key_title, label, quantity_of, titled
 from dlbs.results.plots.draw import (
     Description,
@@ -32,7 +32,7 @@ from dlbs.results.plots.draw import (
     set_y_scale,
 )
 from dlbs.results.plots.plot import MOST_LINES, check_count, check_some_ended_well, in_order, with_value
-from dlbs.results.runs import Record, number, status_of, usual_metric
+from dlbs.results.runs import Runs, number, usual_metric
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import DOUBTFUL, MISSING, Cell
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 def throughput(figure: Figure, results: Results) -> Description:
     """Draw a line of medians over replica batches for each model and group, with intervals as error bars."""
     key = results.options.value or usual_metric(results.records)
-    drawn = [record for record in with_value(results.records, key) if (number(record, _BATCH) or 0) > 0]
+    valued = with_value(results.records, key)
+    drawn = valued.where([(batch or 0) > 0 for batch in valued.numbers(_BATCH)])
     if not drawn:
         hint = "use --type bars, or choose another axis with --x KEY"
         raise LogError(f"no successful experiment has {_BATCH} and {key}", hint=hint)
@@ -62,7 +63,7 @@ def throughput(figure: Figure, results: Results) -> Description:
     check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
     cells = []
     set_numeric_x(
-        axes, [number(record, _BATCH) or 0.0 for record in drawn], results.options.log_x, is_parameter=True, where=_BATCH
+        axes, [batch or 0.0 for batch in drawn.numbers(_BATCH)], results.options.log_x, is_parameter=True, where=_BATCH
     )  # fmt: skip
     for index, line in enumerate(lines):
         points = []
@@ -94,9 +95,10 @@ def latency_throughput(figure: Figure, results: Results) -> Description:
     """Draw a line for each model and group from the smallest batch to the largest, each point with its batch size."""
     with_rate = with_value(results.records, _RATE)
     key = results.options.value or next(
-        (one for one in _LATENCIES if all(number(record, one) is not None for record in with_rate)), _LATENCIES[-1]
+        (one for one in _LATENCIES if None not in with_rate.numbers(one)), _LATENCIES[-1]
     )
-    drawn = [record for record in with_rate if number(record, key) is not None and number(record, _BATCH)]
+    valued = with_rate.having(key)
+    drawn = valued.where(valued.numbers(_BATCH))
     if not drawn:
         hint = "choose another latency with --value KEY"
         raise LogError(f"no successful experiment has {_RATE}, {key} and {_BATCH}", hint=hint)
@@ -163,12 +165,12 @@ def bars(figure: Figure, results: Results) -> Description:
     quantity = quantity_of(key, drawn)
     given = varying(drawn, [title_name(drawn)])
     names = distinguishing_names(drawn, results.declarations, given=given, without=["exp.effective_batch"])
-    sets = in_order(drawn, names) if given else [list(drawn)]
+    sets = in_order(drawn, names) if given else [drawn]
     axis = given or names
-    places = [label_of(group[0], axis) for group in groups(drawn, axis).values()]
+    places = [label_of(group[0], axis) for group in drawn.group(axis).values()]
     check_count(f"{len(sets)} × {len(places)}", "bars", too_many=len(sets) > MOST_LINES or len(places) > _MOST_PLACES)
     axes = figure.subplots()
-    logarithmic = is_logarithmic([number(record, key) or 0.0 for record in drawn], results.options.log_scale)
+    logarithmic = is_logarithmic([value or 0.0 for value in drawn.numbers(key)], results.options.log_scale)
     # Long labels need horizontal bars.
     lies = sum(map(len, places)) > _ROOM * figure.get_figwidth()
     if lies and results.options.size is None:
@@ -179,7 +181,7 @@ def bars(figure: Figure, results: Results) -> Description:
     cells = []
     for index, members in enumerate(sets):
         words = label(label_of(members[0], shown)) if given else None
-        for group in groups(members, axis).values():
+        for group in members.group(axis).values():
             cell = cells_of(key)(group).scaled(quantity.factor)
             if isinstance(cell.value, float):
                 cells.append(cell)
@@ -238,19 +240,19 @@ _MODEL, _BATCH = "exp.model", "exp.replica_batch"
 
 def heatmap(figure: Figure, results: Results) -> Description:
     """Draw models against replica batches, one map for each group of experiments that differ otherwise; all have one scale."""
-    key, records = results.options.value or usual_metric(results.records), list(results.records)
+    key, records = results.options.value or usual_metric(results.records), results.records
     drawn = with_value(records, key)
     quantity = quantity_of(key, drawn)
     split = distinguishing_names(records, results.declarations, given=[_MODEL, _BATCH], without=["exp.effective_batch"])
-    facets = list(groups(records, split).values())
+    facets = list(records.group(split).values())
     check_count(len(facets), "heat maps", too_many=len(facets) > _MOST_MAPS)
     batches = [shown_value(members[0], _BATCH) for members in in_order(records, [_BATCH])]
     maps = []
     for members in facets:
         rows = []
-        for row in groups(members, [_MODEL]).values():
-            found = {shown_value(runs[0], _BATCH): runs for runs in groups(row, [_BATCH]).values()}
-            rows.append([cells_of(key)(found.get(batch, [])).scaled(quantity.factor) for batch in batches])
+        for row in members.group([_MODEL]).values():
+            found = {shown_value(runs[0], _BATCH): runs for runs in row.group([_BATCH]).values()}
+            rows.append([cells_of(key)(found.get(batch, Runs.of(()))).scaled(quantity.factor) for batch in batches])
         maps.append(rows)
     heights = [(0.75 if split else 0.5) + 0.36 * len(rows) for rows in maps]
     width = max(6.0, 2.8 + 0.78 * len(batches))
@@ -269,7 +271,7 @@ def heatmap(figure: Figure, results: Results) -> Description:
         image = axes.imshow(numbers, aspect="auto", norm=norm)
         _write_numbers(axes, rows, numbers, norm)
         axes.set_xticks(range(len(batches)), list(map(label, batches)))
-        models = [shown_value(row[0], _MODEL) for row in groups(members, [_MODEL]).values()]
+        models = [shown_value(row[0], _MODEL) for row in members.group([_MODEL]).values()]
         axes.set_yticks(range(len(rows)), [label(model, 40) for model in models])
         axes.grid(visible=False)
         if split:
@@ -318,7 +320,8 @@ _USUAL = "results.epoch_accuracy_top1"
 def accuracy(figure: Figure, results: Results) -> Description:
     """Draw a line of medians over epochs for each model and group, with a band from the minimum to the maximum run."""
     key = results.options.value or _USUAL
-    drawn = [record for record in results.records if status_of(record) == "ok" and _epochs(record, key)]
+    fine = results.records.ok
+    drawn = fine.where([_epochs(value) for value in fine.values(key)])
     if not drawn:
         check_some_ended_well(results.records)
         raise LogError(
@@ -332,7 +335,7 @@ def accuracy(figure: Figure, results: Results) -> Description:
     shown = varying(drawn, ["exp.model", *names])
     for index, line in enumerate(lines):
         look = marks(index)
-        runs = [_epochs(record, key) for record in line]
+        runs = list(map(_epochs, line.values(key)))
         columns = [[run[at] for run in runs if at < len(run)] for at in range(max(map(len, runs)))]
         epochs = list(range(1, len(columns) + 1))
         if len(epochs) > 30:
@@ -345,7 +348,7 @@ def accuracy(figure: Figure, results: Results) -> Description:
     quantity = quantity_of(key, drawn)
     axes.set_xlabel("epoch")
     axes.set_ylabel(str(quantity))
-    longest = max(len(_epochs(record, key)) for record in drawn)
+    longest = max(map(len, drawn.values(key)))
     locator = require("matplotlib.ticker", "reports").MaxNLocator(10, steps=[1, 2, 5, 10], integer=True)
     ticks = sorted({1, longest, *(int(one) for one in locator.tick_values(1, longest) if 1 < one < 0.96 * longest)})
     axes.set_xticks(ticks)
@@ -357,8 +360,7 @@ def accuracy(figure: Figure, results: Results) -> Description:
     )
 
 
-def _epochs(record: Record, key: str) -> Sequence[float]:
+def _epochs(values: Any) -> Sequence[float]:
     """Value after each epoch; empty if a log has no such list."""
-    values = record.get(key)
     found = [one for value in values if (one := finite(value)) is not None] if isinstance(values, list) else []
     return found if isinstance(values, list) and len(found) == len(values) else []

@@ -7,11 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
-from dlbs.results.grouping import groups
 from dlbs.results.plots.draw import Description, Point, draw_line, explain_points, muted, set_numeric_x
 from dlbs.results.plots.plot import MOST_LINES, check_count, check_some_ended_well
-from dlbs.results.runs import number, status_of
-from dlbs.results.tables.scaling import devices, nothing_to_scale, scaling_tables
+from dlbs.results.tables.scaling import COUNTED, devices, nothing_to_scale, scaling_tables
 from dlbs.results.tables.table import Cell, Table
 from dlbs.text import counted
 
@@ -40,7 +38,7 @@ def _draw(figure: Figure, results: Results, kind: str) -> Description:
         check_some_ended_well(results.records)
         if not alone:
             raise LogError("no successful experiment has results.throughput", hint="dlbs status shows failures")
-        counts = sorted({devices(record) for record in results.records if status_of(record) == "ok"})
+        counts = sorted({*results.records.ok.each(COUNTED, devices)})
         what = (
             nothing_to_scale(counts)
             if len(counts) == 1
@@ -63,8 +61,9 @@ def _draw(figure: Figure, results: Results, kind: str) -> Description:
     ticks = [2.0**power for power in range(math.floor(math.log2(min(values))), math.ceil(math.log2(max(values))) + 1)]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    drawn = [record for record in results.records if status_of(record) == "ok" and number(record, "results.throughput")]
-    is_cpu = all(number(record, "exp.num_gpus") in (None, 0) for record in drawn)
+    fine = results.records.ok
+    drawn = fine.where(fine.numbers("results.throughput"))
+    is_cpu = not any(drawn.numbers("exp.num_gpus"))
     axes.set_xlabel("replicas on CPUs" if is_cpu else "GPUs")
     axes.set_ylabel("speed-up vs. smallest device count")
     kept = "exp.replica_batch" if kind == "weak" else "exp.effective_batch"
@@ -80,7 +79,7 @@ def _draw(figure: Figure, results: Results, kind: str) -> Description:
         notes.append(f"{counted(alone, 'experiment')} with only one device count left out")
     missing = len(results.records) - len(drawn)
     notes.append(f"{missing} of {len(results.records)} experiments have no value" if missing else "")
-    shown = [] if len(groups(drawn, [kept])) == 1 else [kept]
+    shown = [] if len(drawn.distinct(kept)) == 1 else [kept]
     follows = ["exp.effective_batch" if kind == "weak" else "exp.replica_batch"]
     return Description(
         f"{kind.title()} scaling: speed-up with the {fixed} batch fixed",

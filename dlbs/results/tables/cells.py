@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from benchmark_core.doubts import doubts_of
 from benchmark_core.text import short_number
 from dlbs.doubts import doubt_words
 from dlbs.errors import Registry, registered
 from dlbs.results.grouping import label_of, varying
-from dlbs.results.runs import FAMILY, HIGHEST_RATE, Record, number, status_of
+from dlbs.results.runs import FAMILY, HIGHEST_RATE, Record, Runs, number
 from dlbs.results.statistics.ratio import Interval, logged_interval, median_interval
 from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell
 from dlbs.text import counted, finite, text
@@ -43,49 +42,49 @@ _MOST_REASONS, _MOST_LABELS = 10, 3
 _MOST_TERMS = 5  # binomials of a formula that are written as numbers: those of many runs have hundreds of digits
 
 
-def cells_of(key: str, aggregate: str = "median") -> Callable[[list[Record]], Cell]:
+def cells_of(key: str, aggregate: str = "median") -> Callable[[Iterable[Record]], Cell]:
     """Return a function from runs to the cell of a quantity."""
-    return lambda records: _cell(records, key, aggregate)
+    return lambda records: _cell(Runs.of(records), key, aggregate)
 
 
-def _cell(records: list[Record], key: str, aggregate: str) -> Cell:
-    if not records:
+def _cell(runs: Runs, key: str, aggregate: str) -> Cell:
+    if not runs:
         return Cell(None, "missing")
-    fine = [record for record in records if status_of(record) == "ok"]
-    valued = [record for record in fine if number(record, key) is not None]
-    if valued:
-        values = [value for record in valued if (value := number(record, key)) is not None]
+    fine = runs.ok
+    values = [value for value in fine.numbers(key) if value is not None]
+    if values:
+        valued = fine if len(values) == len(fine) else fine.having(key)
         value = registered(AGGREGATES, aggregate, "aggregate")(values)
-        lost = len(records) - len(values)
+        lost = len(runs) - len(values)
         if math.isnan(value):
             return Cell(None, "no-result", runs=len(values), lost=lost)
         interval = None
         if aggregate == "median":
             interval = median_interval(values) if len(values) > 1 else _interval_of_batches(valued[0], key)
         low, high, level = (interval.low, interval.high, interval.confidence) if interval else (None, None, None)
-        doubtful = sum(bool(doubts_of(record)) for record in valued)
+        doubtful = sum(map(bool, valued.doubts))
         return Cell(float(value), "ok", low, high, level, len(values), lost, doubtful, "doubt" if doubtful else "")
     # Texts, such as the title of a device; a number of a failed experiment is not a result.
-    values_of = [record.get(key) for record in (fine if key.startswith("results.") else fine or records)]
-    words = list(dict.fromkeys(text(value) for value in values_of if value not in (None, "") and not _is_figure(value)))
+    found = (fine if key.startswith("results.") else fine or runs).distinct(key)
+    words = list(dict.fromkeys(text(value) for value in found if value not in (None, "") and not _is_figure(value)))
     if words:
-        return Cell(", ".join(words), runs=len(words), lost=len(records) - len(fine))
-    bad = [status for status in map(status_of, records) if status != "ok"]
-    return Cell(None, bad[0] if bad else "no-result", lost=len(records))
+        return Cell(", ".join(words), runs=len(words), lost=len(runs) - len(fine))
+    bad = [status for status in runs.statuses if status != "ok"]
+    return Cell(None, bad[0] if bad else "no-result", lost=len(runs))
 
 
-def formulas_of(key: str, aggregate: str = "median") -> Callable[[list[Record]], str]:
+def formulas_of(key: str, aggregate: str = "median") -> Callable[[Iterable[Record]], str]:
     """Return a function from runs to the formula of their cell in `cells_of`: `median of 10.00, 11.00, 30.00 = 11.00; ...`; empty without a number."""
-    return lambda records: _formula(records, key, aggregate)
+    return lambda records: _formula(Runs.of(records), key, aggregate)
 
 
-def _formula(records: list[Record], key: str, aggregate: str) -> str:
-    cell = _cell(records, key, aggregate)
+def _formula(runs: Runs, key: str, aggregate: str) -> str:
+    cell = _cell(runs, key, aggregate)
     if not isinstance(cell.value, float):
         return ""
-    valued = [(value, one) for one in records if status_of(one) == "ok" and (value := number(one, key)) is not None]
-    ordered = sorted(valued, key=lambda pair: pair[0])
-    words = ", ".join(short_number(value) + (f" {DOUBTFUL}" if doubts_of(one) else "") for value, one in ordered)
+    valued = runs.ok.having(key)
+    ordered = sorted(zip(valued.numbers(key), valued.doubts, strict=True), key=lambda pair: pair[0] or 0.0)
+    words = ", ".join(short_number(value or 0.0) + (f" {DOUBTFUL}" if doubts else "") for value, doubts in ordered)
     formula = f"{aggregate} of {words} = {short_number(cell.value)}" if cell.runs > 1 else f"{words}, a single run"
     if cell.low is None or cell.high is None or cell.confidence is None:
         return formula
@@ -93,7 +92,7 @@ def _formula(records: list[Record], key: str, aggregate: str) -> str:
     level = f"{100 * cell.confidence:.3g} %"
     if cell.runs == 1:
         return f"{formula}; {bounds}: {level} CI from its {_part(key)}"
-    interval = median_interval([value for value, _ in ordered])
+    interval = median_interval([value or 0.0 for value, _ in ordered])
     depth = interval.depth if interval else 0
     which = "minimum and maximum" if not depth else f"value {depth + 1} from either end"
     sides = " + ".join(f"{math.comb(cell.runs, at)}" for at in range(min(depth, _MOST_TERMS) + 1))
@@ -163,12 +162,9 @@ def interval_lines(cells: Sequence[Cell], keys: Sequence[str] = ()) -> list[str]
 
 def doubt_lines(records: Sequence[Record], keys: Sequence[str]) -> list[str]:
     """Explain the mark of doubtful runs in a table."""
-    used = [
-        record
-        for record in records
-        if status_of(record) == "ok" and any(number(record, key) is not None for key in keys)
-    ]
-    kinds = [found for record in used if (found := doubts_of(record))]
+    fine = Runs.of(records).ok
+    used = fine.where(any(value is not None for value in row) for row in zip(*map(fine.numbers, keys), strict=True))
+    kinds = [found for found in used.doubts if found]
     if not kinds:
         return []
     words = doubt_words(Counter(kind for found in kinds for kind in found))
@@ -182,11 +178,12 @@ def reason_lines(records: Sequence[Record], names: Sequence[str]) -> list[str]:
         records: All experiments of a table.
         names: Parameters that distinguish them.
     """
-    shown = varying(records, names)
+    runs = Runs.of(records)
+    bad = runs.where([status != "ok" for status in runs.statuses])
+    shown = varying(runs, names) if bad else []
     found: dict[tuple[str, str], dict[str, None]] = {}
-    for record in records:
-        status, message = status_of(record), text(record.get("exp.status_msg"))
-        if status != "ok" and message:
+    for record, status in zip(bad, bad.statuses, strict=True):
+        if message := text(record.get("exp.status_msg")):
             found.setdefault((status, message), {})[label_of(record, shown)] = None
     lines = []
     for (status, message), labels in found.items():

@@ -6,12 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark_core.doubts import doubts_of
 from dlbs.config.declarations import Parameter
 from dlbs.results.grouping import (
     distinguishing_names,
-    groups,
-    hashable,
     identity_names,
     in_order,
     label_of,
@@ -19,7 +16,7 @@ from dlbs.results.grouping import (
     varying,
 )
 from dlbs.results.keys import header, quantity
-from dlbs.results.runs import Record, number, status_of
+from dlbs.results.runs import Record, Runs, number, status_of
 from dlbs.results.tables.cells import doubt_lines, reason_lines
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import Cell, Table
@@ -40,62 +37,65 @@ def listing_table(
         columns: Keys to show; by default start time, distinguishing parameters, machine and results.
         declarations: Declared parameters, with those that identify an experiment.
     """
-    names = distinguishing_names(records, declarations or {}, without=["exp.effective_batch", "exp.id"])
-    if len({hashable(record.get("exp.repeat")) for record in records}) > 1:
+    runs = Runs.of(records)
+    names = distinguishing_names(runs, declarations or {}, without=["exp.effective_batch", "exp.id"])
+    if len(runs.distinct("exp.repeat")) > 1:
         names.append("exp.repeat")
     # Distinguishing parameters are the labels; runs of one experiment differ in their start time.
     labels = names or ["exp.model", "exp.phase", "exp.dtype", "exp.replica_batch"]
-    if len(groups(records, labels)) < len(records):
+    if len(runs.group(labels)) < len(runs):
         labels = ["exp.start_time", *labels]
     usual = [
         *labels, "results.accuracy_top1", "results.throughput", "results.time", "exp.status", "exp.start_time", "exp.env.host",
         "db.tags", "exp.id",
     ]  # fmt: skip
-    present = [name for name in dict.fromkeys(usual) if any(one.get(name) not in (None, "", []) for one in records)]
-    title = counted(len(records), "experiment")
+    present = [
+        name for name in dict.fromkeys(usual) if any(value not in (None, "", []) for value in runs.distinct(name))
+    ]
+    title = counted(len(runs), "experiment")
     if columns or not present:
-        table = _table(title, records, list(columns) or ["db.added"])
+        table = _table(title, runs, list(columns) or ["db.added"])
     else:
-        table = _table(title, records, present, labels=max(1, len([name for name in labels if name in present])))
+        table = _table(title, runs, present, labels=max(1, len([name for name in labels if name in present])))
     if _DOUBTED & set(columns or present):
-        table.legend += doubt_lines(records, sorted(_DOUBTED))
-    table.legend += reason_lines(records, names)
+        table.legend += doubt_lines(runs, sorted(_DOUBTED))
+    table.legend += reason_lines(runs, names)
     return table
 
 
 def history_table(records: Sequence[Record], columns: Sequence[str]) -> Table:
     """Make a table of runs of one experiment, with all facts that differ between them."""
     always = ["exp.start_time", "exp.env.host", "exp.status", "results.throughput", "results.time"]
-    facts = sorted({name for record in records for name in record})
+    runs = Runs.of(records)
     changing = [
         name
-        for name in facts
+        for name in sorted(runs.names)
         if (name.startswith(("exp.env.", "exp.docker_image")) or name in {"exp.framework_version", "exp.device_title"})
         and name not in always
-        and len({hashable(record.get(name)) for record in records}) > 1
+        and len(runs.distinct(name)) > 1
     ]
     return _table(
-        counted(len(records), "run"),
-        records,
+        counted(len(runs), "run"),
+        runs,
         [*(columns or [*always, *changing]), "db.tags"],
     )
 
 
-def _table(title: str, records: Sequence[Record], names: Sequence[str], *, labels: int = 1) -> Table:
-    columns = [_cells(records, name) for name in names]
+def _table(title: str, runs: Runs, names: Sequence[str], *, labels: int = 1) -> Table:
+    columns = [_cells(runs, name) for name in names]
     rows = [[cell.words() for cell in row] for row in zip(*columns[:labels], strict=True)]
-    cells = [list(row) for row in zip(*columns[labels:], strict=True)] or [[] for _ in records]
-    titles = [quantity(name, records) if name.startswith("results.") else header(name) for name in names]
+    cells = [list(row) for row in zip(*columns[labels:], strict=True)] or [[] for _ in runs]
+    titles = [quantity(name, runs) if name.startswith("results.") else header(name) for name in names]
     return Table(title, titles[:labels], rows, titles[labels:], cells, is_divisible=labels > 1)
 
 
-def _cells(records: Sequence[Record], name: str) -> list[Cell]:
+def _cells(runs: Runs, name: str) -> list[Cell]:
     """Cells of the values of a key; long texts are shortened where different ones stay different."""
-    whole = [_words(name, record.get(name)) for record in records]
+    whole = [_words(name, value) for value in runs.values(name)]
     short = [words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…" for words in whole]
     shown = short if len(set(short)) == len(set(whole)) else whole
-    numbers = [number(record, name) if name.startswith("results.") else None for record in records]
-    doubtful = [name in _DOUBTED and bool(doubts_of(record)) for record in records]
+    numbers = runs.numbers(name) if name.startswith("results.") else [None] * len(runs)
+    doubtful = [name in _DOUBTED and bool(doubts) for doubts in runs.doubts]
     return [
         Cell(words or "-") if value is None else Cell(value, doubtful=doubt, tone="doubt" if doubt else "")
         for words, value, doubt in zip(shown, numbers, doubtful, strict=True)
@@ -119,25 +119,26 @@ def summary_table(records: Sequence[Record], declarations: Mapping[str, Paramete
         declarations: Declared parameters, with those that identify an experiment.
         names: Parameters or results, shown with all values; if empty, all parameters that identify an experiment, with at most 20 values each.
     """
+    runs = Runs.of(records)
     chosen = list(names)
     if not names:
         known = [
             name
-            for name in identity_names(records, declarations)
-            if any(text(record.get(name)) not in ("", "[]", "{}") for record in records)
+            for name in identity_names(runs, declarations)
+            if any(text(value) not in ("", "[]", "{}") for value in runs.distinct(name))
         ]
-        differing = varying(records, known)
-        chosen = [*differing, *(name for name in in_order(records, known) if name not in differing)]
+        differing = varying(runs, known)
+        chosen = [*differing, *(name for name in in_order(runs, known) if name not in differing)]
     cells = []
     for name in chosen:
-        found = groups(records, [name])
+        found = runs.group([name])
         keys = [key for key in ordered_keys(found, [name]) if key != (None,)]
         words = [f"{shown_value(found[key][0], name)} ({len(found[key])})" for key in keys]
         if not names and len(words) > _MOST_VALUES:
             words[_MOST_VALUES:] = [f"and {len(words) - _MOST_VALUES} more"]
         cells.append([Cell(len(keys)), Cell(", ".join(words) or "-")])
     table = Table(
-        f"Parameters of {counted(len(records), 'experiment')}",
+        f"Parameters of {counted(len(runs), 'experiment')}",
         ["parameter"],
         [[name] for name in chosen],
         ["distinct", "values (experiments)"],

@@ -6,17 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, Registry, registered
-from dlbs.results.grouping import (
-    common_label,
-    distinguishing_names,
-    groups,
-    hashable,
-    label_of,
-    ordered_keys,
-    title_name,
-)
+from dlbs.results.grouping import common_label, distinguishing_names, label_of, ordered_keys, title_name
 from dlbs.results.keys import check_known, header, quantity
-from dlbs.results.runs import Record, is_served, none_ended_well, number, served_values
+from dlbs.results.runs import RATE, Record, Runs, none_ended_well, served_values
 from dlbs.results.tables.cells import cells_of, doubt_lines, formulas_of, interval_lines, reason_lines, statistic
 from dlbs.results.tables.scores import score_table
 from dlbs.results.tables.scores import scores as scores_of
@@ -47,11 +39,11 @@ def custom_tables(
         without: Parameters whose values are aggregated over instead of making separate tables.
         explain: Add the formula of each cell.
     """
-    records = list(records)
+    runs = Runs.of(records)
     shown = [*rows, *columns]
-    split = distinguishing_names(records, declarations, given=shown, without=without)
+    split = distinguishing_names(runs, declarations, given=shown, without=without)
     tables = []
-    for group in groups(records, split).values():
+    for group in runs.group(split).values():
         for at, key in enumerate(values):
             title = f"{quantity(key, group)}{group_title(group[0], split)}"
             formula = formulas_of(key, aggregate) if explain else None
@@ -98,29 +90,29 @@ def group_title(record: Record, split: Sequence[str]) -> str:
 
 def pivot(
     title: str,
-    records: Sequence[Record],
+    runs: Runs,
     rows: Sequence[str],
     columns: Sequence[str],
-    cell: Callable[[list[Record]], Cell],
+    cell: Callable[[Iterable[Record]], Cell],
     *,
     sort_rows: bool = False,
-    formula: Callable[[list[Record]], str] | None = None,
+    formula: Callable[[Iterable[Record]], str] | None = None,
 ) -> Table:
     """Make one table. Rows and columns are in the order of the records, which is the plan's; numbers in columns are sorted.
 
     Args:
         title: Its title.
-        records: The experiments.
+        runs: The experiments.
         rows: Parameters whose values label the rows.
         columns: Parameters whose values label the columns.
         cell: Function from the experiments of a cell to the cell.
         sort_rows: Sort numbers in the labels of rows too.
         formula: Function from the experiments of a cell to its formula, if formulas are shown.
     """
-    by_row, by_column = groups(records, rows), groups(records, columns)
+    by_row, by_column = runs.group(rows), runs.group(columns)
     row_order = ordered_keys(by_row, rows) if sort_rows else list(by_row)
     column_order = ordered_keys(by_column, columns)
-    both = groups(records, [*rows, *columns])
+    both = runs.group([*rows, *columns])
     table = Table(
         title,
         [header(name) for name in rows],
@@ -129,13 +121,13 @@ def pivot(
             ", ".join(f"{header(name)} {shown_value(by_column[key][0], name) or '-'}" for name in columns) or "value"
             for key in column_order
         ],
-        [[cell(both.get((*row, *column), [])) for column in column_order] for row in row_order],
+        [[cell(both.get((*row, *column), ())) for column in column_order] for row in row_order],
         is_divisible=True,
     )
     if formula is not None:
         for row, labels in zip(row_order, table.rows, strict=True):
             for column, label in zip(column_order, table.columns, strict=True):
-                if words := formula(both.get((*row, *column), [])):
+                if words := formula(both.get((*row, *column), ())):
                     table.formulas.append(f"{', '.join([*labels, *([label] if columns else [])])}: {words}")
     return table
 
@@ -162,24 +154,24 @@ def default_tables(
         declarations: Declared parameters, with those that identify an experiment.
         explain: Add the formula of each cell.
     """
-    records = list(records)
-    rows, columns = usual_axes(records, declarations)
-    values = usual_values(records)
+    runs = Runs.of(records)
+    rows, columns = usual_axes(runs, declarations)
+    values = usual_values(runs)
     if columns or len(values) == 1:
-        tables = custom_tables(records, declarations, rows, columns, values, without=_COMPUTED, explain=explain)
-        if failed := none_ended_well(records):
+        tables = custom_tables(runs, declarations, rows, columns, values, without=_COMPUTED, explain=explain)
+        if failed := none_ended_well(runs):
             for table in tables:
-                table.title = failed.capitalize() + table.title.removeprefix(quantity(values[0], records))
+                table.title = failed.capitalize() + table.title.removeprefix(quantity(values[0], runs))
         return tables
-    return [_of_quantities(records, rows, values, explain)]
+    return [_of_quantities(runs, rows, values, explain)]
 
 
 def usual_values(records: Sequence[Record]) -> list[str]:
     """Default quantities: those that programs log, with accuracy first after trainings that measure it; for inference under load, its own ones."""
     keys = ("results.accuracy_top1", "results.throughput", "results.time")
-    timed = [record for record in records if not is_served(record)]
-    found = [key for key in keys if any(number(one, key) is not None for one in timed)]
-    return [*found, *served_values(records)] or ["results.throughput"]
+    runs = Runs.of(records)
+    timed = runs.where([rate is None for rate in runs.numbers(RATE)])
+    return [*filter(timed.having, keys), *served_values(runs)] or ["results.throughput"]
 
 
 def usual_axes(
@@ -195,30 +187,31 @@ def usual_axes(
         declarations: Declared parameters, with those that identify an experiment.
         cols: Chosen parameters for the columns, if any; all other varied parameters are rows then, which results in one table.
     """
-    rows = distinguishing_names(records, declarations, given=cols, without=_COMPUTED)
+    runs = Runs.of(records)
+    rows = distinguishing_names(runs, declarations, given=cols, without=_COMPUTED)
     if cols:
-        return rows or list(filter(None, [title_name(records)])), list(cols)
+        return rows or list(filter(None, [title_name(runs)])), list(cols)
     others = [name for name in rows if name != _BATCH]
     columns = []
-    if any(len({hashable(one.get(_BATCH)) for one in group}) > 1 for group in groups(records, others).values()):
+    if len(runs.group([*others, _BATCH])) > len(runs.group(others)):
         rows, columns = others, [_BATCH]
-    usual = title_name(records)
+    usual = title_name(runs)
     return rows or ([usual] if usual else []), columns
 
 
-def _of_quantities(records: Sequence[Record], rows: Sequence[str], values: Sequence[str], explain: bool) -> Table:
+def _of_quantities(runs: Runs, rows: Sequence[str], values: Sequence[str], explain: bool) -> Table:
     """Make a table with a column for each quantity."""
-    found = groups(records, rows)
+    found = runs.group(rows)
     table = Table(
         "Results",
         [header(name) for name in rows],
         [[shown_value(group[0], name) for name in rows] for group in found.values()],
-        [quantity(key, records) for key in values],
+        [quantity(key, runs) for key in values],
         [[cells_of(key)(group) for key in values] for group in found.values()],
         is_divisible=True,
     )
     table.title = with_statistic("Results", "median", table)
-    add_notes(table, records, rows, values)
+    add_notes(table, runs, rows, values)
     if explain:
         for group, labels in zip(found.values(), table.rows, strict=True):
             for key, column in zip(values, table.columns, strict=True):
@@ -252,11 +245,12 @@ def chosen_tables(
     Raises:
         LogError: No experiment has a named key, or the kind has fixed tables.
     """
-    known = set().union(*records)
+    runs = Runs.of(records)
+    known = runs.names
     for flag, names in (("--rows", rows), ("--cols", cols), ("--values", values), ("--over", over)):
         check_known(names, known, flag)
     if scores:
-        return [score_table(scores_of(records, declarations), explain=explain)]
+        return [score_table(scores_of(runs, declarations), explain=explain)]
     if rows or cols or values or over or aggregate != "median":
         if kind != "regular":
             given = {
@@ -272,16 +266,16 @@ def chosen_tables(
                 where=f"--type {kind}",
                 hint=f"remove {' and '.join(flags)}, or --type {kind}",
             )
-        usual_rows, usual_cols = usual_axes(records, declarations, cols=cols)
+        usual_rows, usual_cols = usual_axes(runs, declarations, cols=cols)
         return custom_tables(
-            records,
+            runs,
             declarations,
             rows or [name for name in usual_rows if name not in (*cols, *over)],
             cols or [name for name in usual_cols if name not in (*rows, *over)],
-            values or usual_values(records),
+            values or usual_values(runs),
             aggregate=aggregate,
             without=["exp.effective_batch", *over],
             explain=explain,
         )
-    made: list[Table] = registered(KINDS, kind, "kind of table")(records, declarations, explain=explain)
+    made: list[Table] = registered(KINDS, kind, "kind of table")(runs, declarations, explain=explain)
     return made

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
 from benchmark_core.text import short_number
 from dlbs.config.declarations import Parameter
 from dlbs.experiment import describe
-from dlbs.results.grouping import distinguishing_names, groups, hashable
+from dlbs.results.columns import ABSENT, hashable
+from dlbs.results.grouping import distinguishing_names
 from dlbs.results.keys import quantity
-from dlbs.results.runs import Record, number
+from dlbs.results.runs import Record, Runs, number
 from dlbs.results.tables.cells import cells_of, doubt_lines, formulas_of
 from dlbs.results.tables.report import add_notes, group_title, pivot, with_statistic
 from dlbs.results.tables.table import Cell, Table
-from dlbs.text import text
+from dlbs.text import finite, text
 
+COUNTED = ("exp.num_gpus", "exp.num_replicas")
 DEVICES = "devices"  # GPUs of an experiment; on CPUs, replicas
 LAYOUT = "layout"  # of the devices, where several have the same number of them
 _PER_REPLICA, _NODES, _GPUS = "GPUs per replica", "nodes", "GPUs"
@@ -53,21 +55,25 @@ def scaling_tables(
         explain: Add the formulas with their numbers.
     """
     kept, varying = ("exp.replica_batch", "exp.effective_batch")[:: 1 if kind == "weak" else -1]
-    marked: list[dict[str, Any]] = [{**record, DEVICES: devices(record)} for record in records]
+    runs = Runs.of(records)
+    runs = runs.derived(DEVICES, runs.each(COUNTED, devices))
     follows = [varying, "exp.gpus", "exp.gpu_ids", "exp.num_gpus", "exp.num_local_gpus", "exp.num_replicas"]
     follows += ["exp.num_local_replicas", "exp.num_nodes", "exp.node_id"]
     rows = ["exp.model", kept]
-    split = distinguishing_names(marked, declarations, given=[*rows, DEVICES], without=follows)
-    again = groups(_set_layouts(marked, [*split, *rows], varying), split)
-    if any(LAYOUT in record for record in marked):
+    split = distinguishing_names(runs, declarations, given=[*rows, DEVICES], without=follows)
+    layouts = _layouts(runs, [*split, *rows], varying)
+    again: dict[tuple[Any, ...], Runs] = {}
+    if layouts:
         rows.append(LAYOUT)
+        whole = runs.take([at for at, _ in layouts]).derived(LAYOUT, [layout for _, layout in layouts])
+        runs, again = whole[: len(runs)], whole[len(runs) :].group(split)
     tables = []
-    for key, group in groups(marked, split).items():
+    for key, group in runs.group(split).items():
         shared = group_title(group[0], split)
         throughput, time = (
             pivot(
                 f"{quantity(name, group)}, {kind} scaling{shared}",
-                [*group, *again.get(key, ())],
+                runs.take([*group.rows, *again[key].rows]) if key in again else group,
                 rows,
                 [DEVICES],
                 cells_of(name),
@@ -76,7 +82,7 @@ def scaling_tables(
             )
             for name in ("results.throughput", "results.time")
         )
-        counts = sorted({record[DEVICES] for record in group})
+        counts = sorted(group.distinct(DEVICES))
         speedup, efficiency = _speedup(throughput, counts, kind, shared)
         made = [throughput, time, speedup, efficiency]
         for table in (throughput, time):
@@ -94,81 +100,117 @@ def scaling_tables(
     return tables
 
 
-def _set_layouts(records: Sequence[dict[str, Any]], names: Sequence[str], varying: str) -> list[dict[str, Any]]:
-    """Label the layouts of devices where experiments with the same number of devices, and equal in `names`, have several.
+def _layouts(runs: Runs, names: Sequence[str], varying: str) -> list[tuple[int, Any]]:
+    """Layouts of devices where experiments with the same number of devices, and equal in `names`, have several.
 
     Returns:
-        Copies of those experiments that belong to two rows, with the label of the second one.
+        The number of each run and its label, in order, then those of runs that belong to a second row; empty if there is one layout.
     """
-    copies: list[dict[str, Any]] = []
-    for members in groups(records, names).values():
-        for record in members:
-            gpus, replicas = number(record, "exp.num_gpus"), number(record, "exp.num_replicas")
-            if gpus and replicas:
-                record[_PER_REPLICA] = f"{gpus / replicas:g}"
+    made: dict[int, str] = {}
+    twice: list[tuple[int, str]] = []
+    for group in runs.group(names).values():
+        members = [
+            _Place(at, *values)
+            for at, *values in zip(group.rows, *map(group.values, (*_LAID_OUT, varying)), strict=True)
+        ]
         shown: list[str] = []
-        if _is_mixed(members, shown, _PER_REPLICA):
+        for place in members:
+            gpus, replicas = finite(place.num_gpus), finite(place.num_replicas)
+            if gpus and replicas:
+                place.words[_PER_REPLICA] = f"{gpus / replicas:g}"
+        if _is_mixed(members, shown, lambda place: place.words.get(_PER_REPLICA)):
             shown.append(_PER_REPLICA)
-        again: list[dict[str, Any]] = []
-        if _is_mixed(members, shown, "exp.num_nodes"):
-            for line in groups(members, shown).values():
+        again: list[_Place] = []
+        if _is_mixed(members, shown, lambda place: place.num_nodes):
+            for line in _lines(members, shown):
                 again += _set_nodes(line)
             shown.append(_NODES)
-        members = [*members, *again]
-        if _is_mixed(members, shown, varying):
+        if _is_mixed([*members, *again], shown, lambda place: place.varying):
+            for place in (*members, *again):
+                if place.varying is not None:
+                    place.words[varying] = text(place.varying)
             shown.append(varying)
-        if _is_mixed(members, shown, "exp.gpus"):
+        if _is_mixed([*members, *again], shown, lambda place: place.gpus):
             # Separated by exp.gpus, every number of devices would be in its own row: the first GPUs of each number are one row.
-            for line in groups(members, shown).values():
+            for line in _lines([*members, *again], shown):
                 _set_gpus(line)
             shown.append(_GPUS)
         if shown:
-            for record in members:
-                record[LAYOUT] = describe(record, shown, whole=True)
-        copies += again
-    return copies
+            made |= {place.at: describe(place.words, shown, whole=True) for place in members}
+            twice += [(place.at, describe(place.words, shown, whole=True)) for place in again]
+    return [*((at, made.get(at, ABSENT)) for at in range(len(runs))), *twice] if made else []
 
 
-def _is_mixed(records: Sequence[Record], names: Sequence[str], name: str) -> bool:
-    """Whether experiments with the same number of devices, and equal in `names`, differ in a parameter that they have."""
-    return any(
-        len({hashable(record[name]) for record in members if record.get(name) not in (None, "")}) > 1
-        for members in groups(records, [DEVICES, *names]).values()
-    )
+@dataclass(slots=True)
+class _Place:
+    """Where a run was: its number, the values of `_LAID_OUT` and of the batch that varies, and the words of its layout."""
+
+    at: int
+    devices: int
+    num_gpus: Any
+    num_replicas: Any
+    num_nodes: Any
+    gpus: Any
+    varying: Any
+    words: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> int:
+        return int(finite(self.num_nodes) or 1)
 
 
-def _set_nodes(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Label the nodes of experiments: together the fewest for each number of devices, as nodes are filled, separately all others.
+_LAID_OUT = (DEVICES, "exp.num_gpus", "exp.num_replicas", "exp.num_nodes", "exp.gpus")
+
+
+def _lines(places: Iterable[_Place], shown: Sequence[str]) -> Iterable[list[_Place]]:
+    """Runs with the same words."""
+    found: dict[tuple[Any, ...], list[_Place]] = {}
+    for place in places:
+        found.setdefault(tuple(map(place.words.get, shown)), []).append(place)
+    return found.values()
+
+
+def _is_mixed(places: Iterable[_Place], shown: Sequence[str], value_of: Callable[[_Place], Any]) -> bool:
+    """Whether runs with the same number of devices and the same words differ in a value that they have."""
+    values: dict[tuple[Any, ...], set[Any]] = {}
+    for place in places:
+        if (value := value_of(place)) not in (None, ""):
+            values.setdefault((place.devices, *map(place.words.get, shown)), set()).add(hashable(value))
+    return any(len(found) > 1 for found in values.values())
+
+
+def _by_count(places: Iterable[_Place]) -> dict[int, list[_Place]]:
+    found: dict[int, list[_Place]] = {}
+    for place in sorted(places, key=lambda place: place.devices):
+        found.setdefault(place.devices, []).append(place)
+    return found
+
+
+def _set_nodes(places: Sequence[_Place]) -> list[_Place]:
+    """Label the nodes of runs: together the fewest for each number of devices, as nodes are filled, separately all others.
 
     Returns:
-        Copies of experiments with the fewest nodes, for the rows of the others, which then have all experiments with their number of nodes.
+        Runs with the fewest nodes once more, for the rows of the others, which then have all runs with their number of nodes.
     """
-    by_count = groups(sorted(records, key=lambda record: record[DEVICES]), [DEVICES]).values()
-    fewest = {members[0][DEVICES]: min(map(_nodes, members)) for members in by_count}
+    fewest = {count: min(place.nodes for place in members) for count, members in _by_count(places).items()}
     usual = " / ".join(dict.fromkeys(map(str, fewest.values())))
-    others = {_nodes(record) for record in records if _nodes(record) > fewest[record[DEVICES]]}
+    others = {place.nodes for place in places if place.nodes > fewest[place.devices]}
     again = []
-    for record in records:
-        nodes = _nodes(record)
-        is_usual = nodes == fewest[record[DEVICES]]
-        record[_NODES] = usual if is_usual else str(nodes)
-        if is_usual and nodes in others:
-            again.append({**record, _NODES: str(nodes)})
+    for place in places:
+        is_usual = place.nodes == fewest[place.devices]
+        place.words[_NODES] = usual if is_usual else str(place.nodes)
+        if is_usual and place.nodes in others:
+            again.append(replace(place, words={**place.words, _NODES: str(place.nodes)}))
     return again
 
 
-def _nodes(record: Record) -> int:
-    return int(number(record, "exp.num_nodes") or 1)
-
-
-def _set_gpus(records: Sequence[dict[str, Any]]) -> None:
-    """Label the GPUs of experiments: together the first ones of each number of devices, separately all others."""
-    by_count = groups(sorted(records, key=lambda record: record[DEVICES]), [DEVICES]).values()
-    usual = " / ".join(dict.fromkeys(text(members[0].get("exp.gpus")) for members in by_count))
-    for members in by_count:
-        first = members[0].get("exp.gpus")
-        for record in members:
-            record[_GPUS] = usual if record.get("exp.gpus") == first else text(record.get("exp.gpus"))
+def _set_gpus(places: Sequence[_Place]) -> None:
+    """Label the GPUs of runs: together the first ones of each number of devices, separately all others."""
+    by_count = _by_count(places)
+    usual = " / ".join(dict.fromkeys(text(members[0].gpus) for members in by_count.values()))
+    for members in by_count.values():
+        for place in members:
+            place.words[_GPUS] = usual if place.gpus == members[0].gpus else text(place.gpus)
 
 
 def _speedup(throughput: Table, counts: Sequence[int], kind: str, shared: str) -> tuple[Table, Table]:
@@ -219,7 +261,7 @@ def _speedup(throughput: Table, counts: Sequence[int], kind: str, shared: str) -
 
 def devices(record: Record) -> int:
     """Number of GPUs of an experiment; on CPUs, its replicas."""
-    for name in ("exp.num_gpus", "exp.num_replicas"):
+    for name in COUNTED:
         count = number(record, name)
         if count:
             return int(count)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark_core.doubts import doubts_of
 from benchmark_core.text import short_number
 from dlbs.config.declarations import Parameter
-from dlbs.results.grouping import distinguishing_names, groups, label_of, ordered_keys, title_name, varying
-from dlbs.results.runs import Record, number, status_of
+from dlbs.results.grouping import distinguishing_names, label_of, ordered_keys, title_name, varying
+from dlbs.results.runs import Record, Runs, number
 from dlbs.results.tables.cells import doubt_lines
 from dlbs.results.tables.table import Cell, Table
 from dlbs.text import counted, finite, text
@@ -44,7 +43,7 @@ class Score:
         peak_memory: Bytes; None if no run measured it.
         weight: Weight in the total.
         is_from_time: A run logged no throughput, so `perf` is runs per second.
-        runs: Records of the benchmark.
+        runs: The runs of the benchmark.
     """
 
     bench: str
@@ -58,7 +57,7 @@ class Score:
     peak_memory: float | None
     weight: float
     is_from_time: bool = False
-    runs: tuple[Record, ...] = ()
+    runs: Runs = field(default_factory=lambda: Runs.of(()))
 
     @property
     def score(self) -> float:
@@ -68,16 +67,18 @@ class Score:
 
 def scores(records: Iterable[Record], declarations: Mapping[str, Parameter]) -> list[Score]:
     """Compute the score of each benchmark, a group of experiments that differ only in `exp.repeat`. Skipped experiments do not count."""
-    ran = [record for record in records if status_of(record) not in {"skipped", "cancelled", "unfinished"}]
+    runs = Runs.of(records)
+    ran = runs.where([status not in {"skipped", "cancelled", "unfinished"} for status in runs.statuses])
     names = [title_name(ran) or "exp.model", "exp.replica_batch"]
     keys = [*names, *distinguishing_names(ran, declarations, given=names, without=["exp.effective_batch"])]
-    found, shown = groups(ran, keys), varying(ran, keys)
+    found, shown = ran.group(keys), varying(ran, keys)
     return [_score(label_of(found[key][0], shown), found[key]) for key in ordered_keys(found, keys)]
 
 
-def _score(bench: str, records: list[Record]) -> Score:
-    fine = [record for record in records if status_of(record) == "ok" and _rate(record)]
-    values = [_rate(record) for record in fine]
+def _score(bench: str, runs: Runs) -> Score:
+    ok = runs.ok
+    fine = ok.where(map(_rate, ok))
+    values = list(map(_rate, fine))
     perf = statistics.fmean(values) if values else 0.0
     sem = std = None
     source = ""
@@ -93,17 +94,17 @@ def _score(bench: str, records: list[Record]) -> Score:
             sem = std / math.sqrt(len(times))
     return Score(
         bench=bench,
-        fail=len(records) - len(fine),
-        n=len(records),
-        ngpu=int(max(number(record, "exp.num_gpus") or 0 for record in records)),
+        fail=len(runs) - len(fine),
+        n=len(runs),
+        ngpu=int(max(count or 0 for count in runs.numbers("exp.num_gpus"))),
         perf=perf,
         sem=sem,
         std=std,
         source=source,
-        peak_memory=_peak_memory(records),
+        peak_memory=_peak_memory(runs),
         is_from_time=any("results.throughput" not in record for record in fine),
-        weight=next((value for record in records if (value := number(record, "exp.weight")) is not None), 1.0),
-        runs=tuple(records),
+        weight=next((value for value in runs.numbers("exp.weight") if value is not None), 1.0),
+        runs=runs,
     )
 
 
@@ -113,11 +114,10 @@ def _rate(record: Record) -> float:
     return number(record, "results.throughput") or (1000 / time if time and "results.throughput" not in record else 0.0)
 
 
-def _peak_memory(records: list[Record]) -> float | None:
+def _peak_memory(runs: Runs) -> float | None:
     for key in _MEMORY:
         found: list[Any] = []
-        for record in records:
-            value = record.get(key)
+        for value in runs.present(key):
             found += [value] if isinstance(value, (int, float)) else value if isinstance(value, list) else []
         numbers = [one for value in found if (one := finite(value)) is not None]
         if numbers:
@@ -176,8 +176,7 @@ def score_table(scored: list[Score], *, explain: bool = False) -> Table:
     if any(score.is_from_time for score in scored):
         table.legend.append("perf of a benchmark without throughput: runs per second, 1,000 / results.time")
     table.add_legend()
-    runs = [record for score in scored for record in score.runs]
-    table.legend += doubt_lines(runs, ["results.throughput"])
+    table.legend += doubt_lines(Runs.together(score.runs for score in scored), ["results.throughput"])
     table.legend += [f"{score.bench}: {reason}" for score in scored for reason in _reasons(score)]
     if explain:
         table.formulas += [line for score in scored for line in _explained(score)]
@@ -191,14 +190,14 @@ def score_table(scored: list[Score], *, explain: bool = False) -> Table:
 
 
 def _perf(score: Score) -> Cell:
-    doubtful = sum(bool(doubts_of(record)) for record in score.runs if status_of(record) == "ok")
+    doubtful = sum(map(bool, score.runs.ok.doubts))
     return Cell(score.perf, doubtful=doubtful, tone="doubt" if doubtful else "")
 
 
 def _reasons(score: Score) -> list[str]:
     """Reasons of failed runs, each once."""
-    bad = [record for record in score.runs if status_of(record) != "ok" and record.get("exp.status_msg")]
-    return list(dict.fromkeys(f"{status_of(record)}: {text(record['exp.status_msg'])}" for record in bad))
+    found = zip(score.runs.statuses, score.runs.values("exp.status_msg"), strict=True)
+    return list(dict.fromkeys(f"{status}: {text(message)}" for status, message in found if status != "ok" and message))
 
 
 def _explained(score: Score) -> list[str]:

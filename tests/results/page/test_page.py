@@ -13,6 +13,7 @@ import pytest
 from dlbs.config.load import load_config
 from dlbs.results.page.report import Chosen, page_html
 from dlbs.results.page.summary import failures_of, where_measured
+from dlbs.results.runs import Runs
 from dlbs.version import __version__
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record, write_log
@@ -162,7 +163,7 @@ def test_the_summary_says_what_was_measured_where() -> None:
     records.append(
         make_record("vgg19", exp__env__host="node2", exp__framework_version="2.13", results__warnings=["drift: 7 %"])
     )
-    rows = where_measured(records)["rows"]
+    rows = where_measured(Runs.of(records))["rows"]
     assert [(row["host"], row["count"], row["ok"], row["doubtful"], row["failed"]) for row in rows] == [
         ("node2", 4, 3, 1, 1),
         ("node1", 2, 2, 0, 0),
@@ -176,7 +177,7 @@ def test_the_summary_says_what_was_measured_where() -> None:
 
 def test_failures_are_gathered_by_reason_and_none_is_lost() -> None:
     records = [make_record(batch=n, status="failure", exp__status_msg=f"reason {n % 2}") for n in range(1, 12)]
-    found = failures_of(records, ())
+    found = failures_of(Runs.of(records), ())
     assert [(one["message"], one["count"], len(one["shown"])) for one in found] == [
         ("reason 1", 6, 3),
         ("reason 0", 5, 3),

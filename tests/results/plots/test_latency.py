@@ -12,6 +12,7 @@ from dlbs.results.page.report import figures_of
 from dlbs.results.plots.kinds import draw
 from dlbs.results.plots.limits import Load, knee_of, loads_of
 from dlbs.results.plots.plot import Options
+from dlbs.results.runs import Runs
 from tests.made_logs import make_record
 
 Records = list[dict[str, Any]]
@@ -63,7 +64,7 @@ def test_a_line_for_each_percentile_over_the_rate_with_bound_and_knee() -> None:
 
 def test_runs_at_one_rate_are_one_point() -> None:
     records = [served(10.0, latency, repeat) for repeat, latency in enumerate((4.0, 5.0, 9.0))]
-    loads = loads_of(records)
+    loads = loads_of(Runs.of(records))
     assert [(load.rate, load.latency) for load in loads["p50"]] == [(10.0, 5.0)]
 
 

@@ -1,6 +1,5 @@
 // The comparison page: verdicts with their intervals, filtered and sorted; the runs of a row on demand.
-function showComparison() {
-  const data = readData();
+function showComparison(data) {
   const forest = new Forest(data);
   const panel = document.getElementById("distribution");
   const distribution = new Distribution(panel, data);
@@ -58,4 +57,4 @@ function showComparison() {
   select();
 }
 
-showComparison();
+readData(showComparison);

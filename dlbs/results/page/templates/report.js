@@ -3,7 +3,10 @@ const view = { table: null, rows: { sort: "", descending: false, top: 0, exact: 
 
 function start() {
   view.table = null;
-  const data = readData();
+  readData(showResults);
+}
+
+function showResults(data) {
   if (!data || !document.getElementById("rows")) return;
   const table = new RowTable(document.getElementById("rows"), "results", experimentColumns(data, view.rows), view.rows);
   table.nameOf = (row) => data.logs.prefix + data.logs.rest[row];

@@ -39,9 +39,13 @@ const wordsOf = (text) => text.toLowerCase().split(/[^\p{L}\p{N}_.+-]+/u).filter
 // Whether each word is the beginning of a word in the text: `float16` finds no `bfloat16`.
 const hasWords = (spaced, words) => words.every((word) => spaced.includes(` ${word}`));
 
-const readData = () => {
+// Calls a function with the data of the page: at once, or after much data has been unpacked (gzip to the base of 64).
+const readData = (use) => {
   const island = document.getElementById("data");
-  return island ? JSON.parse(island.textContent) : null;
+  const data = island ? JSON.parse(island.textContent) : null;
+  if (typeof data !== "string") return use(data);
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json().then((unpacked) => { if (island.isConnected) use(unpacked); });
 };
 
 // In a narrow window, the filter panel is initially closed.
