@@ -70,7 +70,7 @@ def write_records(path: str | None, records: Iterable[Record], failed: list[Reco
         if kind.endswith(".csv"):
             _write_csv(out, list(records))
         elif kind.endswith(".jsonl"):
-            out.writelines(json.dumps(record) + "\n" for record in records)
+            out.writelines(json.dumps(dict(record)) + "\n" for record in records)
         else:
             _write_json(out, records, failed)
 
@@ -88,7 +88,7 @@ def _write_list(stream: IO[str], records: Iterable[Record]) -> None:
     """One record per line: fast to write, and easy to search with other tools."""
     between = "\n"
     for record in records:
-        stream.write(between + json.dumps(record))
+        stream.write(between + json.dumps(dict(record)))
         between = ",\n"
     if between != "\n":
         stream.write("\n")
