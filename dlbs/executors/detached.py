@@ -20,6 +20,7 @@ import sys
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +28,8 @@ from typing import NamedTuple
 from benchmark_core.crash import guarded
 from benchmark_core.exits import FAILED, OK
 from benchmark_core.log import STATUSES
-from dlbs.errors import DlbsError, LaunchError, LogError
+from benchmark_core.text import one_line
+from dlbs.errors import DlbsError, InfrastructureError, LaunchError, LogError
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.logfiles import write_log
@@ -39,6 +41,7 @@ from dlbs.text import finite, text
 
 _ALLOCATED = "--allocated-gpus"
 _LONGEST = 256 << 20  # bytes of a task file
+_LONGEST_OUTPUT = 1 << 20  # bytes of what tasks print outside of their logs
 _LONGEST_AT_THE_END = 2.0  # seconds between queries while everything is being cancelled
 _LOG_GRACE = 10.0  # seconds after the end of a task in which its log may appear: cluster file systems are slow
 
@@ -78,6 +81,7 @@ class Task(NamedTuple):
             finite(seconds) or 0.0,
             {key: value for key, value in ending.items() if key.startswith("results.")},
             code if isinstance(code, int) else None,
+            ending.get("exp.infrastructure") is True,
         )
 
 
@@ -129,11 +133,20 @@ class Batch:
         """Whether it was accepted, even if the response was lost: it is in the queue, or one of its tasks has ended."""
         return self.name in queue or any(self.tasks[number].outcome() is not None for number in self.left)
 
+    def last_line(self) -> str:
+        """The last line that its tasks printed outside of their logs."""
+        try:
+            lines = read_regular(self.output, _LONGEST_OUTPUT).decode("utf-8", "replace").split("\n")
+        except (OSError, LogError):
+            return ""
+        return one_line(next((line for line in reversed(lines) if line.strip()), ""))
+
     def clear_away(self) -> None:
-        """Remove its files, except non-empty output of its tasks."""
-        self.file.unlink(missing_ok=True)
-        if self.output.exists() and self.output.stat().st_size == 0:
-            self.output.unlink(missing_ok=True)
+        """Remove its files; the output of its tasks remains until the next run if it is not empty and a task left no log."""
+        with suppress(OSError):  # of a file system that became read-only
+            self.file.unlink(missing_ok=True)
+            if not os.path.getsize(self.output) or all(_inode(task.log) for task in self.tasks):
+                self.output.unlink()
 
 
 @dataclass(slots=True)
@@ -183,6 +196,7 @@ class DetachedExecutor(Executor):
         self._collected: dict[tuple[Path, tuple[str, ...]], list[Task]] = {}
         self._watched: dict[Path, _Watched] = {}
         self._batches: dict[str, Batch] = {}  # by their names
+        self._tokens: set[str] = set()  # of batches of this run
         self._earlier: dict[Path, _Watched] = {}
         self._owned: dict[Path, tuple[float, Set[Path] | None]] = {}  # directory → time and result of the last query
         self._dead: list[Batch] = []
@@ -211,6 +225,10 @@ class DetachedExecutor(Executor):
     def query(self, batches: Sequence[Batch]) -> Queue | None:
         """All tasks of these batches that have not ended, maybe with those of others; None if the engine does not respond."""
         ...
+
+    def explain(self, batch: Batch, number: int) -> str:
+        """Why a task ended that left no log, as far as the engine knows; empty if it does not."""
+        return ""
 
     @abstractmethod
     def cancel(self, tasks: Sequence[str], *, pending: bool = False) -> None:
@@ -264,6 +282,13 @@ class DetachedExecutor(Executor):
     def _read_batches(self, directory: Path) -> list[Batch]:
         """The batches that were submitted for a log directory and whose files still exist."""
         batches = []
+        for output in directory.glob(f"{self._prefix}*.out"):
+            if (
+                not output.with_suffix(".jsonl").exists()
+                and output.stem.removeprefix(f"{self._prefix}") not in self._tokens
+            ):
+                with suppress(OSError):
+                    output.unlink()
         for file in sorted(directory.glob(f"{self._prefix}*.jsonl")):
             token = file.name.removeprefix(self._prefix).removesuffix(".jsonl")
             try:
@@ -298,6 +323,7 @@ class DetachedExecutor(Executor):
                 batch = Batch(token, file, some, key, set(range(len(some))), submitted=False)
                 write_tasks(file, some)
                 self._batches[batch.name] = batch
+                self._tokens.add(token)
                 self._submit(batch)
                 self._watched.update({task.log: _Watched(batch, number) for number, task in enumerate(some)})
                 self._query_soon()
@@ -388,7 +414,9 @@ class DetachedExecutor(Executor):
         watched.gone = watched.gone or time.monotonic()
         if not self._ending and time.monotonic() - watched.gone < _LOG_GRACE:
             return None
-        return Outcome("cancelled", f"its {self.engine} job ended without a log (see {watched.batch.output})")
+        reason = self.explain(watched.batch, watched.number) or watched.batch.last_line() or "for no known reason"
+        what = f"its {self.engine} job ended without a log: {reason}"
+        return Outcome("cancelled", what, infrastructure=not self._ending)
 
     def withdraw(self, unwanted: Callable[[Experiment], bool]) -> None:
         for key, tasks in list(self._collected.items()):
@@ -483,7 +511,10 @@ def main(*arguments: str) -> int:
     except DlbsError as error:
         print(f"error: {error}", flush=True)
         try:
-            write_log(task.log, task.experiment, "failure", str(error))
+            outside = isinstance(error, InfrastructureError)
+            write_log(
+                task.log, task.experiment, "cancelled" if outside else "failure", str(error), infrastructure=outside
+            )
         except DlbsError as problem:
             print(f"error: {problem}", flush=True)
     return FAILED
