@@ -101,7 +101,7 @@ def test_a_failure_that_others_do_not_share_stops_nothing(dlbs: RunDlbs, tmp_pat
 # The state of a small file system of logs, and what the second experiment does to it.
 DISKS = {
     "full": "head -c 100000 /dev/zero >logs/big; true",
-    "read only": "mount -o remount,ro {logs}; true",
+    "mounted over, read only": "mount -t tmpfs -o ro none {logs}; true",
     "unmounted": "umount -l {logs}; true",
     "mounted over": "mount -t tmpfs none {logs}; true",
 }
