@@ -1,6 +1,6 @@
 """Experiments that outlive `dlbs run`: their task files, the program that runs one of them, and executors that watch them.
 
-    python -m dlbs.executors.detached [--allocated-gpus] FILE NUMBER
+    python -m dlbs.executors.detached [--allocated-gpus] [--sha256=DIGEST] FILE NUMBER
 
 runs the experiment in that line of the file, counted from 0, in the current directory, as in the foreground on this machine; with
 `--allocated-gpus`, on the GPUs that a scheduler allocated to it, whichever numbers it names. The exit code is 0 if it succeeded.
@@ -12,6 +12,7 @@ The state of such experiments is on disk, so that any process can continue to wa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -35,11 +36,12 @@ from dlbs.executors.local import LocalExecutor
 from dlbs.executors.logfiles import write_log
 from dlbs.executors.signals import Signals
 from dlbs.experiment import Experiment, log_path
-from dlbs.files import load_json, read_regular, write_atomically
+from dlbs.files import load_json, read_regular, write_bytes
 from dlbs.logs import last_values
 from dlbs.text import finite, text
 
 _ALLOCATED = "--allocated-gpus"
+_DIGEST = "--sha256="
 _LONGEST = 256 << 20  # bytes of a task file
 _LONGEST_OUTPUT = 1 << 20  # bytes of what tasks print outside of their logs
 _LONGEST_AT_THE_END = 2.0  # seconds between queries while everything is being cancelled
@@ -111,6 +113,7 @@ class Batch:
         key: The properties that its experiments share, from `DetachedExecutor.batch_key`.
         left: Numbers of tasks whose end has not been observed.
         submitted: Whether the engine has accepted it for certain.
+        digest: SHA-256 of its file, which another user may be able to exchange before a task reads it.
     """
 
     token: str
@@ -119,6 +122,7 @@ class Batch:
     key: tuple[str, ...] = ()
     left: set[int] = field(default_factory=set)
     submitted: bool = True
+    digest: str = ""
 
     @property
     def name(self) -> str:
@@ -321,7 +325,7 @@ class DetachedExecutor(Executor):
                 token = os.urandom(6).hex()
                 file = directory / f"{self._prefix}{token}.jsonl"
                 batch = Batch(token, file, some, key, set(range(len(some))), submitted=False)
-                write_tasks(file, some)
+                batch.digest = write_tasks(file, some)
                 self._batches[batch.name] = batch
                 self._tokens.add(token)
                 self._submit(batch)
@@ -438,10 +442,10 @@ class DetachedExecutor(Executor):
         self._next_question = min(self._next_question, time.monotonic() + seconds) if seconds else 0.0
 
 
-def command(file: Path, *, allocated_gpus: bool = False) -> str:
-    """Shell code that runs a task of a file; the caller appends its number."""
-    options = f"{_ALLOCATED} " if allocated_gpus else ""
-    return f"{shlex.quote(sys.executable)} -m dlbs.executors.detached {options}{shlex.quote(str(file))}"
+def command(batch: Batch, *, allocated_gpus: bool = False) -> str:
+    """Shell code that runs a task of a batch; the caller appends its number."""
+    options = [*([_ALLOCATED] if allocated_gpus else []), f"{_DIGEST}{batch.digest}", str(batch.file)]
+    return shlex.join([sys.executable, "-m", "dlbs.executors.detached", *options])
 
 
 def environment() -> dict[str, str]:
@@ -453,16 +457,16 @@ def environment() -> dict[str, str]:
     }
 
 
-def write_tasks(file: Path, tasks: Iterable[Task]) -> None:
-    """Write tasks, one per line.
+def write_tasks(file: Path, tasks: Iterable[Task]) -> str:
+    """Write tasks, one per line, and return the SHA-256 of the file.
 
     Raises:
         ConfigError: The file cannot be written.
     """
-    with write_atomically(file, follow=False) as stream:
-        for task in tasks:
-            entry = {"log": str(task.log), "replaces": task.replaces, "experiment": task.experiment}
-            stream.write(json.dumps(entry) + "\n")
+    entries = ({"log": str(task.log), "replaces": task.replaces, "experiment": task.experiment} for task in tasks)
+    content = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
+    write_bytes(file, content, private=True)
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_tasks(file: Path) -> list[Task]:
@@ -474,9 +478,12 @@ def read_tasks(file: Path) -> list[Task]:
     return [_task(line, file) for line in _lines(file)]
 
 
-def _lines(file: Path) -> list[str]:
+def _lines(file: Path, digest: str = "") -> list[str]:
     try:
-        return read_regular(file, _LONGEST).decode().splitlines()
+        content = read_regular(file, _LONGEST)
+        if digest and hashlib.sha256(content).hexdigest() != digest:
+            raise LaunchError("was changed since it was submitted, so nothing in it is run", where=str(file))
+        return content.decode().splitlines()
     except FileNotFoundError:
         raise LaunchError("does not exist", where=str(file)) from None
     except LogError as error:
@@ -496,7 +503,10 @@ def _task(line: str, file: Path) -> Task:
 def main(*arguments: str) -> int:
     """Run one task to its end, and return the exit code."""
     *options, file, number = arguments
-    task = _task(_lines(Path(file))[int(number)], Path(file))  # the remaining lines, up to a thousand, need no parsing
+    digest = next((one.removeprefix(_DIGEST) for one in options if one.startswith(_DIGEST)), "")
+    task = _task(
+        _lines(Path(file), digest)[int(number)], Path(file)
+    )  # the remaining lines, up to a thousand, need no parsing
     try:
         with Signals() as signals:
             executor = LocalExecutor(Path.cwd(), allocated=_ALLOCATED in options)

@@ -19,9 +19,9 @@ from benchmark_core.log import LOG_VARIABLE, STATUSES, key_line
 from dlbs.errors import DlbsError, InfrastructureError
 from dlbs.executors.base import Outcome
 from dlbs.executors.leftovers import are_running, end_processes, processes_of, terminate
-from dlbs.executors.logfiles import cannot, check_replaceable, create_part, finish_log, write_script
+from dlbs.executors.logfiles import cannot, check_replaceable, create_part, finish_log, opened_script, write_script
 from dlbs.experiment import Experiment
-from dlbs.files import write_all
+from dlbs.files import foreign_hands, write_all
 from dlbs.launch.containers import container_name, engine_fault, remove_container, stop_container
 from dlbs.logs import last_values
 from dlbs.machine.fitness import machine_warnings, selected_facts
@@ -101,6 +101,8 @@ class Job:
         try:
             check_replaceable(launcher.log)
             write_script(launcher)
+            # In a directory that others may write to, a descriptor: they may exchange what has the launcher's name.
+            source = opened_script(launcher) if self._here and foreign_hands(launcher.log.parent) else None
             self._log = create_part(launcher.log)
         except OSError as error:
             raise cannot("run the launcher", error, launcher.log) from None
@@ -108,7 +110,10 @@ class Job:
         try:
             with _bound_to(grant.cpus):
                 self._process = subprocess.Popen(
-                    elsewhere.command if elsewhere else ["bash", str(launcher.script)],
+                    elsewhere.command
+                    if elsewhere
+                    else ["bash", str(launcher.script) if source is None else f"/dev/fd/{source}"],
+                    pass_fds=() if source is None else (source,),
                     stdin=subprocess.PIPE if elsewhere else subprocess.DEVNULL,
                     stdout=self._log,
                     stderr=subprocess.STDOUT,
@@ -123,6 +128,10 @@ class Job:
             self.part.unlink(missing_ok=True)
             what = f"cannot start the launcher: {error.strerror}"
             raise InfrastructureError(what, where=str(error.filename or launcher.log)) from None
+        finally:
+            if source is not None:
+                os.close(source)
+        self._name = os.fsencode(f"{launcher.script if source is None else f'/dev/fd/{source}'}: line ")
         if self._monitor is not None:
             self._monitor.watch(self._process.pid)
 
@@ -283,7 +292,7 @@ class Job:
         last = next(
             (line for line in reversed(self._tail().splitlines()) if line.strip() and not line.startswith(b"__")), b""
         )
-        place = os.fsencode(f"{self.launcher.script}: line ")
+        place = self._name
         return f": line {last.removeprefix(place).decode('utf-8', 'replace')}" if last.startswith(place) else ""
 
     def _tail(self) -> bytes:

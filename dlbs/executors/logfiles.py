@@ -116,11 +116,33 @@ def write_script(launcher: Launcher) -> None:
             "is not a launcher written by dlbs, so it is not replaced", where=str(launcher.script), hint=_HINT
         )
     try:
-        write_bytes(launcher.script, source)
+        write_bytes(launcher.script, source, private=True)
     except DlbsError as error:
         if isinstance(error.__context__, OSError):
             raise cannot("run the launcher", error.__context__, launcher.log) from None
         raise LaunchError(f"cannot run the launcher: {error.what}", where=error.where) from None
+
+
+def opened_script(launcher: Launcher) -> int:
+    """Open the launcher that was written for reading, and check that nobody has exchanged or changed it: its source, owner and mode.
+
+    Raises:
+        LaunchError: Somebody has.
+        OSError: It cannot be opened.
+    """
+    descriptor = os.open(launcher.script, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    with open(os.dup(descriptor), "rb") as stream:
+        is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+        if is_ours and stream.read() == launcher.source.encode("utf-8", "surrogateescape"):
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            return descriptor
+    os.close(descriptor)
+    raise LaunchError(
+        "another user has changed the launcher, so it is not run",
+        where=str(launcher.script),
+        hint="choose an exp.log_dir that only you can write to",
+    )
 
 
 def _has_log(log: Path) -> bool:

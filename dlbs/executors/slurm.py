@@ -101,7 +101,7 @@ class SlurmExecutor(DetachedExecutor):
         arguments = ["--parsable", f"--job-name={batch.name}", f"--array={number}", f"--chdir={self.directory}"]
         output = str(batch.output).replace("%", "%%")  # sbatch replaces %j and others
         arguments += [f"--output={output}", "--open-mode=append", "--no-requeue", *batch.key]
-        refused = _sbatch(arguments, f'{command(batch.file, allocated_gpus=True)} "$SLURM_ARRAY_TASK_ID"')
+        refused = _sbatch(arguments, f'{command(batch, allocated_gpus=True)} "$SLURM_ARRAY_TASK_ID"')
         hint = f"check the slurm.* parameters: {' '.join(batch.key) or 'none are set'}"
         return LaunchError(f"sbatch rejects the jobs: {refused}", hint=hint) if refused else None
 

@@ -19,11 +19,12 @@ from benchmark_core.doubts import warnings_of
 from benchmark_core.exits import FAILED, OK, SIGNALLED
 from benchmark_core.log import STATUSES
 from dlbs.doubts import Doubts
-from dlbs.errors import ConfigError, DlbsError, InfrastructureError, LaunchError
+from dlbs.errors import ConfigError, DlbsError, InfrastructureError, LaunchError, log
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.logfiles import keep_attempt, write_log
 from dlbs.executors.signals import Signals
 from dlbs.experiment import Experiment, log_path
+from dlbs.files import foreign_hands
 from dlbs.launch.script import Launcher, make_launcher
 from dlbs.logs import last_values
 from dlbs.run.locks import Locked, locked
@@ -243,6 +244,14 @@ def run_plan(
     if limits is None:
         several_batches = "exp.replica_batch" in manifest.differences
         limits = BatchLimits(manifest.differences.names, manifest.final if several_batches else ())
+    for directory in sorted(manifest.directories):
+        if hands := foreign_hands(directory):
+            log(
+                "warning",
+                "%s: %s, who may change logs; choose an exp.log_dir that only you can write to",
+                directory,
+                hands,
+            )
     with locked(manifest.directories, executor, wait=wait) as held:
         manifest.write()
         count, summary = manifest.count, Summary(manifest.count)  # that of a plan may grow
