@@ -289,13 +289,29 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
         beside = os.path.join(directory, f".{name[:50]}.{os.urandom(6).hex()}.tmp")  # at most 255 bytes in UTF-8
         try:
             yield create_file(beside)
+            if follow:  # a user would miss it after a power cut; what dlbs writes for itself can be made again
+                _synced(beside)
             os.replace(beside, target)
+            if follow:
+                _synced(directory or ".")
         except BaseException:
             with contextlib.suppress(OSError):  # not created, or the file system became read-only
                 os.unlink(beside)
             raise
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
+
+
+def _synced(path: str) -> None:
+    """Write a file, or the names in a directory, to its device; some file systems cannot."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EROFS}:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _mode(path: Path, follow: bool) -> int:

@@ -50,7 +50,7 @@ def check_replaceable(log: Path) -> None:
 
 def _check_log(log: Path) -> None:
     """Like `check_replaceable`, without the log's partial log and launcher."""
-    head = _head(log) if _check_kind(str(log)) else b""
+    head = _head(log).strip(b"\0") if _check_kind(str(log)) else b""  # a power cut leaves NULs
     if head and not _begins_with_parameters(head) and last_values(log).get("exp.status") not in STATUSES:
         raise LaunchError("is not a log written by dlbs, so it is not replaced", where=str(log), hint=_HINT)
 
@@ -110,7 +110,7 @@ def write_script(launcher: Launcher) -> None:
         source = launcher.source.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise LaunchError(f"cannot be written: {error}", where=str(launcher.script)) from None
-    existing = _head(launcher.script)
+    existing = _head(launcher.script).strip(b"\0")
     if existing and _MARK not in existing and _MARK in source and not _has_log(launcher.log):
         raise LaunchError(
             "is not a launcher written by dlbs, so it is not replaced", where=str(launcher.script), hint=_HINT

@@ -138,7 +138,7 @@ def daemon(tmp_path: Path) -> Iterator[Callable[[], tuple[str, subprocess.Popen[
     def begin() -> tuple[str, subprocess.Popen[bytes]]:
         (place / "pid").unlink(missing_ok=True)
         words = [f"--data-root={place}/data", f"--exec-root={place}/run", f"--pidfile={place}/pid", f"--host={address}"]
-        options = ["--bridge=none", "--iptables=false", "--ip-masq=false", "--storage-driver=vfs"]
+        options = ["--bridge=none", "--iptables=false", "--ip-masq=false"]
         with (place / "log").open("ab") as log:
             started.append(subprocess.Popen(["dockerd", *words, *options], stdout=log, stderr=log))
         docker = ["docker", "--host", address]

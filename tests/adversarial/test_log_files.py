@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from dlbs.executors.detached import Task, main, read_tasks, write_tasks
 from dlbs.executors.logfiles import opened_script, write_script
 from dlbs.files import foreign_hands, read_from_cache, write_to_cache
 from dlbs.launch.script import Launcher
-from tests.conftest import RunDlbs
+from tests.conftest import RunDlbs, dlbs_environment
 from tests.experiments import DUMMY, launcher, logs, values
 
 OURS = "thesis.log"
@@ -362,3 +365,22 @@ def test_a_cached_file_that_others_can_write_is_not_read(tmp_path: Path) -> None
     assert read_from_cache(tmp_path / "x", 10) == b"data"
     (tmp_path / "x").chmod(0o666)
     assert read_from_cache(tmp_path / "x", 10) is None
+
+
+@pytest.mark.parametrize("torn", [b"", b"\0" * 5000, b"\0"], ids=["empty", "NULs", "one NUL"])
+@pytest.mark.parametrize("suffix", ["", ".sh", ".part"])
+def test_a_file_as_a_power_cut_leaves_it_is_replaced(dlbs: RunDlbs, tmp_path: Path, suffix: str, torn: bytes) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / f"logs/1.log{suffix}").write_bytes(torn)
+    done = dlbs("run", *DUMMY, "-Vexp.seed=[1,2]", "-Pexp.log_file=logs/${exp.seed}.log")
+    assert done.returncode == 0, done.stderr
+    assert [values(log)["exp.status"] for log in logs(tmp_path)] == ["ok", "ok"]
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_a_file_that_the_user_names_is_synced_before_it_replaces_another(tmp_path: Path) -> None:
+    words = ["strace", "-f", "-e", "trace=fsync,rename,renameat,renameat2", "-o", "trace", sys.executable, "-m", "dlbs"]
+    subprocess.run([*words, "build", *DUMMY, "-o", "plan.json"], cwd=tmp_path, env=dlbs_environment(), check=True)
+    calls = [line.split("(")[0].split()[-1] for line in (tmp_path / "trace").read_text().splitlines() if "(" in line]
+    assert calls[-3:] == ["fsync", "rename", "fsync"]
