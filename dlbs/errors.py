@@ -51,6 +51,10 @@ class LaunchError(DlbsError):
     """A launcher could not be rendered or started."""
 
 
+class InfrastructureError(LaunchError):
+    """The machine, a service or a directory failed, not the experiment: the same experiment may run later."""
+
+
 class LogError(DlbsError):
     """A log file could not be read or written."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import re
@@ -153,6 +154,36 @@ def make_parent(path: str | os.PathLike[str]) -> None:
         raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
 
 
+@functools.cache
+def _own_groups() -> set[int]:
+    """Groups that have no other members: root's, and this user's if it is named like the user, as most systems make it."""
+    import grp
+    import pwd
+
+    with contextlib.suppress(KeyError):
+        if grp.getgrgid(os.getegid()).gr_name == pwd.getpwuid(os.geteuid()).pw_name:
+            return {0, os.getegid()}
+    return {0}
+
+
+@functools.lru_cache(maxsize=256)
+def foreign_hands(directory: str | os.PathLike[str]) -> str:
+    """The part of a directory's path in which other users may exchange files, and how; empty if only this user and root may.
+
+    In directories with the sticky bit, such as /tmp, everybody may create files, but not remove those of others.
+    """
+    place = Path(os.path.realpath(directory))
+    for one in (place, *place.parents):
+        with contextlib.suppress(OSError):
+            status = os.stat(one)
+            if status.st_uid not in {0, os.geteuid()}:
+                return f"{one} belongs to another user"
+            writers = stat.S_IWOTH if status.st_gid in _own_groups() else stat.S_IWGRP | stat.S_IWOTH
+            if status.st_mode & writers and not status.st_mode & stat.S_ISVTX:
+                return f"{one} can be written by other users"
+    return ""
+
+
 @contextmanager
 def write_atomically(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[IO[str]]:
     """Write a text file that appears under its name only when it is complete; `.gz` is compressed.
@@ -179,13 +210,18 @@ def write_atomically(path: str | os.PathLike[str], *, follow: bool = True) -> It
                 yield stream
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes, *, follow: bool = False) -> None:
+def write_bytes(path: str | os.PathLike[str], data: bytes, *, follow: bool = False, private: bool = False) -> None:
     """Write a file that appears under its name only when it is complete; arguments as for `write_atomically`.
+
+    Args:
+        private: Whether only this user may write to it, whatever the umask is.
 
     Raises:
         ConfigError: The file cannot be written.
     """
     with _writing(Path(path), follow) as descriptor, open(descriptor, "wb") as stream:
+        if private and (mode := os.fstat(descriptor).st_mode) & 0o022:
+            os.fchmod(descriptor, stat.S_IMODE(mode) & ~0o022)
         stream.write(data)
 
 
@@ -193,7 +229,8 @@ def read_from_cache(path: Path, limit: int) -> bytes | None:
     """Read a file that `write_to_cache` wrote; None if it is missing, damaged, too large, or belongs to another user."""
     try:
         with open_regular(path) as stream:
-            if os.fstat(stream.fileno()).st_uid != os.geteuid():
+            status = os.fstat(stream.fileno())
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
                 return None
             content = stream.read(limit + _CHECKSUM)
     except (OSError, LogError):
@@ -212,7 +249,7 @@ def write_to_cache(path: Path, data: bytes, *, most: int) -> None:
     """
     with contextlib.suppress(OSError, ConfigError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_bytes(path, zlib.crc32(data).to_bytes(_CHECKSUM, "big") + data)
+        write_bytes(path, zlib.crc32(data).to_bytes(_CHECKSUM, "big") + data, private=True)
         with os.scandir(path.parent) as entries:
             for entry in entries:
                 if re.fullmatch(_TEMPORARY, entry.name):
@@ -252,13 +289,29 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
         beside = os.path.join(directory, f".{name[:50]}.{os.urandom(6).hex()}.tmp")  # at most 255 bytes in UTF-8
         try:
             yield create_file(beside)
+            if follow:  # a user would miss it after a power cut; what dlbs writes for itself can be made again
+                _synced(beside)
             os.replace(beside, target)
+            if follow:
+                _synced(directory or ".")
         except BaseException:
             with contextlib.suppress(OSError):  # not created, or the file system became read-only
                 os.unlink(beside)
             raise
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
+
+
+def _synced(path: str) -> None:
+    """Write a file, or the names in a directory, to its device; some file systems cannot."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EROFS}:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _mode(path: Path, follow: bool) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 
@@ -77,17 +77,47 @@ def indented(line: str, width: int, first: str = "  ", others: str = "    ") -> 
 
 
 # Spreadsheets take cells that begin so for formulas, also after whitespace and in the full-width letters of East Asian keyboards.
-_FORMULA = r"'*(?:[\t\r]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])"
+_SIGNS = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"
+_FORMULA = rf"'*(?:[\t\r]|\s*{_SIGNS})"
+_BREAK = "\\n\\r\\v\\f\x1c-\x1e\x85\u2028\u2029"  # some spreadsheets begin another cell there
+_LATER_FORMULA = rf"(?='*[^\S{_BREAK}]*{_SIGNS})"
 
 
 def formula_escaped(value: str) -> str:
-    """A text for a CSV file, with an apostrophe in front if spreadsheets would take it for a formula."""
-    return f"'{value}" if re.match(_FORMULA, value) else value
+    """A text for a CSV file, with an apostrophe where spreadsheets would take it, or a line of it, for a formula."""
+    if re.match(_FORMULA, value):
+        value = f"'{value}"
+    return value if value.isprintable() else re.sub(rf"([{_BREAK}]){_LATER_FORMULA}", r"\1'", value)
 
 
 def formula_unescaped(value: str) -> str:
     """The inverse of `formula_escaped`."""
+    if not value.isprintable():
+        value = re.sub(rf"([{_BREAK}])'{_LATER_FORMULA}", r"\1", value)
     return value[1:] if value.startswith("'") and re.match(_FORMULA, value) else value
+
+
+def csv_line(cells: Iterable[Any]) -> str:
+    """A line of a CSV file, without formulas. Cells are quoted if any common separator of spreadsheets is in them."""
+    return ",".join(map(_csv_cell, cells)) + "\n"
+
+
+def _csv_cell(value: Any) -> str:
+    cell = formula_escaped(value) if isinstance(value, str) else "" if value is None else json.dumps(value)
+    return '"' + cell.replace('"', '""') + '"' if re.search(rf'[",;\t{_BREAK}]', cell) else cell
+
+
+# What a terminal could take for a command, or that hides or reorders other letters; not the spaces of typography.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+def shown(value: str) -> str:
+    """A text for a terminal: control characters are shown as `\\x1b` instead of sent, except for line ends and tabs."""
+    if value.isprintable():
+        return value
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
 
 
 def text(value: Any) -> str:

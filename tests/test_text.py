@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 
 from benchmark_core.text import printable, short_number
-from dlbs.text import duration, formula_escaped, formula_unescaped, plus_minus
+from dlbs.text import csv_line, duration, formula_escaped, formula_unescaped, plus_minus
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ def test_printable() -> None:
     "value", ["=1", "+1", "-1", "@a", "\t1", "\r1", " =1", "\n=1", " \n\t -1", "\uff1d1", "\u3000=1", "'=1", "'' =1"]
 )
 def test_a_text_that_a_spreadsheet_takes_for_a_formula_gets_an_apostrophe(value: str) -> None:
-    assert formula_escaped(value) == f"'{value}"
+    assert formula_escaped(value).replace("\n'", "\n") == f"'{value}"
     assert formula_unescaped(formula_escaped(value)) == value
 
 
@@ -57,3 +60,20 @@ def test_a_text_that_a_spreadsheet_takes_for_a_formula_gets_an_apostrophe(value:
 def test_other_texts_have_no_apostrophe(value: str) -> None:
     assert formula_escaped(value) == value
     assert formula_unescaped(value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [f"net{mark}{blank}{sign}1" for mark in "\r\n\v\f\x85\u2028" for blank in ("", " ", "'") for sign in "=+-@\uff1d"],
+)
+def test_no_line_inside_a_cell_is_a_formula(value: str) -> None:
+    escaped = formula_escaped(value)
+    assert all(not line.strip().startswith(("=", "+", "-", "@", "\uff1d")) for line in escaped.splitlines())
+    assert formula_unescaped(escaped) == value
+    (row,) = csv.reader(io.StringIO(csv_line([value, -1.5, None, True]), newline=""))
+    assert row == [escaped, "-1.5", "", "true"]
+
+
+@pytest.mark.parametrize("separator", ";\t,\r\n")
+def test_a_cell_with_a_separator_of_any_spreadsheet_is_quoted(separator: str) -> None:
+    assert csv_line([f"a{separator}=b"]).startswith('"a')

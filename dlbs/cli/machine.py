@@ -88,14 +88,14 @@ def _show_finding(finding: Finding) -> None:
     width = shutil.get_terminal_size().columns - _INDENT
     for number, line in enumerate(textwrap.wrap(printable(finding.value), max(20, width))):
         head = f"{click.style(mark, fg=colour)} {finding.name + ':':{_INDENT - 2}}" if number == 0 else " " * _INDENT
-        click.echo(f"{head}{line}")
+        click.echo(f"{head}{line}", file=getattr(sys.stdout, "styled", None))
     for number, line in enumerate(textwrap.wrap(finding.remedy, max(20, width - 2))):
         click.echo(f"{'':{_INDENT}}{'→ ' if number == 0 else '  '}{line}")
 
 
 def _show_progress(number: int, runs: int) -> None:
     end = "\r" if number < runs else f"\r{' ' * 40}\r"
-    click.echo(f"A/A run {number}/{runs}{end}", nl=False, err=True)
+    click.echo(f"A/A run {number}/{runs}{end}", file=getattr(sys.stderr, "styled", sys.stderr), nl=False)
 
 
 @verb("sysinfo")

@@ -235,7 +235,7 @@ def run_experiments(
         if as_json:
             launchers.append({"script": str(launcher.script), "source": launcher.source})
         else:
-            click.echo(f"# {launcher.script}\n{launcher.source}")
+            click.echo(f"# {launcher.script}\n{launcher.source}", color=True)  # unchanged in a file
 
     try:
         summary = run_plan(

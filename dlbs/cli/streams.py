@@ -9,13 +9,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
 from benchmark_core.text import printable
 from dlbs.errors import LaunchError
-from dlbs.text import indented
+from dlbs.text import indented, shown
 
 if TYPE_CHECKING:
     from dlbs.doubts import Doubts
@@ -152,6 +152,32 @@ def guard_streams() -> None:
         sys.stderr = _text(Talk(2, "wb", closefd=False), sys.__stderr__, "backslashreplace")
 
 
+class Stream(io.TextIOWrapper):
+    """A standard stream. On a terminal, control characters are shown instead of sent, whatever they come from; files keep them.
+
+    `styled` is the stream for text with colours and movements of the cursor, made of parts that are printable.
+    """
+
+    def write(self, words: str) -> int:
+        super().write(shown(words) if self.isatty() else words)
+        return len(words)
+
+    @property
+    def styled(self) -> TextIO:
+        return cast("TextIO", _Styled(self))
+
+
+class _Styled:
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def write(self, words: str) -> int:
+        return io.TextIOWrapper.write(self._stream, words)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def _occupy(number: int, flags: int) -> None:
     try:
         os.fstat(number)
@@ -164,7 +190,7 @@ def _occupy(number: int, flags: int) -> None:
 
 def _text(raw: io.FileIO, before: TextIO | None, errors: str) -> TextIO:
     """A text stream like the one that Python created, if it created one."""
-    return io.TextIOWrapper(
+    return Stream(
         io.BufferedWriter(raw),
         encoding=before.encoding if before is not None else "utf-8",
         errors=(before.errors if before is not None else None) or errors,
@@ -202,6 +228,7 @@ def console() -> Any:
     columns = os.environ.get("COLUMNS", "")
     given = int(columns) if columns.isdecimal() and int(columns) > 0 else None
     return Console(
+        file=getattr(sys.stdout, "styled", sys.stdout),
         width=given if is_terminal or given else _WIDE,
         highlight=False,
         markup=False,

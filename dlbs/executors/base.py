@@ -28,6 +28,7 @@ class Outcome(NamedTuple):
         seconds: Wall time of the launcher.
         results: The log's `results.*` values that appear near its end; `results.warnings` does.
         exit_code: Exit code of the benchmark; None if it never ended.
+        infrastructure: Whether the machine, a service or a directory failed, not the experiment; the status is cancelled.
     """
 
     status: str
@@ -35,6 +36,7 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
     results: Mapping[str, Any] = MappingProxyType({})
     exit_code: int | None = None
+    infrastructure: bool = False
 
 
 class Executor(Protocol):
@@ -85,10 +87,11 @@ class Executor(Protocol):
 
     @abstractmethod
     def start(self, experiment: Experiment) -> bool:
-        """Start a resolved experiment, whose log becomes `exp.log_file`; return False if there is no room now.
+        """Start a resolved experiment, whose log becomes `exp.log_file` in a directory that exists; return False if there is no room now.
 
         Raises:
             LaunchError: It cannot run.
+            InfrastructureError: No experiment can run now.
         """
         ...
 

@@ -1,6 +1,6 @@
 """Experiments that outlive `dlbs run`: their task files, the program that runs one of them, and executors that watch them.
 
-    python -m dlbs.executors.detached [--allocated-gpus] FILE NUMBER
+    python -m dlbs.executors.detached [--allocated-gpus] [--sha256=DIGEST] FILE NUMBER
 
 runs the experiment in that line of the file, counted from 0, in the current directory, as in the foreground on this machine; with
 `--allocated-gpus`, on the GPUs that a scheduler allocated to it, whichever numbers it names. The exit code is 0 if it succeeded.
@@ -12,6 +12,7 @@ The state of such experiments is on disk, so that any process can continue to wa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -20,6 +21,7 @@ import sys
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -27,18 +29,21 @@ from typing import NamedTuple
 from benchmark_core.crash import guarded
 from benchmark_core.exits import FAILED, OK
 from benchmark_core.log import STATUSES
-from dlbs.errors import DlbsError, LaunchError, LogError
+from benchmark_core.text import one_line
+from dlbs.errors import DlbsError, InfrastructureError, LaunchError, LogError
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.logfiles import write_log
 from dlbs.executors.signals import Signals
 from dlbs.experiment import Experiment, log_path
-from dlbs.files import load_json, read_regular, write_atomically
+from dlbs.files import load_json, read_regular, write_bytes
 from dlbs.logs import last_values
 from dlbs.text import finite, text
 
 _ALLOCATED = "--allocated-gpus"
+_DIGEST = "--sha256="
 _LONGEST = 256 << 20  # bytes of a task file
+_LONGEST_OUTPUT = 1 << 20  # bytes of what tasks print outside of their logs
 _LONGEST_AT_THE_END = 2.0  # seconds between queries while everything is being cancelled
 _LOG_GRACE = 10.0  # seconds after the end of a task in which its log may appear: cluster file systems are slow
 
@@ -78,6 +83,7 @@ class Task(NamedTuple):
             finite(seconds) or 0.0,
             {key: value for key, value in ending.items() if key.startswith("results.")},
             code if isinstance(code, int) else None,
+            ending.get("exp.infrastructure") is True,
         )
 
 
@@ -107,6 +113,7 @@ class Batch:
         key: The properties that its experiments share, from `DetachedExecutor.batch_key`.
         left: Numbers of tasks whose end has not been observed.
         submitted: Whether the engine has accepted it for certain.
+        digest: SHA-256 of its file, which another user may be able to exchange before a task reads it.
     """
 
     token: str
@@ -115,6 +122,7 @@ class Batch:
     key: tuple[str, ...] = ()
     left: set[int] = field(default_factory=set)
     submitted: bool = True
+    digest: str = ""
 
     @property
     def name(self) -> str:
@@ -129,11 +137,20 @@ class Batch:
         """Whether it was accepted, even if the response was lost: it is in the queue, or one of its tasks has ended."""
         return self.name in queue or any(self.tasks[number].outcome() is not None for number in self.left)
 
+    def last_line(self) -> str:
+        """The last line that its tasks printed outside of their logs."""
+        try:
+            lines = read_regular(self.output, _LONGEST_OUTPUT).decode("utf-8", "replace").split("\n")
+        except (OSError, LogError):
+            return ""
+        return one_line(next((line for line in reversed(lines) if line.strip()), ""))
+
     def clear_away(self) -> None:
-        """Remove its files, except non-empty output of its tasks."""
-        self.file.unlink(missing_ok=True)
-        if self.output.exists() and self.output.stat().st_size == 0:
-            self.output.unlink(missing_ok=True)
+        """Remove its files; the output of its tasks remains until the next run if it is not empty and a task left no log."""
+        with suppress(OSError):  # of a file system that became read-only
+            self.file.unlink(missing_ok=True)
+            if not os.path.getsize(self.output) or all(_inode(task.log) for task in self.tasks):
+                self.output.unlink()
 
 
 @dataclass(slots=True)
@@ -183,6 +200,7 @@ class DetachedExecutor(Executor):
         self._collected: dict[tuple[Path, tuple[str, ...]], list[Task]] = {}
         self._watched: dict[Path, _Watched] = {}
         self._batches: dict[str, Batch] = {}  # by their names
+        self._tokens: set[str] = set()  # of batches of this run
         self._earlier: dict[Path, _Watched] = {}
         self._owned: dict[Path, tuple[float, Set[Path] | None]] = {}  # directory → time and result of the last query
         self._dead: list[Batch] = []
@@ -211,6 +229,10 @@ class DetachedExecutor(Executor):
     def query(self, batches: Sequence[Batch]) -> Queue | None:
         """All tasks of these batches that have not ended, maybe with those of others; None if the engine does not respond."""
         ...
+
+    def explain(self, batch: Batch, number: int) -> str:
+        """Why a task ended that left no log, as far as the engine knows; empty if it does not."""
+        return ""
 
     @abstractmethod
     def cancel(self, tasks: Sequence[str], *, pending: bool = False) -> None:
@@ -264,6 +286,13 @@ class DetachedExecutor(Executor):
     def _read_batches(self, directory: Path) -> list[Batch]:
         """The batches that were submitted for a log directory and whose files still exist."""
         batches = []
+        for output in directory.glob(f"{self._prefix}*.out"):
+            if (
+                not output.with_suffix(".jsonl").exists()
+                and output.stem.removeprefix(f"{self._prefix}") not in self._tokens
+            ):
+                with suppress(OSError):
+                    output.unlink()
         for file in sorted(directory.glob(f"{self._prefix}*.jsonl")):
             token = file.name.removeprefix(self._prefix).removesuffix(".jsonl")
             try:
@@ -296,8 +325,9 @@ class DetachedExecutor(Executor):
                 token = os.urandom(6).hex()
                 file = directory / f"{self._prefix}{token}.jsonl"
                 batch = Batch(token, file, some, key, set(range(len(some))), submitted=False)
-                write_tasks(file, some)
+                batch.digest = write_tasks(file, some)
                 self._batches[batch.name] = batch
+                self._tokens.add(token)
                 self._submit(batch)
                 self._watched.update({task.log: _Watched(batch, number) for number, task in enumerate(some)})
                 self._query_soon()
@@ -388,7 +418,9 @@ class DetachedExecutor(Executor):
         watched.gone = watched.gone or time.monotonic()
         if not self._ending and time.monotonic() - watched.gone < _LOG_GRACE:
             return None
-        return Outcome("cancelled", f"its {self.engine} job ended without a log (see {watched.batch.output})")
+        reason = self.explain(watched.batch, watched.number) or watched.batch.last_line() or "for no known reason"
+        what = f"its {self.engine} job ended without a log: {reason}"
+        return Outcome("cancelled", what, infrastructure=not self._ending)
 
     def withdraw(self, unwanted: Callable[[Experiment], bool]) -> None:
         for key, tasks in list(self._collected.items()):
@@ -410,10 +442,10 @@ class DetachedExecutor(Executor):
         self._next_question = min(self._next_question, time.monotonic() + seconds) if seconds else 0.0
 
 
-def command(file: Path, *, allocated_gpus: bool = False) -> str:
-    """Shell code that runs a task of a file; the caller appends its number."""
-    options = f"{_ALLOCATED} " if allocated_gpus else ""
-    return f"{shlex.quote(sys.executable)} -m dlbs.executors.detached {options}{shlex.quote(str(file))}"
+def command(batch: Batch, *, allocated_gpus: bool = False) -> str:
+    """Shell code that runs a task of a batch; the caller appends its number."""
+    options = [*([_ALLOCATED] if allocated_gpus else []), f"{_DIGEST}{batch.digest}", str(batch.file)]
+    return shlex.join([sys.executable, "-m", "dlbs.executors.detached", *options])
 
 
 def environment() -> dict[str, str]:
@@ -425,16 +457,16 @@ def environment() -> dict[str, str]:
     }
 
 
-def write_tasks(file: Path, tasks: Iterable[Task]) -> None:
-    """Write tasks, one per line.
+def write_tasks(file: Path, tasks: Iterable[Task]) -> str:
+    """Write tasks, one per line, and return the SHA-256 of the file.
 
     Raises:
         ConfigError: The file cannot be written.
     """
-    with write_atomically(file, follow=False) as stream:
-        for task in tasks:
-            entry = {"log": str(task.log), "replaces": task.replaces, "experiment": task.experiment}
-            stream.write(json.dumps(entry) + "\n")
+    entries = ({"log": str(task.log), "replaces": task.replaces, "experiment": task.experiment} for task in tasks)
+    content = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
+    write_bytes(file, content, private=True)
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_tasks(file: Path) -> list[Task]:
@@ -446,9 +478,12 @@ def read_tasks(file: Path) -> list[Task]:
     return [_task(line, file) for line in _lines(file)]
 
 
-def _lines(file: Path) -> list[str]:
+def _lines(file: Path, digest: str = "") -> list[str]:
     try:
-        return read_regular(file, _LONGEST).decode().splitlines()
+        content = read_regular(file, _LONGEST)
+        if digest and hashlib.sha256(content).hexdigest() != digest:
+            raise LaunchError("was changed since it was submitted, so nothing in it is run", where=str(file))
+        return content.decode().splitlines()
     except FileNotFoundError:
         raise LaunchError("does not exist", where=str(file)) from None
     except LogError as error:
@@ -468,7 +503,10 @@ def _task(line: str, file: Path) -> Task:
 def main(*arguments: str) -> int:
     """Run one task to its end, and return the exit code."""
     *options, file, number = arguments
-    task = _task(_lines(Path(file))[int(number)], Path(file))  # the remaining lines, up to a thousand, need no parsing
+    digest = next((one.removeprefix(_DIGEST) for one in options if one.startswith(_DIGEST)), "")
+    task = _task(
+        _lines(Path(file), digest)[int(number)], Path(file)
+    )  # the remaining lines, up to a thousand, need no parsing
     try:
         with Signals() as signals:
             executor = LocalExecutor(Path.cwd(), allocated=_ALLOCATED in options)
@@ -483,7 +521,10 @@ def main(*arguments: str) -> int:
     except DlbsError as error:
         print(f"error: {error}", flush=True)
         try:
-            write_log(task.log, task.experiment, "failure", str(error))
+            outside = isinstance(error, InfrastructureError)
+            write_log(
+                task.log, task.experiment, "cancelled" if outside else "failure", str(error), infrastructure=outside
+            )
         except DlbsError as problem:
             print(f"error: {problem}", flush=True)
     return FAILED

@@ -9,19 +9,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark_core.doubts import MONITOR_WARNINGS
-from benchmark_core.exits import OK, SIGNALLED, SKIPPED
+from benchmark_core.exits import OK, SIGNALLED, SKIPPED, UNAVAILABLE
 from benchmark_core.gpus import cuda_name
-from benchmark_core.log import LOG_VARIABLE, key_line
-from dlbs.errors import DlbsError, LaunchError
+from benchmark_core.log import LOG_VARIABLE, STATUSES, key_line
+from dlbs.errors import DlbsError, InfrastructureError
 from dlbs.executors.base import Outcome
 from dlbs.executors.leftovers import are_running, end_processes, processes_of, terminate
-from dlbs.executors.logfiles import check_replaceable, create_part, finish_log, write_script
+from dlbs.executors.logfiles import cannot, check_replaceable, create_part, finish_log, opened_script, write_script
 from dlbs.experiment import Experiment
-from dlbs.files import write_all
-from dlbs.launch.containers import container_name, remove_container, stop_container
+from dlbs.files import foreign_hands, write_all
+from dlbs.launch.containers import container_name, engine_fault, remove_container, stop_container
 from dlbs.logs import last_values
 from dlbs.machine.fitness import machine_warnings, selected_facts
 from dlbs.machine.resources import gpu_ids, reap
@@ -78,7 +79,8 @@ class Job:
         concurrent: exp.id of each experiment that ran at the same time.
 
     Raises:
-        LaunchError: The files cannot be written, existing ones were not written by dlbs, or bash cannot be started.
+        LaunchError: The files cannot be written, or existing ones were not written by dlbs.
+        InfrastructureError: No file can be written there, or bash cannot be started.
     """
 
     def __init__(self, launcher: Launcher, grant: Grant, *, grace: float, elsewhere: Elsewhere | None = None) -> None:
@@ -97,17 +99,21 @@ class Job:
         # Before the start, so that its own load on its GPUs does not count.
         self._machine_warnings = machine_warnings(_gpu_names(launcher.experiment)) if self._here else []
         try:
-            launcher.log.parent.mkdir(parents=True, exist_ok=True)
             check_replaceable(launcher.log)
             write_script(launcher)
+            # In a directory that others may write to, a descriptor: they may exchange what has the launcher's name.
+            source = opened_script(launcher) if self._here and foreign_hands(launcher.log.parent) else None
             self._log = create_part(launcher.log)
         except OSError as error:
-            raise _cannot_run(error, launcher) from None
+            raise cannot("run the launcher", error, launcher.log) from None
         self.start = time.monotonic()
         try:
             with _bound_to(grant.cpus):
                 self._process = subprocess.Popen(
-                    elsewhere.command if elsewhere else ["bash", str(launcher.script)],
+                    elsewhere.command
+                    if elsewhere
+                    else ["bash", str(launcher.script) if source is None else f"/dev/fd/{source}"],
+                    pass_fds=() if source is None else (source,),
                     stdin=subprocess.PIPE if elsewhere else subprocess.DEVNULL,
                     stdout=self._log,
                     stderr=subprocess.STDOUT,
@@ -119,7 +125,13 @@ class Job:
                 self._process.stdin.flush()  # left open
         except OSError as error:
             os.close(self._log)
-            raise _cannot_run(error, launcher) from None
+            self.part.unlink(missing_ok=True)
+            what = f"cannot start the launcher: {error.strerror}"
+            raise InfrastructureError(what, where=str(error.filename or launcher.log)) from None
+        finally:
+            if source is not None:
+                os.close(source)
+        self._name = os.fsencode(f"{launcher.script if source is None else f'/dev/fd/{source}'}: line ")
         if self._monitor is not None:
             self._monitor.watch(self._process.pid)
 
@@ -197,7 +209,11 @@ class Job:
             values = last_values(self.part)
             if not values and not self.part.exists():
                 return Outcome("failure", "its log file was removed while it ran", seconds)
-            ending = self._ending(values, seconds)
+            fault = self._fault(values)
+            if fault and last_values(self.launcher.log).get("exp.status") in STATUSES:
+                self.part.unlink()  # the log of an earlier run remains
+                return Outcome("cancelled", fault, seconds, infrastructure=True)
+            ending = self._ending(values, seconds, fault)
             lines = "".join(f"{key_line(key, value)}\n" for key, value in ending.items())
             size = os.fstat(self._log).st_size
             torn = size > 0 and os.pread(self._log, 1, size - 1) != b"\n"
@@ -208,17 +224,43 @@ class Job:
         except DlbsError as error:
             return Outcome("failure", str(error), seconds)
         except OSError as error:
-            return Outcome("failure", str(_cannot_run(error, self.launcher)), seconds)
+            problem = cannot("write the log", error, self.launcher.log)
+            outside = isinstance(problem, InfrastructureError)
+            return Outcome("cancelled" if outside else "failure", str(problem), seconds, infrastructure=outside)
         finally:
             os.close(self._log)
         results = {key: value for key, value in values.items() if key.startswith("results.")}
         if MONITOR_WARNINGS in ending:
             results[MONITOR_WARNINGS] = ending[MONITOR_WARNINGS]
-        return Outcome(ending["exp.status"], ending["exp.status_msg"], seconds, results, _exit_code(values))
+        return Outcome(
+            ending["exp.status"], ending["exp.status_msg"], seconds, results, _exit_code(values), bool(fault)
+        )
 
-    def _ending(self, values: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def _fault(self, values: dict[str, Any]) -> str:
+        """Why the machine or a service, not the experiment, ended the launcher; empty if nothing says so."""
+        experiment, code = self.launcher.experiment, self._process.returncode
+        if self._status or code in _STATUS_OF:
+            return ""
+        if code == UNAVAILABLE:
+            return (
+                text(values.get("exp.status_msg")) or "the benchmark reports that something it needs is not available"
+            )
+        if not self._here:
+            return ""
+        if self._container and (fault := engine_fault(experiment, self._tail() if code == _ENGINE else b"")):
+            return fault
+        if code in _NOT_RUN and not self._container:
+            for name in ("runtime.python", "pack.python", "pack.host_python"):
+                if (program := text(experiment.get(name))) and which(program) is None:
+                    return f"{name}: {program!r} does not exist, or is not executable"
+        if (directory := text(experiment.get("pack.dir"))) and not os.path.isdir(directory):
+            return f"the directory {directory} does not exist any more"
+        space = os.fstatvfs(self._log)
+        return "no space left on the device of the log" if space.f_blocks and not space.f_bavail else ""
+
+    def _ending(self, values: dict[str, Any], seconds: float, fault: str) -> dict[str, Any]:
         """The last lines of the log."""
-        status, message = self._status, self._message
+        status, message = ("cancelled", fault) if fault else (self._status, self._message)
         if not status:
             code = self._process.returncode
             status, message = (
@@ -236,6 +278,8 @@ class Job:
             ending.update(selected_facts(self.launcher.experiment))
             if self._machine_warnings:
                 ending["exp.machine_warnings"] = self._machine_warnings
+        if fault:
+            ending["exp.infrastructure"] = True
         if self.concurrent:
             ending["exp.neighbours"] = self.concurrent
         if self._monitor is not None and (warnings := self._monitor.warnings()):
@@ -245,11 +289,15 @@ class Job:
 
     def _shell_error(self) -> str:
         """The error of the shell if it is the last output, such as an unset variable in a template; empty otherwise."""
-        size = os.fstat(self._log).st_size
-        tail = os.pread(self._log, _TAIL, max(0, size - _TAIL)).splitlines()
-        last = next((line for line in reversed(tail) if line.strip() and not line.startswith(b"__")), b"")
-        place = os.fsencode(f"{self.launcher.script}: line ")
+        last = next(
+            (line for line in reversed(self._tail().splitlines()) if line.strip() and not line.startswith(b"__")), b""
+        )
+        place = self._name
         return f": line {last.removeprefix(place).decode('utf-8', 'replace')}" if last.startswith(place) else ""
+
+    def _tail(self) -> bytes:
+        size = os.fstat(self._log).st_size
+        return os.pread(self._log, _TAIL, max(0, size - _TAIL))
 
     def _has_parameters(self) -> bool:
         """Whether the launcher has logged the line after the parameters."""
@@ -284,10 +332,6 @@ def _bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _cannot_run(error: OSError, launcher: Launcher) -> LaunchError:
-    return LaunchError(f"cannot run the launcher: {error.strerror}", where=str(error.filename or launcher.log))
-
-
 def _signal_group(group: int, number: signal.Signals) -> None:
     try:
         os.killpg(group, number)
@@ -316,6 +360,8 @@ def _exit_code(values: dict[str, Any]) -> int | None:
 
 
 _STATUS_OF = {OK: "ok", SKIPPED: "skipped"}
+_ENGINE = 125  # exit code of docker and podman themselves
+_NOT_RUN = {126, 127}  # exit codes of shells for programs that cannot be executed, or are missing
 
 
 def _exit_message(code: int) -> str:

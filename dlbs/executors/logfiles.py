@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark_core.log import KEY_LINE, STATUSES, key_line
-from dlbs.errors import DlbsError, LaunchError, LogError
+from dlbs.errors import DlbsError, InfrastructureError, LaunchError, LogError
 from dlbs.experiment import Experiment
 from dlbs.files import create_file, open_regular, write_bytes
 from dlbs.logs import last_values
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 _HEAD = 4096
 _MARK = b"written by dlbs"  # in launchers made from our templates
 _HINT = "choose another exp.log_file, or move it away"
+# Errors of the machine or its file systems, whichever file is written.
+_OF_THE_MACHINE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EMFILE, errno.ENFILE,
+    errno.ENOMEM, errno.EAGAIN, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT,
+}  # fmt: skip
+
+
+def cannot(what: str, error: OSError, log: Path) -> LaunchError:
+    """The error for a file of an experiment; an `InfrastructureError` if no file can be written in the directory of its log."""
+    is_outside = error.errno in _OF_THE_MACHINE or not os.access(log.parent, os.W_OK | os.X_OK)
+    kind = InfrastructureError if is_outside else LaunchError
+    return kind(f"cannot {what}: {error.strerror}", where=str(error.filename or log))
 
 
 def check_replaceable(log: Path) -> None:
@@ -37,7 +50,7 @@ def check_replaceable(log: Path) -> None:
 
 def _check_log(log: Path) -> None:
     """Like `check_replaceable`, without the log's partial log and launcher."""
-    head = _head(log) if _check_kind(str(log)) else b""
+    head = _head(log).strip(b"\0") if _check_kind(str(log)) else b""  # a power cut leaves NULs
     if head and not _begins_with_parameters(head) and last_values(log).get("exp.status") not in STATUSES:
         raise LaunchError("is not a log written by dlbs, so it is not replaced", where=str(log), hint=_HINT)
 
@@ -97,36 +110,61 @@ def write_script(launcher: Launcher) -> None:
         source = launcher.source.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise LaunchError(f"cannot be written: {error}", where=str(launcher.script)) from None
-    existing = _head(launcher.script)
+    existing = _head(launcher.script).strip(b"\0")
     if existing and _MARK not in existing and _MARK in source and not _has_log(launcher.log):
         raise LaunchError(
             "is not a launcher written by dlbs, so it is not replaced", where=str(launcher.script), hint=_HINT
         )
     try:
-        write_bytes(launcher.script, source)
+        write_bytes(launcher.script, source, private=True)
     except DlbsError as error:
+        if isinstance(error.__context__, OSError):
+            raise cannot("run the launcher", error.__context__, launcher.log) from None
         raise LaunchError(f"cannot run the launcher: {error.what}", where=error.where) from None
+
+
+def opened_script(launcher: Launcher) -> int:
+    """Open the launcher that was written for reading, and check that nobody has exchanged or changed it: its source, owner and mode.
+
+    Raises:
+        LaunchError: Somebody has.
+        OSError: It cannot be opened.
+    """
+    descriptor = os.open(launcher.script, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    with open(os.dup(descriptor), "rb") as stream:
+        is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+        if is_ours and stream.read() == launcher.source.encode("utf-8", "surrogateescape"):
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            return descriptor
+    os.close(descriptor)
+    raise LaunchError(
+        "another user has changed the launcher, so it is not run",
+        where=str(launcher.script),
+        hint="choose an exp.log_dir that only you can write to",
+    )
 
 
 def _has_log(log: Path) -> bool:
     return log.exists() or Path(f"{log}.part").exists()
 
 
-def write_log(log: Path, experiment: Experiment, status: str, message: str) -> None:
-    """Write a complete log for an experiment that did not run.
+def write_log(log: Path, experiment: Experiment, status: str, message: str, *, infrastructure: bool = False) -> None:
+    """Write a complete log for an experiment that did not run; its directory exists.
 
     Raises:
         LaunchError: A file that dlbs did not write exists there, or the log cannot be written.
     """
     values = {**experiment, "exp.status": status, "exp.status_msg": message, "exp.seconds": 0.0}
+    if infrastructure:
+        values["exp.infrastructure"] = True
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
         check_replaceable(log)
         with open(create_part(log), "w", encoding="ascii") as stream:
             stream.writelines(f"{key_line(key, value)}\n" for key, value in values.items())
         finish_log(log)
     except OSError as error:
-        raise LaunchError(f"cannot be written: {error.strerror}", where=str(error.filename or log)) from None
+        raise cannot("write the log", error, log) from None
 
 
 def _check_kind(path: str) -> bool:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
+from benchmark_core.text import one_line
 from dlbs.errors import LaunchError
 from dlbs.executors.detached import Batch, DetachedExecutor, Queue, Queued, command, environment
 from dlbs.executors.local import named_twice
@@ -100,7 +101,7 @@ class SlurmExecutor(DetachedExecutor):
         arguments = ["--parsable", f"--job-name={batch.name}", f"--array={number}", f"--chdir={self.directory}"]
         output = str(batch.output).replace("%", "%%")  # sbatch replaces %j and others
         arguments += [f"--output={output}", "--open-mode=append", "--no-requeue", *batch.key]
-        refused = _sbatch(arguments, f'{command(batch.file, allocated_gpus=True)} "$SLURM_ARRAY_TASK_ID"')
+        refused = _sbatch(arguments, f'{command(batch, allocated_gpus=True)} "$SLURM_ARRAY_TASK_ID"')
         hint = f"check the slurm.* parameters: {' '.join(batch.key) or 'none are set'}"
         return LaunchError(f"sbatch rejects the jobs: {refused}", hint=hint) if refused else None
 
@@ -117,11 +118,39 @@ class SlurmExecutor(DetachedExecutor):
                 found.setdefault(name, {})[int(task)] = Queued(f"{array}_{task}", state == "PD")
         return found
 
+    def explain(self, batch: Batch, number: int) -> str:
+        # The controller remembers ended jobs for some minutes, accounting for longer, if the cluster has it.
+        words = [
+            "squeue",
+            "--noheader",
+            "--all",
+            "--array",
+            "--states=all",
+            f"--name={batch.name}",
+            "--format=%K|%T|%N",
+        ]
+        accounting = ["sacct", "--noheader", "--parsable2", "--allocations", f"--name={batch.name}"]
+        for asked, prefix in ((words, "SQUEUE_"), ([*accounting, "--format=JobID,State,NodeList"], "SACCT_")):
+            completed = _completed(asked, prefix)
+            for line in completed.stdout.splitlines() if completed is not None else ():
+                task, state, nodes = (*line.strip().split("|"), "", "", "")[:3]
+                if task.rpartition("_")[2] == str(number):
+                    where = f" on {nodes}" if nodes else ""
+                    return one_line(f"{state}{where}{_state_of(nodes)}")
+        return ""
+
     def cancel(self, tasks: Sequence[str], *, pending: bool = False) -> None:
         for first in range(0, len(tasks), _MOST_CANCELLED):
             some = tasks[first : first + _MOST_CANCELLED]
             if _completed(["scancel", *(["--state=PENDING"] if pending else []), *some], "SCANCEL_") is None:
                 return
+
+
+def _state_of(nodes: str) -> str:
+    """The state of nodes and its reason, ` (down: power failure)`; empty if it is unknown."""
+    completed = _completed(["sinfo", "--noheader", f"--nodes={nodes}", "--format=%T: %E"], "SINFO_") if nodes else None
+    found = completed.stdout.split("\n")[0].strip().removesuffix(": none") if completed is not None else ""
+    return f" ({found})" if found else ""
 
 
 def _completed(words: Sequence[str], prefix: str) -> subprocess.CompletedProcess[str] | None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, NamedTuple
 
-from dlbs.errors import DlbsError, LaunchError
+from dlbs.errors import DlbsError, InfrastructureError, LaunchError
 from dlbs.executors.base import Outcome
 from dlbs.executors.detached import environment
 from dlbs.executors.job import Elsewhere, Grant, Job
@@ -145,7 +145,7 @@ class SshExecutor(LocalExecutor):
                 raise LaunchError(problem.what, hint=problem.hint)
         facts, failures = _query_all(nodes, experiment, self.directory, versions=True)
         if failures:
-            raise LaunchError(failures[0].what, hint=failures[0].hint)
+            raise InfrastructureError(failures[0].what, hint=failures[0].hint)
         placed = {**experiment, "exp.node_id": ",".join(fact.name for fact in facts)}
         if len(nodes) > 1 and not experiment.get("exp.rendezvous"):
             placed["exp.rendezvous"] = _rendezvous(nodes, facts)

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 from benchmark_core.crash import guarded
-from benchmark_core.exits import OK, SIGNALLED, SKIPPED
+from benchmark_core.exits import OK, SIGNALLED, SKIPPED, UNAVAILABLE
 from benchmark_core.log import key_line
 from dlbs.errors import LaunchError, LogError
 from dlbs.files import write_all
@@ -203,6 +203,8 @@ class _Session:
             return OK
         codes = {node.code for node in failed}
         write_all(1, f"{key_line('exp.status_msg', '; '.join(node.reason() for node in failed))}\n".encode())
+        if any(node.lost for node in failed):
+            return UNAVAILABLE
         return SKIPPED if codes == {SKIPPED} else next((code for code in codes if code and code != SKIPPED), 1)
 
     async def _until_closed(self, standard_input: asyncio.StreamReader) -> None:

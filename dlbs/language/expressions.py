@@ -21,11 +21,13 @@ from dlbs.language.work import (
     as_text,
     bounded,
     check_size,
+    dict_of,
     factor,
     joined,
     loop,
     paid,
     searched,
+    set_of,
     sized,
 )
 from dlbs.text import text
@@ -129,12 +131,14 @@ NAMESPACE: dict[str, Any] = {
     "as_text": as_text,
     "call_method": call_method,
     "check_size": check_size,
+    "dict_of": dict_of,
     "factor": factor,
     "joined": joined,
     "loop": loop,
     "meter": METER,
     "paid": paid,
     "searched": searched,
+    "set_of": set_of,
     "sized": sized,
     "text": text,
     **{f"op_{name}": function for name, function in OPERATORS.items()},
@@ -291,28 +295,39 @@ class _Checker(ast.NodeTransformer):
         return visited
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
-        """Charge comparisons inside loops: their cost grows with the size of the operands."""
+        """Charge comparisons: their cost grows with the size of the operands. Those with a short constant are cheap outside of loops."""
         visited: ast.Compare = self.generic_visit(node)  # type: ignore[assignment]
-        if self.inside:
-            visited.left = call("paid", visited.left)
-            visited.comparators = [
-                call("searched" if isinstance(how, (ast.In, ast.NotIn)) else "paid", operand)
-                for how, operand in zip(visited.ops, visited.comparators, strict=True)
-            ]
+        if not self.inside and all(
+            map(_is_cheap, visited.ops, [visited.left, *visited.comparators], visited.comparators)
+        ):
+            return visited
+        self.guarded = True
+        visited.left = call("paid", visited.left)
+        visited.comparators = [
+            call("searched" if isinstance(how, (ast.In, ast.NotIn)) else "paid", operand)
+            for how, operand in zip(visited.ops, visited.comparators, strict=True)
+        ]
         return visited
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         visited: ast.Subscript = self.generic_visit(node)  # type: ignore[assignment]
-        if not isinstance(node.slice, ast.Slice):
+        if isinstance(node.slice, ast.Constant):
             return visited
         self.guarded = True
-        return call("sized", visited)
+        if isinstance(node.slice, ast.Slice):
+            return call("sized", visited)
+        visited.slice = call("paid", visited.slice)  # a key of a dictionary is hashed
+        return visited
 
     def _display(self, node: ast.expr) -> ast.AST:
         visited = self.generic_visit(node)
         return call("sized", visited) if self.inside and isinstance(visited, ast.expr) else visited
 
-    visit_List = visit_Set = _display
+    visit_List = _display
+
+    def visit_Set(self, node: ast.Set) -> ast.AST:
+        self.guarded = True
+        return call("set_of", ast.List([self.visit(item) for item in node.elts], ast.Load()))
 
     def visit_Tuple(self, node: ast.Tuple) -> ast.AST:
         return self._display(node) if isinstance(node.ctx, ast.Load) else self.generic_visit(node)
@@ -346,6 +361,11 @@ class _Checker(ast.NodeTransformer):
         }
         self.local = outer
         self.inside -= len(node.generators)
+        if isinstance(node, ast.SetComp):
+            return call("set_of", ast.ListComp(elements["elt"], generators))
+        if isinstance(node, ast.DictComp):
+            pair = ast.Tuple([elements["key"], elements["value"]], ast.Load())
+            return call("dict_of", ast.ListComp(pair, generators))
         return type(node)(**elements, generators=generators)  # type: ignore[no-any-return]
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
@@ -353,7 +373,28 @@ class _Checker(ast.NodeTransformer):
     def visit_Dict(self, node: ast.Dict) -> ast.AST:
         if any(key is None for key in node.keys):
             raise ExpressionError("** is not allowed in an expression")
-        return self._display(node)
+        made = self._display(node)
+        if not all(isinstance(key, ast.Constant) for key in node.keys):
+            self.guarded = True
+            node.keys = [None if key is None else call("paid", key) for key in node.keys]
+        return made
+
+
+def _is_cheap(how: ast.cmpop, left: ast.expr, right: ast.expr) -> bool:
+    """Whether a comparison takes little time, whatever the values of references are: a constant is compared, or sought among constants."""
+    if isinstance(how, (ast.Is, ast.IsNot)):
+        return True
+    if isinstance(how, (ast.In, ast.NotIn)):
+        constants = isinstance(right, (ast.List, ast.Tuple)) and all(
+            isinstance(one, ast.Constant) for one in right.elts
+        )
+        return constants or _is_text(right)
+    return _is_text(left) or _is_text(right)
+
+
+def _is_text(node: ast.expr) -> bool:
+    """Whether a node is a constant, or the text of a reference."""
+    return isinstance(node, ast.Constant) or (isinstance(node, ast.Name) and node.id.startswith("t_"))
 
 
 def _dotted(node: ast.expr) -> str:

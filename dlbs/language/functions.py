@@ -16,7 +16,7 @@ from benchmark_core.text import truth
 from dlbs.errors import ExpressionError, did_you_mean
 from dlbs.files import load_json
 from dlbs.language.patterns import Match, Pattern, compiled
-from dlbs.language.work import METER, OPERATORS, as_text, bounded, check_size, paid, sized
+from dlbs.language.work import METER, OPERATORS, as_text, bounded, check_size, dict_of, hashed, paid, set_of, sized
 from dlbs.text import text
 
 _MAX_DIGITS = 5_000  # of a text that becomes an integer: older Pythons need quadratic time
@@ -140,7 +140,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "bool": bool,
     "boolean": _paid(_boolean),
     "cpu_count": _paid(_cpu_count, 100),
-    "dict": _paid(dict),
+    "dict": dict_of,
     "docker_available": _device("dlbs.machine.resources", "docker_available"),
     "enumerate": _listed(enumerate),
     "env": _environment_needs_tracer,  # the tracer binds its own snapshot of the environment
@@ -175,7 +175,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "re.sub": _re_sub,
     "reversed": _listed(reversed),
     "round": _round,
-    "set": _paid(set),
+    "set": set_of,
     "sorted": _paid(sorted),
     "str": _paid(as_text, 1),
     "sum": _sum,
@@ -234,6 +234,10 @@ _GROWING: dict[str, Callable[..., Any]] = {
     "zfill": _pad("zfill"),
 }
 
+# Methods of texts that may compare each character with each one of the argument: Python searches in linear time only forwards.
+_QUADRATIC = frozenset({"lstrip", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "strip"})
+_SCANNED = 9  # binary logarithm of the characters that they compare for one unit of the meter
+
 METHOD_NAMES = frozenset().union(*_METHODS.values()) | set(_GROWING)
 
 for _name, _function in (*FUNCTIONS.items(), *_GROWING.items()):
@@ -252,7 +256,12 @@ def call_method(value: Any, name: str, *arguments: Any, **options: Any) -> Any:
         raise ExpressionError(f"{kind.__name__} values have no method {name!r} here", hint=did_you_mean(name, known))
     if name != "get":
         paid(value)
-        for argument in arguments:
-            paid(argument)
+    for argument in arguments:
+        paid(argument)
+    if kind is set:
+        arguments = tuple(list(one) for one in arguments)
+        hashed(item for one in (value, *arguments) for item in one)
+    if kind is str and arguments and name in _QUADRATIC:
+        METER.charge(len(value) * len(text(arguments[0])) >> _SCANNED)
     result = getattr(value, name)(*arguments, **options)
     return sized(list(result) if kind is dict and name != "get" else result)

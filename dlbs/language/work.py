@@ -102,6 +102,7 @@ MAX_TEXT = 1_000_000  # characters in one derived value
 MAX_ITEMS = 100_000  # elements in one derived value, nested ones included
 MAX_DEPTH = 100  # lists and dicts inside each other
 MAX_BITS = 10_000  # of an integer
+_HASH_BITS = 61  # smaller integers have different hashes
 _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 
@@ -130,6 +131,39 @@ def searched(value: Any) -> Any:
         METER.charge(1)
         return value
     return paid(value)
+
+
+def hashed(items: Iterable[Any]) -> list[Any]:
+    """Pay for the members of a new set, or the keys of a dictionary: for reading them, and for each comparison of two with one hash.
+
+    The hash of an integer is its remainder by 2**61 - 1, and that of a tuple follows from its members, so that a plan can make as many
+    equal ones as it likes, and inserting them takes quadratic time. Hashes of texts are random.
+    """
+    members, groups = list(items), dict[int, list[Any]]()
+    for one in members:
+        paid(one)
+        if one.__class__ is str or (one.__class__ is int and one.bit_length() < _HASH_BITS):
+            continue
+        group = groups.setdefault(hash(one), [])
+        for other in group:
+            METER.charge(1 + len(one) if one.__class__ is tuple else 1)
+            if other == one:
+                break
+        else:
+            group.append(one)
+    return members
+
+
+def set_of(items: Iterable[Any] = ()) -> set[Any]:
+    """A set that is paid for."""
+    return set(hashed(items))
+
+
+def dict_of(items: Any = ()) -> dict[Any, Any]:
+    """A dictionary, of another one or of pairs, that is paid for."""
+    made = list(paid(items.items() if isinstance(items, dict) else list(items)))
+    hashed(key for key, _ in made)
+    return dict(made)
 
 
 def sized(value: Any) -> Any:

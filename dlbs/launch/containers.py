@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmark_core.text import printable
+from benchmark_core.text import one_line, printable
 from dlbs.errors import LaunchError
 from dlbs.experiment import Experiment
 from dlbs.files import load_json
@@ -86,6 +86,40 @@ def remove_container(experiment: Experiment, name: str) -> None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return
+
+
+# What docker and podman say (exit code 125) if their daemon, the network or the disk failed, and not the arguments of the experiment.
+_FAULTS = re.compile(
+    rb"(?im)^(?:docker: |error: |error response from daemon|time=).*(?:cannot connect to|error during connect|error waiting for container|"
+    rb"unexpected eof|connection (?:refused|reset)|no space left|read-only file system|input/output error|could not find bridge|"
+    rb"failed to (?:create endpoint|set up container networking)|iptables|containerd|too many open files|cannot allocate memory)"
+)
+
+
+def engine_fault(experiment: Experiment, output: bytes) -> str:
+    """Why the container engine, not the experiment, failed; empty if it answers and did not report a fault of its own.
+
+    Args:
+        experiment: An experiment in a container that failed.
+        output: The end of its log.
+    """
+    docker = _docker(experiment)
+    try:
+        silent = _silence(docker)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        silent = str(error)
+    if silent:
+        return f"the {docker} daemon does not answer: {silent}"
+    found = _FAULTS.search(output)
+    return one_line(found.string[found.start() :].split(b"\n")[0].decode("utf-8", "replace")) if found else ""
+
+
+def _silence(docker: str) -> str:
+    """What the command says if its daemon does not answer; empty if it does."""
+    asked = subprocess.run(
+        [docker, "version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, check=False
+    )
+    return printable(" ".join(asked.stderr.split()) or f"exit code {asked.returncode}") if asked.returncode else ""
 
 
 Tell = Callable[[str], None]
@@ -250,10 +284,8 @@ def _not_started(docker: str, error: OSError) -> LaunchError:
 
 def _failed(docker: str, failed: str, said: Sequence[str], *, shown: bool) -> LaunchError:
     """The error of a failed command: the daemon does not answer, or its last line of output."""
-    asked = subprocess.run([docker, "version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if asked.returncode != 0:
-        reason = " ".join(asked.stderr.split()) or f"exit code {asked.returncode}"
-        return LaunchError(f"the {docker} daemon does not answer: {printable(reason)}", hint="start it")
+    if silent := _silence(docker):
+        return LaunchError(f"the {docker} daemon does not answer: {silent}", hint="start it")
     if not said:
         return LaunchError(failed)
     if len(said) == 1 or shown:

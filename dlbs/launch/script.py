@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from benchmark_core.gpus import cuda_name, docker_name
 from benchmark_core.log import key_line
-from dlbs.errors import LaunchError, did_you_mean
+from dlbs.errors import InfrastructureError, LaunchError, did_you_mean
 from dlbs.experiment import Experiment, log_path
 from dlbs.files import dlbs_root
 from dlbs.launch.containers import container_name, gpu_arguments
@@ -23,6 +23,7 @@ from dlbs.text import text
 # Two settings of glibc; raising the trim threshold alone is slower. Measured with alexnet training on two cores: 492 ms
 # per batch without, 345 ms with them.
 _MALLOC_KEEP = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
+_read: set[Path] = set()  # launchers that existed: without them the machine has failed, not the experiment
 _OUTCOME = frozenset({"exp.status", "exp.status_msg"})  # unknown before the end; a log contains each once
 
 
@@ -73,7 +74,9 @@ def _render(experiment: Experiment, directory: Path) -> str:
             hint = f"set {framework}.launcher to a template or an executable"
         else:
             hint = f"{framework} is not included in DLBS: write a launcher and set NAME.launcher, see docs/launchers.md"
-        raise LaunchError(f"no launcher {path} for framework {framework!r}", hint=hint)
+        kind = InfrastructureError if path in _read else LaunchError
+        raise kind(f"no launcher {path} for framework {framework!r}", hint=hint)
+    _read.add(path)
     executable = os.access(path, os.X_OK)
     variables = environment(experiment)
     extended = {name: code for name, value in variables if (code := _extension(name, value))}

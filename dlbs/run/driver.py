@@ -19,19 +19,21 @@ from benchmark_core.doubts import warnings_of
 from benchmark_core.exits import FAILED, OK, SIGNALLED
 from benchmark_core.log import STATUSES
 from dlbs.doubts import Doubts
-from dlbs.errors import ConfigError, DlbsError, LaunchError
+from dlbs.errors import ConfigError, DlbsError, InfrastructureError, LaunchError, log
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.logfiles import keep_attempt, write_log
 from dlbs.executors.signals import Signals
 from dlbs.experiment import Experiment, log_path
+from dlbs.files import foreign_hands
 from dlbs.launch.script import Launcher, make_launcher
 from dlbs.logs import last_values
-from dlbs.run.locks import locked
+from dlbs.run.locks import Locked, locked
 from dlbs.run.manifest import Differences, Manifest
 from dlbs.run.policies import BatchLimits, Policies
 from dlbs.text import counted
 
 _LOOK_AHEAD = 32  # experiments that may wait for room while others run first
+_MOST_LOST = 3  # experiments in a row that a cluster may lose before the plan stops
 _MOST_OVERTAKEN = 64  # experiments that may overtake one that waits
 
 
@@ -242,13 +244,21 @@ def run_plan(
     if limits is None:
         several_batches = "exp.replica_batch" in manifest.differences
         limits = BatchLimits(manifest.differences.names, manifest.final if several_batches else ())
-    with locked(manifest.directories, executor, wait=wait) as owned:
+    for directory in sorted(manifest.directories):
+        if hands := foreign_hands(directory):
+            log(
+                "warning",
+                "%s: %s, who may change logs; choose an exp.log_dir that only you can write to",
+                directory,
+                hands,
+            )
+    with locked(manifest.directories, executor, wait=wait) as held:
         manifest.write()
         count, summary = manifest.count, Summary(manifest.count)  # that of a plan may grow
         with Signals() as signals, observer:
             observer.begin(summary)
             run = _Run(
-                iter(experiments), summary, observer, executor, signals, show, owned, policies or Policies(), limits
+                iter(experiments), summary, observer, executor, signals, show, held, policies or Policies(), limits
             )
             try:
                 run.to_the_end(count, detach)
@@ -308,15 +318,16 @@ class _Run:
         executor: Executor,
         signals: Signals,
         show: Callable[[Launcher], None],
-        owned: Set[Path],
+        held: Locked,
         policies: Policies,
         limits: BatchLimits,
     ) -> None:
         self.experiments, self.summary, self.observer, self.executor = experiments, summary, observer, executor
         self.signals, self.show, self.policies, self._limits = signals, show, policies, limits
         self.directory = Path.cwd()
-        self._owned = set(owned)
-        self._reached = 0
+        self._held, self._owned = held, set(held.owned)
+        self._reached = self._faults = 0
+        self._tries: dict[str, int] = {}  # log → attempts that the machine ended
         self._exhausted = self._prepared = self._withdrawn = False
         self._waiting: deque[_Waiting] = deque()
 
@@ -470,7 +481,11 @@ class _Run:
             self.executor.prepare()
             self._prepared = True
         try:
+            self._held.check(log_path(experiment, self.directory).parent)
             started = self.executor.start(experiment)
+        except InfrastructureError as error:
+            self._interrupted(experiment, Outcome("cancelled", str(error), infrastructure=True))
+            return True
         except DlbsError as error:  # a problem of one experiment must not stop the others
             self._record_outcome(experiment, Outcome("failure", str(error)))
             return True
@@ -500,6 +515,15 @@ class _Run:
             self._notify("withdrawn", experiment)
             self._waiting.append(_Waiting(experiment))
             return
+        if outcome.status not in {"ok", "skipped"}:
+            try:
+                self._held.check(log_path(experiment, self.directory).parent)
+            except InfrastructureError as error:
+                outcome = outcome._replace(status="cancelled", message=str(error), infrastructure=True)
+        if outcome.infrastructure:
+            self._interrupted(experiment, outcome)
+            return
+        self._faults = 0
         if self._limits.learn(experiment, outcome):
             self._withdraw_too_large()
         attempt = int(experiment.get("exp.attempt") or 1)
@@ -516,6 +540,26 @@ class _Run:
             self._waiting.append(_Waiting({**experiment, "exp.attempt": attempt + 1}, later))
             return
         self._record_outcome(experiment, outcome)
+
+    def _interrupted(self, experiment: Experiment, outcome: Outcome) -> None:
+        """The machine, not the experiment, failed: it waits for the next attempt or, since the others would fail too, for the next run.
+
+        A lost job of a cluster says little about its other nodes, so only several in a row stop the plan.
+        """
+        self._faults += 1
+        log = str(experiment["exp.log_file"])
+        tries = self._tries[log] = self._tries.get(log, 0) + 1
+        self._waiting.append(_Waiting(experiment, time.monotonic() + self.policies.pause(tries)))
+        if tries <= self.policies.retries:
+            self._notify("retried", experiment, outcome)
+            return
+        tolerated = _MOST_LOST if self.executor.detachable else 1
+        if self._faults < tolerated and not self.summary.stopped:
+            self._waiting.pop()
+            self._record_outcome(experiment, outcome)
+            return
+        self._notify("withdrawn", experiment)
+        self.summary.stopped = self.summary.stopped or outcome.message
 
     def _notify(self, kind: str, experiment: Experiment, outcome: Outcome | None = None) -> None:
         self.observer.notify(Event(kind, experiment, self.summary.done, self.summary.total, outcome))

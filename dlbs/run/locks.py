@@ -7,12 +7,12 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from dlbs.errors import LaunchError, LogError
+from dlbs.errors import InfrastructureError, LaunchError, LogError
 from dlbs.executors.base import Executor, executor_name, is_registered, make_executor
 from dlbs.executors.leftovers import clear_directory
 from dlbs.files import load_json, open_regular, write_all
@@ -23,11 +23,52 @@ LOCK_NAME = ".dlbs.lock"
 _LONGEST = 65_536  # bytes of a lock file
 
 
-@contextmanager
-def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = False) -> Iterator[Set[Path]]:
-    """Lock log directories while a plan runs; yield the logs in them that the executor is writing for an earlier run.
+class Locked(NamedTuple):
+    """Locked log directories.
 
-    Processes that an earlier run left there are ended first, except those of the yielded logs; its partial logs next to complete ones
+    Attributes:
+        owned: The logs in them that the executor is writing for an earlier run.
+        places: What each directory was when it was locked, and its lock file.
+    """
+
+    owned: Set[Path]
+    places: Mapping[Path, tuple[os.stat_result, IO[str]]]
+
+    def check(self, directory: Path) -> None:
+        """Check that a directory is still the one that was locked: it may have been removed, moved or mounted over.
+
+        Raises:
+            InfrastructureError: It is not.
+        """
+        before = self.places.get(directory)
+        if before is None:  # another path of a locked one
+            return
+        try:
+            now = os.stat(directory)
+        except OSError as error:
+            what = f"the log directory has vanished: {error.strerror}"
+        else:
+            if os.path.samestat(before[0], now):
+                return
+            what = "this is no longer the log directory of this run"
+        place = os.path.dirname(_place_of(before[1].fileno()))
+        moved = f"it is {place} now, with the finished logs: move it back" if place else ""
+        raise InfrastructureError(what, where=str(directory), hint=moved)
+
+
+def _place_of(descriptor: int) -> str:
+    """The current path of an open file; empty if it was removed, or the system does not tell."""
+    with suppress(OSError):
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        return path if os.path.exists(path) else ""
+    return ""
+
+
+@contextmanager
+def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = False) -> Iterator[Locked]:
+    """Lock log directories while a plan runs.
+
+    Processes that an earlier run left there are ended first, except those of `Locked.owned`; its partial logs next to complete ones
     are removed. A run that fails before it has run anything leaves no files. The lock is a kernel lock on a file, so it ends with the
     process in every case. The file names the executor until none of its experiments is left, so that another executor can detect them.
 
@@ -61,7 +102,9 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
                 _write(stream, content)
             except OSError as error:
                 raise _unwritable(error, directory) from None
-        yield owned
+        for directory in directories:  # other paths of the same ones may lead through directories that do not exist yet
+            directory.mkdir(parents=True, exist_ok=True)
+        yield Locked(owned, {directory: (os.stat(directory), stream) for directory, stream in held})
         for directory, stream in held:
             # If that cannot be determined, the name stays; on a full disk the file is empty, which is equivalent to {}.
             with suppress(LaunchError, OSError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from benchmark_core.text import printable, short_number
 from dlbs.doubts import short_doubts
@@ -25,7 +25,7 @@ from dlbs.files import dump_json, write_atomically
 from dlbs.logs import batch_time
 from dlbs.run.driver import Event, Observer, Summary
 from dlbs.run.status import Durations, Remaining, last_line, remaining_document, remaining_time
-from dlbs.text import duration, finite, plus_minus, rate_per, text
+from dlbs.text import duration, finite, plus_minus, rate_per, shown, text
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -52,6 +52,21 @@ class _Running:
     since: float
     slot: int
     began: bool = False
+
+
+class _Plain:
+    """A redirected stream of a terminal, whose text contains no control sequences."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, words: str) -> int:
+        return self._stream.write(shown(words))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "buffer":  # click would write to it instead
+            raise AttributeError(name)
+        return getattr(self._stream, name)
 
 
 class Progress(Observer):
@@ -88,8 +103,13 @@ class Progress(Observer):
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(console=Console(stderr=True, emoji=False), auto_refresh=False, transient=True)
-            self._live.start()
+            self._live = Live(
+                console=Console(file=getattr(sys.stderr, "styled", sys.stderr), emoji=False),
+                auto_refresh=False,
+                transient=True,
+            )
+            self._live.start()  # it redirects the standard streams, to write above the bar
+            sys.stdout, sys.stderr = cast("TextIO", _Plain(sys.stdout)), cast("TextIO", _Plain(sys.stderr))
             self.tick_seconds = _TICK_SECONDS
         return self
 

@@ -10,6 +10,7 @@ FAILED = 1
 WRONG_INPUT = 2
 REGRESSION = 3
 UNDECIDED = 4
+UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 UNFORESEEN = 70  # EX_SOFTWARE of sysexits.h
 SIGNALLED = 128
 INTERRUPTED = SIGNALLED + 2
@@ -33,6 +34,11 @@ EXIT_CODES: tuple[tuple[str, str, str], ...] = (
     ("a benchmark", f"{OK}", "`exp.status` is ok"),
     ("a benchmark", f"{OUT_OF_MEMORY}", "out of memory: failure, and larger batches are skipped"),
     ("a benchmark", f"{SKIPPED}", "not supported here: skipped"),
+    (
+        "a benchmark",
+        f"{UNAVAILABLE}",
+        "something that it needs is not available now, such as a server or a node: no result, the plan stops, and runs it again next time",
+    ),
     (
         "a benchmark",
         f"{UNFORESEEN}",
@@ -63,6 +69,12 @@ class OutOfMemoryError(BenchmarkError):
     """The model and its batch do not fit into memory. Exit code 3, which launchers recognise."""
 
     exit_code = 3
+
+
+class UnavailableError(BenchmarkError):
+    """Something that every experiment of the plan may need is not available now, such as a server. Exit code 69, which launchers recognise."""
+
+    exit_code = UNAVAILABLE
 
 
 class LostReplicaError(BenchmarkError):

@@ -149,6 +149,55 @@ OPERATORS = [
     ("$(sum([i * i for i in range(100000)]))$", "333328333350000"),
 ]
 
+P = "(2**61 - 1)"  # numbers that are its multiples have one hash
+LONG = "'a' * 500000"
+
+# One call of Python's own code that would take minutes or hours, and that no signal interrupts.
+SINGLE_CALLS = [
+    *(
+        (f"$(len({expression}))$", REFUSED)
+        for expression in (
+            f"set([i * {P} for i in range(100000)])",
+            f"set(i * {P} for i in range(100000))",
+            f"{{i * {P} for i in range(100000)}}",
+            f"{{i * {P}: 1 for i in range(100000)}}",
+            f"dict([(i * {P}, 1) for i in range(100000)])",
+            f"dict(zip([i * {P} for i in range(100000)], range(100000)))",
+            f"set([(i * {P},) for i in range(50000)])",
+            f"set([((i * {P}, 0), 1) for i in range(50000)])",
+            f"set([-i * {P} for i in range(100000)])",
+            "set([tuple([-1 - (i // 2**j % 2) for j in range(17)]) for i in range(60000)])",
+            f"set([0]).union([i * {P} for i in range(100000)])",
+            f"set([0]).difference([i * {P} for i in range(100000)])",
+            f"[1 for i in range(3) if set([0]).isdisjoint([i * {P} for i in range(100000)])]",
+            f"({LONG}).rsplit('ab' + {LONG})",
+            f"({LONG}).rpartition('ab' + 'a' * 250000)",
+            f"({LONG}).strip('b' * 500000 + 'a')",
+            f"({LONG}).lstrip('b' * 500000 + 'a')",
+            f"({LONG}).rstrip('b' * 500000 + 'a')",
+            "{((0,) * 100000,) * 1000000}",
+            "{((0,) * 100000,) * 1000000: 1}",
+            "json.dumps([[0] * 100000] * 1000000)",
+        )
+    ),
+    ("$(('a' * 1000000).rfind('ab' + 'a' * 500000))$", REFUSED),
+    ("$(('a' * 1000000).rindex('ab' + 'a' * 500000))$", REFUSED),
+    ("$([[0] * 100000 + [1]] * 1000000 == [[0] * 100000 + [2]] * 1000000)$", REFUSED),
+    ("$(([0] * 100000 + [1]) in [[0] * 100000 + [2]] * 1000000)$", REFUSED),
+    ("$(('a' * 999999 + 'b') not in ['a' * 999999 + 'c'] * 1000000)$", REFUSED),
+    ("$({1: 2}.get(((0,) * 100000,) * 1000000))$", REFUSED),
+    ("$({1: 2}[((0,) * 100000,) * 1000000])$", REFUSED),
+    ("$(sorted([[0] * 1000 + [i] for i in range(2000)]))$", REFUSED),
+    ("$(max([[0] * 100000] * 1000000))$", REFUSED),
+    ("$(int('z' * 5000, 36))$", REFUSED),
+    ("$(float('1' * 1000000))$", "inf"),
+    ("$(('a' * 1000000).find('a' * 500000 + 'b'))$", "-1"),
+    ("$(('a' * 1000000).count('a' * 500000 + 'b'))$", "0"),
+    ("$(len(set(['${name}'] * 100000 + [2**70] * 50000 + [(1, 2)] * 50000)))$", "3"),
+    ("$(len({i: i for i in range(50000)}))$", "50000"),
+    ("$('/a/b/'.strip('/').rsplit('/', 1))$", ANYTHING),
+]
+
 FUNCTIONS = [
     ("$(sum(range(10**12)))$", REFUSED),
     ("$(sum([[0]] * 3000, []))$", REFUSED),
@@ -228,6 +277,7 @@ CASES = {
     "syntax": SYNTAX,
     "nesting": NESTING,
     "operators": OPERATORS,
+    "single calls": SINGLE_CALLS,
     "functions": FUNCTIONS,
     "methods": METHODS,
     "patterns": PATTERNS,

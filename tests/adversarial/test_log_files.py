@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dlbs.errors import LaunchError
-from dlbs.executors.detached import read_tasks
-from tests.conftest import RunDlbs
+from dlbs.executors.detached import Task, main, read_tasks, write_tasks
+from dlbs.executors.logfiles import opened_script, write_script
+from dlbs.files import foreign_hands, read_from_cache, write_to_cache
+from dlbs.launch.script import Launcher
+from tests.conftest import RunDlbs, dlbs_environment
 from tests.experiments import DUMMY, launcher, logs, values
 
 OURS = "thesis.log"
@@ -289,3 +295,92 @@ def test_a_list_of_experiments_that_is_not_ours_is_one_error(
     put(file)
     with pytest.raises(LaunchError, match=message):
         read_tasks(file)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o755], ids=oct)
+def test_launchers_where_others_may_exchange_files_are_started_by_descriptor(
+    dlbs: RunDlbs, tmp_path: Path, mode: int
+) -> None:
+    place = tmp_path / "shared"
+    place.mkdir()
+    place.chmod(mode)
+    done = dlbs("run", *DUMMY, launcher(tmp_path, 'echo "started as $0"'), "-Pexp.log_file=shared/a.log", check=True)
+    is_shared = mode == 0o777
+    assert ("who may change logs" in done.stderr) == is_shared
+    assert ("started as /dev/fd/" in (place / "a.log").read_text()) == is_shared
+
+
+def test_a_script_that_was_changed_is_not_opened(tmp_path: Path) -> None:
+    def written(source: str = "echo 1") -> Launcher:
+        made = Launcher({}, tmp_path / "a.log", tmp_path / "a.log.sh", source)
+        write_script(made)
+        return made
+
+    os.close(opened_script(written()))
+    for change in (
+        lambda path: path.write_text("echo 2"),
+        lambda path: path.chmod(0o666),
+        lambda path: (path.unlink(), path.write_text("echo 1\n")),
+        lambda path: os.truncate(path, 3),
+    ):
+        made = written()
+        change(made.script)
+        with pytest.raises(LaunchError, match="another user has changed the launcher"):
+            opened_script(made)
+        made.script.unlink()
+    if os.geteuid() == 0:
+        made = written()
+        os.chown(made.script, 1, 1)
+        with pytest.raises(LaunchError, match="another user has changed"):
+            opened_script(made)
+
+
+def test_a_task_file_that_was_changed_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "tasks.jsonl"
+    digest = write_tasks(file, [Task({"exp.log_file": "a.log"}, tmp_path / "a.log", 0)])
+    file.write_text(file.read_text().replace("a.log", "b.log"))
+    with pytest.raises(LaunchError, match="was changed since it was submitted"):
+        main(f"--sha256={digest}", str(file), "0")
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "reason"),
+    [(0o777, 0, "can be written"), (0o1777, 0, ""), (0o775, 0, ""), (0o755, 0, ""), (0o755, 1, "another user")],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes owners")
+def test_directories_in_which_others_may_exchange_files(tmp_path: Path, mode: int, owner: int, reason: str) -> None:
+    outer = tmp_path / "outer"
+    (outer / "inner").mkdir(parents=True)
+    outer.chmod(mode)
+    os.chown(outer, owner, -1)
+    for place in (outer, outer / "inner", outer / "missing"):
+        foreign_hands.cache_clear()
+        assert reason in foreign_hands(place)
+        assert bool(foreign_hands(place)) == bool(reason)
+
+
+def test_a_cached_file_that_others_can_write_is_not_read(tmp_path: Path) -> None:
+    write_to_cache(tmp_path / "x", b"data", most=3)
+    assert read_from_cache(tmp_path / "x", 10) == b"data"
+    (tmp_path / "x").chmod(0o666)
+    assert read_from_cache(tmp_path / "x", 10) is None
+
+
+@pytest.mark.parametrize("torn", [b"", b"\0" * 5000, b"\0"], ids=["empty", "NULs", "one NUL"])
+@pytest.mark.parametrize("suffix", ["", ".sh", ".part"])
+def test_a_file_as_a_power_cut_leaves_it_is_replaced(dlbs: RunDlbs, tmp_path: Path, suffix: str, torn: bytes) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / f"logs/1.log{suffix}").write_bytes(torn)
+    done = dlbs("run", *DUMMY, "-Vexp.seed=[1,2]", "-Pexp.log_file=logs/${exp.seed}.log")
+    assert done.returncode == 0, done.stderr
+    assert [values(log)["exp.status"] for log in logs(tmp_path)] == ["ok", "ok"]
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_a_file_that_the_user_names_is_synced_before_it_replaces_another(tmp_path: Path) -> None:
+    words = ["strace", "-f", "-e", "trace=fsync,rename,renameat,renameat2", "-o", "trace", sys.executable, "-m", "dlbs"]
+    subprocess.run([*words, "build", *DUMMY, "-o", "plan.json"], cwd=tmp_path, env=dlbs_environment(), check=True)
+    calls = [line.split("(")[0].split()[-1] for line in (tmp_path / "trace").read_text().splitlines() if "(" in line]
+    assert calls[-3:] == ["fsync", "rename", "fsync"]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from dlbs.text import formula_escaped
 from tests.conftest import ROOT, RunDlbs, dlbs_environment
 from tests.experiments import DUMMY, launcher, logs, values
 from tests.forked import ForkServer
@@ -322,7 +323,7 @@ def test_a_table_in_a_file_has_no_formula(tmp_path: Path, dlbs: RunDlbs, verb: l
     dlbs(*verb, "logs", "-o", "x.csv", check=True)
     with open(tmp_path / "x.csv", newline="", encoding="utf-8") as stream:
         cells = {cell for row in csv.reader(stream) for cell in row}
-    assert {f"'{value}" for value in FORMULAS} <= cells
+    assert set(map(formula_escaped, FORMULAS)) <= cells
     assert not cells & set(FORMULAS)
 
 
@@ -366,7 +367,7 @@ def test_a_disk_that_takes_nothing_is_one_error(
     finally:
         subprocess.run(["umount", str(small)], check=True)
     assert done.returncode in ({1, 2} if mode == "ro" or taken == 5 * 4096 else {0, 1, 2}), done.stderr
-    assert done.returncode == 0 or "error: " in done.stderr.lower() or "failure" in done.stderr
+    assert done.returncode == 0 or "error: " in done.stderr.lower() or "stopped: " in done.stderr
     assert "Traceback" not in done.stderr
     assert "unexpected error, a bug" not in done.stderr
     assert left == []
@@ -441,3 +442,59 @@ def test_the_end_of_the_terminal_does_not_matter_under_nohup(tmp_path: Path) -> 
     (tmp_path / "go").touch()
     assert "1 ok" in process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 0
+
+
+HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b31m\rb\u202ec\u200b\x08"
+ON_A_TERMINAL = {
+    "a dry run": ("run", "--dry-run"),
+    "a dry run of one value of several": ("run", "--dry-run", "-Vexp.seed=[1,2]"),
+    "a run": ("run",),
+    "a failure": ("run", "-Pdummy.exit_code=3", "-Vexp.seed=[1,2]"),
+    "a plan": ("build",),
+    "a resolved plan": ("build", "--resolve"),
+    "a validation": ("validate", f"-Pexp.framework={HOSTILE}"),
+    "an explanation": ("explain", "my.x"),
+    "a wrong value": ("run", f"-Pexp.phase={HOSTILE}"),
+    "a wrong name": ("run", f"-Pexp.{HOSTILE}=1"),
+    "a wrong executor": ("run", "--executor", HOSTILE),
+    "a wrong plan": ("run", "--plan", HOSTILE),
+    "a wrong option": ("run", f"--{HOSTILE}"),
+    "a warning": ("run", "-Pexp.log_dir=/proc/nope/" + HOSTILE),
+}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("arguments", ON_A_TERMINAL.values(), ids=ON_A_TERMINAL)
+def test_control_characters_are_shown_and_not_sent_to_a_terminal(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    parameters = {
+        "exp.docker": False,
+        "exp.gpus": "",
+        "exp.framework": "dummy",
+        "my.x": HOSTILE,
+        "runtime.env.X": HOSTILE,
+    }
+    (tmp_path / "c.json").write_text(json.dumps({"parameters": parameters}))
+    reading, writing = os.openpty()
+    words = [sys.executable, "-m", "dlbs", *arguments]
+    if "--plan" not in arguments:
+        words += ["--config", "c.json"]
+    run = subprocess.Popen(
+        words, cwd=tmp_path, stdin=writing, stdout=writing, stderr=writing, env=dlbs_environment(TERM="xterm")
+    )
+    os.close(writing)
+    received = b""
+    with contextlib.suppress(OSError):  # the end, on Linux
+        while data := os.read(reading, 65536):
+            received += data
+    os.close(reading)
+    run.wait()
+    said = received.decode()
+    for sent in ("\x1b]", "\x1b[2J", "\x9b", "\u202e", "\u200b", "\x07", "\x08", "\rb"):
+        assert sent not in said, said
+    if "--dry-run" in arguments:
+        assert r"\x1b]0;title\x07\x1b[2J\x9b31m\rb\u202ec\u200b\x08" in said
+
+
+def test_a_file_keeps_control_characters(dlbs: RunDlbs) -> None:
+    done = dlbs("run", "--dry-run", *DUMMY, f"-Pruntime.env.X={HOSTILE}")
+    assert HOSTILE.replace("\r", "\n") in done.stdout.replace("\r", "\n")

@@ -26,7 +26,7 @@ class NohupExecutor(DetachedExecutor):
         return self.running < (self.jobs or 1)
 
     def submit(self, batch: Batch) -> LaunchError | None:
-        words = ["nohup", *shlex.split(command(batch.file)), "0"]
+        words = ["nohup", *shlex.split(command(batch)), "0"]
         with batch.output.open("ab") as output:
             subprocess.Popen(
                 words, cwd=self.directory, env=environment(), start_new_session=True,

@@ -84,6 +84,7 @@ def test_a_launcher_that_is_terminated_before_us_is_cancelled(tmp_path: Path) ->
     config = configure(parameters=[*flags, "exp.log_dir=logs"])
     (experiment,) = processor_for(config).resolve_all(build(config))
     executor = LocalExecutor(tmp_path)
+    (tmp_path / "logs").mkdir()
     assert executor.start(experiment)
     wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
     pid = int((tmp_path / "pid").read_text())
@@ -180,7 +181,7 @@ def test_a_log_that_is_removed_under_way_is_a_failure_and_the_others_go_on(dlbs:
 
 @pytest.mark.integration
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
-def test_a_full_disk_is_a_clear_failure_and_the_others_go_on(dlbs: RunDlbs, tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_plan_and_is_no_failure_of_the_experiment(dlbs: RunDlbs, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(tmp_path / "logs")], check=True)
     try:
@@ -191,7 +192,7 @@ def test_a_full_disk_is_a_clear_failure_and_the_others_go_on(dlbs: RunDlbs, tmp_
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "[2/2]" in done.stderr
+    assert "2 experiments: 2 left" in done.stderr
 
 
 def test_facts_about_the_machine_are_logged_on_request(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dlbs.files import JsonError, load_json, make_parent, open_regular, write_at
 from dlbs.results.read.logs import read_logs, unpacked
 from dlbs.results.read.onelog import LONGEST, Reading
 from dlbs.results.runs import Record
-from dlbs.text import formula_escaped, formula_unescaped
+from dlbs.text import csv_line, formula_escaped, formula_unescaped
 from dlbs.version import __version__
 
 _IN_MEMORY = 16 << 20  # bytes of output that are buffered in memory; the rest in a temporary file
@@ -96,21 +96,20 @@ def _write_list(stream: IO[str], records: Iterable[Record]) -> None:
 
 def _write_csv(stream: IO[str], records: list[Record]) -> None:
     columns = list(dict.fromkeys(name for record in records for name in record))
-    writer = csv.writer(stream)
-    writer.writerow(map(formula_escaped, columns))
+    stream.write(csv_line(columns))
     for record in records:
-        writer.writerow([_cell(record[name]) if name in record else "" for name in columns])
+        stream.write(csv_line(_cell(record[name]) if name in record else "" for name in columns))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> Any:
     """The cell of a value, from which `_typed` makes the value again: texts that it would take for another value are JSON."""
     if not isinstance(value, str):
-        return json.dumps(value)
+        return "null" if value is None else value
     cell = formula_escaped(value)
     # Python before 3.11 reads no NUL.
     if not cell or "\0" in cell or _typed(cell) != value:
         return json.dumps(value)
-    return cell
+    return value
 
 
 def is_results_file(path: str) -> bool:

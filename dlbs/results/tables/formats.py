@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +12,7 @@ from benchmark_core.text import printable
 from dlbs.errors import Registry, registered
 from dlbs.results.read.parquet import parquet_bytes
 from dlbs.results.tables.table import Table
-from dlbs.text import formula_escaped
+from dlbs.text import csv_line
 
 _FIGURES = ("value", "low", "high", "confidence", "runs", "lost", "doubtful", "status")
 
@@ -41,14 +39,9 @@ def cell_rows(tables: Sequence[Table]) -> list[dict[str, Any]]:
 
 def comma_separated(tables: Sequence[Table]) -> str:
     """Write one line per cell, so that all tables fit into one file and no cell needs parsing."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     names = row_names(tables)
-    writer.writerow(names)
-    for row in cell_rows(tables):
-        values = [row.get(name, "") for name in names]
-        writer.writerow([formula_escaped(value) if isinstance(value, str) else value for value in values])
-    return out.getvalue()
+    rows = ([row.get(name, "") for name in names] for row in cell_rows(tables))
+    return "".join(map(csv_line, (names, *rows)))
 
 
 def html_tables(tables: Sequence[Table]) -> str:

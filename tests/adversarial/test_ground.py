@@ -1,0 +1,187 @@
+"""Faults of the machine, its services and its directories: no outcome of an experiment, one message, and the same command runs the rest."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunDlbs, dlbs_environment
+from tests.experiments import DUMMY, launcher, logs, values
+from tests.services import BASE_IMAGE
+from tests.waiting import wait_until
+
+SEEDS = "-Vexp.seed=[1,2,3]"
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+
+# What the second of three experiments does to the ground under it → words of the reason.
+FAULTS = {
+    "the log directory is removed": ("rm -r logs", "the log directory has vanished"),
+    "the log directory is moved": ("mv logs moved", "moved now, with the finished logs: move it back"),
+    "the log directory is replaced": ("mv logs moved; mkdir logs", "no longer the log directory of this run"),
+    "the log directory becomes a file": ("mv logs moved; touch logs", "no longer the log directory of this run"),
+    "a server is not available": ("exit 69", "something it needs is not available"),
+    "a server is not available, with a reason": (
+        """echo '__exp.status_msg__= "no server"'; exit 69""",
+        "stopped: no server",
+    ),
+    "the launcher is removed": ("rm own.sh", "no launcher"),
+    "the interpreter is removed": ("rm python; ./python", "does not exist, or is not executable"),
+    "the interpreter may not be executed": ("chmod -x python; ./python", "does not exist, or is not executable"),
+    "the directory of the pack is removed": ("rmdir pack; false", "pack does not exist any more"),
+}
+
+
+@pytest.mark.parametrize(("act", "reason"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_stops_the_plan_and_the_same_command_runs_the_rest(
+    dlbs: RunDlbs, tmp_path: Path, act: str, reason: str
+) -> None:
+    def lay() -> str:
+        shutil.copy(shutil.which("true") or "/bin/true", tmp_path / "python")
+        (tmp_path / "pack").mkdir(exist_ok=True)
+        return launcher(tmp_path, f"test {{{{ exp.seed }}}} != 2 || test -e mended || {{ {act}; }}")
+
+    flag = lay()
+    plan = (*DUMMY, flag, SEEDS, f"-Pruntime.python={tmp_path}/python", f"-Ppack.dir={tmp_path}/pack")
+    done = dlbs("run", *plan, "--no-validation")
+    assert done.returncode == 1
+    assert reason in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("stopped: ") == 1
+    ended = {1, 2} if "own.sh" in act else {1}
+    assert f"3 experiments: {len(ended)} ok, {3 - len(ended)} left" in done.stderr
+    if (tmp_path / "moved").exists():
+        (tmp_path / "logs").rmdir() if (tmp_path / "logs").is_dir() else (tmp_path / "logs").unlink(missing_ok=True)
+        (tmp_path / "moved").rename(tmp_path / "logs")
+    finished = {values(log)["exp.seed"] for log in logs(tmp_path) if values(log)["exp.status"] == "ok"}
+    assert finished == (ended if (tmp_path / "logs").exists() and "rm -r" not in act else set())
+    assert {values(log)["exp.status"] for log in logs(tmp_path)} <= {"ok", "cancelled"}
+    lay()
+    (tmp_path / "mended").touch()
+    done = dlbs("run", *plan, "--no-validation")
+    assert done.returncode == 0, done.stderr
+    assert [values(log)["exp.status"] for log in logs(tmp_path)] == ["ok"] * 3
+    if finished:
+        assert f"{3 - len(finished)} ok, {len(finished)} already finished" in done.stderr
+
+
+def test_retries_cover_a_fault(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "test -e here || { touch here; exit 69; }")
+    done = dlbs("run", *DUMMY, flag, SEEDS, "--retries", "1")
+    assert done.returncode == 0, done.stderr
+    assert "3 experiments: 3 ok" in done.stderr
+    assert "retrying" in done.stderr
+
+
+def test_a_fault_in_a_repeat_keeps_the_earlier_log(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "test ! -e broken || exit 69")
+    dlbs("run", *DUMMY, flag, check=True)
+    before = logs(tmp_path)[0].read_bytes()
+    (tmp_path / "broken").touch()
+    done = dlbs("run", *DUMMY, flag, "-Pexp.rerun=always")
+    assert done.returncode == 1
+    assert logs(tmp_path)[0].read_bytes() == before
+    assert not list(tmp_path.glob("logs/*.part"))
+
+
+def test_a_failure_that_others_do_not_share_stops_nothing(dlbs: RunDlbs, tmp_path: Path) -> None:
+    for body in ("exit 125", "exit 126", "exit 127", "exit 75", "exit 1", "kill -9 $$", "nosuchprogram"):
+        shutil.rmtree(tmp_path / "logs", ignore_errors=True)
+        done = dlbs("run", *DUMMY, launcher(tmp_path, f"test {{{{ exp.seed }}}} != 1 || {{ {body}; }}"), SEEDS)
+        assert "3 experiments: 2 ok, 1 failure" in done.stderr, body
+
+
+# The state of a small file system of logs, and what the second experiment does to it.
+DISKS = {
+    "full": "head -c 100000 /dev/zero >logs/big; true",
+    "mounted over, read only": "mount -t tmpfs -o ro none {logs}; true",
+    "unmounted": "umount -l {logs}; true",
+    "mounted over": "mount -t tmpfs none {logs}; true",
+}
+
+
+@ROOT_ONLY
+@pytest.mark.integration
+@pytest.mark.parametrize("act", DISKS.values(), ids=DISKS)
+def test_a_disk_that_fails(dlbs: RunDlbs, tmp_path: Path, act: str) -> None:
+    place = tmp_path / "logs"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)], check=True)
+    try:
+        flag = launcher(tmp_path, f"test {{{{ exp.seed }}}} != 2 || {{ {act.format(logs=place)}; }}")
+        done = dlbs("run", *DUMMY, flag, SEEDS)
+    finally:
+        while not subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False).returncode:
+            continue
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("stopped: ") == 1
+    # The second one's outcome may still fit into the last block.
+    assert re.search("3 experiments: (1 ok, 2|2 ok, 1) left", done.stderr), done.stderr
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Callable[[], tuple[str, subprocess.Popen[bytes]]]]:
+    """Start a docker daemon of this test alone: it has the image, and no network."""
+    place = tmp_path / "daemon"
+    place.mkdir()
+    address = f"unix://{place}/socket"
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin() -> tuple[str, subprocess.Popen[bytes]]:
+        (place / "pid").unlink(missing_ok=True)
+        words = [f"--data-root={place}/data", f"--exec-root={place}/run", f"--pidfile={place}/pid", f"--host={address}"]
+        options = ["--bridge=none", "--iptables=false", "--ip-masq=false"]
+        with (place / "log").open("ab") as log:
+            started.append(subprocess.Popen(["dockerd", *words, *options], stdout=log, stderr=log))
+        docker = ["docker", "--host", address]
+        wait_until(lambda: not subprocess.run([*docker, "version"], capture_output=True, check=False).returncode)
+        if len(started) == 1:
+            save = subprocess.Popen(["docker", "save", BASE_IMAGE], stdout=subprocess.PIPE)
+            subprocess.run([*docker, "load"], stdin=save.stdout, check=True, capture_output=True)
+            save.wait()
+        return address, started[-1]
+
+    yield begin
+    for process in started:
+        process.terminate()
+        process.wait()
+    subprocess.run(["umount", "-l", *map(str, place.glob("run/**/netns/*"))], capture_output=True, check=False)
+
+
+@pytest.mark.integration
+@pytest.mark.needs("base image")
+@pytest.mark.skipif(os.geteuid() != 0, reason="a daemon takes root")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+def test_a_docker_daemon_that_dies(
+    daemon: Callable[[], tuple[str, subprocess.Popen[bytes]]], tmp_path: Path, number: signal.Signals
+) -> None:
+    address, process = daemon()
+    flags = (
+        *("-Pexp.docker=true", f"-Pexp.docker_image={BASE_IMAGE}", "-Pexp.num_warmup_batches=0", "-Pcommand.min_seconds=0"),
+        *("-Pexp.network=false", "-Vexp.seed=[1,2,3,4]"),
+    )  # fmt: skip
+    words = [sys.executable, "-m", "dlbs", "run", *flags, "--", "sh", "-c", "test -e go || sleep 0.2"]
+    environment = dlbs_environment(DOCKER_HOST=address)
+    with (tmp_path / "errors").open("wb") as errors:
+        run = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=errors)
+    wait_until(lambda: bool(logs(tmp_path)))
+    process.send_signal(number)
+    process.wait()
+    run.wait()
+    said = (tmp_path / "errors").read_text()
+    assert run.returncode == 1, said
+    assert "stopped: the docker daemon does not answer" in said
+    kept = [log for log in logs(tmp_path) if values(log)["exp.status"] == "ok"]
+    assert {values(log)["exp.status"] for log in logs(tmp_path)} <= {"ok", "cancelled"}
+    daemon()
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"4 experiments: {4 - len(kept)} ok, {len(kept)} already finished" in done.stderr
