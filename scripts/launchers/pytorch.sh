@@ -16,6 +16,12 @@ export LD_LIBRARY_PATH={{ pytorch.host_libpath }}${LD_LIBRARY_PATH:+:$LD_LIBRARY
 {% set options = (pytorch.common_options | arguments) + (pytorch.options | arguments) + (serving.options | arguments("serving_")) + pytorch.args %}
 {% set kept = serving.log_dir if serving.log_dir.startswith("/") else directory ~ "/" ~ serving.log_dir %}
 {% set files = [serving.body] if serving.body else [] %}
+{% for file in [serving.data, serving.tokenizer] if file %}
+{% set _ = files.append(file) %}
+{% endfor %}
+{% if exp.docker and serving.key_variable %}
+{% set _ = mounts.append("--env=" ~ serving.key_variable) %}
+{% endif %}
 {% for lengths in [serving.prompt_tokens, serving.output_tokens] if lengths.startswith("file:") %}
 {% set _ = files.append(lengths[5:]) %}
 {% endfor %}
