@@ -115,6 +115,8 @@ def _turns(entry: dict[str, Any]) -> tuple[list[Any], int]:
         said = [one["value"] for one in entry["conversations"] if one["from"] in {"human", "user"}]
         return said, asked
     if "messages" in entry:
+        if not entry["messages"] or not all(isinstance(one, dict) for one in entry["messages"]):
+            raise TypeError
         return [entry["messages"]], asked
     if "input_length" in entry:
         return [int(entry["input_length"])], asked

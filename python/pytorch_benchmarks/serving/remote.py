@@ -349,6 +349,12 @@ class Remote:
     def _breaches(self, scenario: str, records: Sequence[Record], found: dict[str, Any]) -> list[str]:
         options, percentile = self._options, found["percentile"]
         reasons = []
+        is_even = options.serving_arrivals.partition(":")[0] not in {"ramp", "trace"}
+        if scenario == "server" and is_even and not requests.keeps_pace(records):
+            arrived, more = requests.backlog(records)
+            reasons.append(
+                f"the server answered {arrived - more} requests while {arrived} arrived: its queue grows with the run"
+            )
         if len(records) < self.fewest(scenario):
             reasons.append(f"{len(records)} requests are too few for {requests.percentile_name(percentile)}")
         for name, bound in bounds_of(options).items():

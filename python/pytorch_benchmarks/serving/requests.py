@@ -193,6 +193,24 @@ def steady_rate(records: Sequence[Record]) -> float | None:
     return (len(within) - 1) / (within[-1] - within[0]) if len(within) > 2 and within[-1] > within[0] else None
 
 
+def backlog(records: Sequence[Record]) -> tuple[int, int]:
+    """Requests that became due between the first answer and the last request, and how many fewer were answered in this time.
+
+    A server that keeps pace answers as many as arrive, except for chance: its backlog does not grow with the length of a run.
+    """
+    begin = min((record["done"] for record in records if is_ok(record)), default=0.0)
+    end = max(record["due"] for record in records)
+    arrived = sum(begin < record["due"] <= end for record in records)
+    ended = sum(begin < record["done"] <= end for record in records)
+    return arrived, arrived - ended
+
+
+def keeps_pace(records: Sequence[Record]) -> bool:
+    """Whether the backlog of an open loop grows by no more than 5 %, and than chance explains."""
+    arrived, more = backlog(records)
+    return more <= max(0.05 * arrived, math.sqrt(arrived))
+
+
 def _concurrency(records: Sequence[Record], begin: float, end: float) -> dict[str, Any]:
     """Mean and maximum number of requests that were sent and not complete, the mean up to the last request."""
     area = sum(max(0.0, min(record["done"], end) - record["sent"]) for record in records)

@@ -21,7 +21,7 @@ from benchmark_core.log import Log
 from pytorch_benchmarks.options import BenchmarkOptions
 from pytorch_benchmarks.serving.loadgen import PERCENTILES, LoadGenAnswers, Outcome, Settings, run_loadgen
 from pytorch_benchmarks.serving.remote import Remote, exceeds
-from pytorch_benchmarks.serving.requests import percentile_name
+from pytorch_benchmarks.serving.requests import keeps_pace, percentile_name
 from pytorch_benchmarks.serving.run import (
     Measured,
     complete_settings,
@@ -299,7 +299,7 @@ class RemoteRuns:
                 f"the highest rate is not known: at {rate:.3g} queries/s, {bound}; run the client on another machine, "
                 "or raise serving.clients or serving.max_concurrency"
             )
-        return Trial(rate, not is_above, latency)
+        return Trial(rate, not is_above and keeps_pace(records), latency)
 
     def confirm(self, rate: float, log: Log) -> None:
         """The final run, whose results are those of the experiment."""
