@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -20,8 +21,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "python")]
 
-import itertools
-
 from benchmark_core.intervals import latency_quantile  # noqa: E402
 from pytorch_benchmarks.serving import requests  # noqa: E402
 
@@ -30,7 +29,9 @@ PROMPT, PER_PROMPT_TOKEN, PER_TOKEN = 256, 0.5, 10.0
 
 async def bare(url: str, streams: int, tokens: int, seconds: float) -> tuple[list[float], list[float], list[float]]:
     """Times to first token, gaps and latencies in milliseconds."""
-    firsts, gaps, latencies = [], [], []
+    firsts: list[float] = []
+    gaps: list[float] = []
+    latencies: list[float] = []
     end, number = time.monotonic() + seconds, 0
     host, _, port = url.removeprefix("http://").partition(":")
 

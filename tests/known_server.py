@@ -2,7 +2,7 @@
 
 Every event has an absolute deadline, computed when its request has a slot: delays of this process do not add up.
 
-    python -m tests.known_server '{"token": 0.01, "slots": 8}'      # prints its address
+    python -m tests.known_server '{"token": 0.01, "slots": 8}' [PORT]      # prints its address
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ class KnownServer:
     _known: set[Any] = field(default_factory=set)
     _now: int = 0
 
-    async def serve(self) -> asyncio.Server:
+    async def serve(self, port: int = 0) -> asyncio.Server:
         self._slots = asyncio.Semaphore(self.truth.slots or 1 << 30)
-        server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=1 << 26, backlog=1000)
+        server = await asyncio.start_server(self._client, "127.0.0.1", port, limit=1 << 26, backlog=1000)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         return server
 
@@ -111,7 +111,7 @@ class KnownServer:
                 body = await reader.readexactly(length)
                 arrived = time.monotonic()
                 if head.startswith("GET"):
-                    self._metrics(writer)
+                    self._metrics(head, writer)
                 else:
                     self._now += 1
                     self.most = max(self.most, self._now)
@@ -125,12 +125,12 @@ class KnownServer:
         finally:
             writer.close()
 
-    def _metrics(self, writer: asyncio.StreamWriter) -> None:
+    def _metrics(self, head: str, writer: asyncio.StreamWriter) -> None:
         text = (
             f'vllm:prefix_cache_queries_total{{model="m"}} {float(self.counts["prompt tokens"])}\n'
             f'vllm:prefix_cache_hits_total{{model="m"}} {float(self.counts["cached tokens"])}\n'
         )
-        status = "200 OK" if self.truth.metrics else "404 Not Found"
+        status = "200 OK" if self.truth.metrics or "/health" in head else "404 Not Found"
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
 
     async def _answer(self, head: str, body: Any, arrived: float, writer: asyncio.StreamWriter) -> None:
@@ -286,12 +286,12 @@ ENDLESS = {
 }
 
 
-async def _main(truth: Truth) -> None:
+async def _main(truth: Truth, port: int) -> None:
     known = KnownServer(truth)
-    async with await known.serve() as server:
+    async with await known.serve(port) as server:
         print(known.url, flush=True)
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(Truth(**json.loads(sys.argv[1]))))
+    asyncio.run(_main(Truth(**json.loads(sys.argv[1])), int(sys.argv[2]) if sys.argv[2:] else 0))

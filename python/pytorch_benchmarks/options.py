@@ -324,6 +324,13 @@ class ServingOptions(CommonOptions):
     serving_requests: str = option(
         "", "Servers: file for the times, tokens and status of each request, as JSON Lines.", metavar="FILE"
     )
+    serving_command: str = option(
+        "", "Command that starts the server at the URL before the run; it is ended afterwards.", metavar="COMMAND"
+    )
+    serving_ready_timeout: float = option(
+        600.0, "Seconds to wait until the server of serving.command is ready.", positive, metavar="SECONDS"
+    )
+    serving_server_log: str = option("", "File for the output of the server of serving.command.", metavar="FILE")
     serving_log_dir: str = option("", "Directory for LoadGen's logs.", metavar="DIR")
     serving_keep_trace: bool = option(False, "Also keep LoadGen's trace, which has an entry for each query.")
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -380,3 +382,26 @@ def test_the_highest_rate_is_that_of_the_server(known: Start, ask: Ask) -> None:
         assert "the highest rate is not known" in done.stderr
         assert "results.serving.max_qps" not in found
     assert len({tuple(body["prompt"]) for body in server.asked}) == len(server.asked)
+
+
+def test_a_server_that_the_experiment_starts_is_gone_afterwards(ask: Ask, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = f"{sys.executable} {ROOT}/tests/known_server.py '{{}}' {port}"
+    found = finished(
+        ask(url, *SERVER, f"--serving_command=sh -c {shlex.quote(command + '; true')}", "--serving_server_log=s.log")
+    )
+    assert served(found, "failed") == 0
+    assert served(found, "time_ready") > 0
+    assert (tmp_path / "s.log").read_text() == f"{url}\n"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    done = ask(url, *SERVER, "--serving_command=sh -c 'exit 3'")
+    assert (done.returncode, "ended with exit code 3" in done.stderr) == (1, True)
+    done = ask(url, *SERVER, "--serving_command=none-such")
+    assert (done.returncode, "cannot be started" in done.stderr) == (1, True)
+    done = ask(url, *SERVER, f"--serving_command={command}", "--serving_timeout=0.000001")
+    assert done.returncode == 1  # and the server ends with the run that failed
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
 import mimetypes
 import os
 import queue
 import random
 import secrets
+import shlex
+import signal
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,6 +48,7 @@ _METRICS = (
     ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"),
     ("sglang:cached_tokens_total", "sglang:prompt_tokens_total"),
 )
+_GRACE = 10.0  # seconds that a server has to end
 _START = 0.05  # seconds from the announcement of the start to the start
 
 
@@ -258,7 +263,8 @@ class Remote:
                     plan["headers"] = {"Authorization": f"Bearer {key}", **plan["headers"]}
                 processes.append(_started(plan, arrived))
             for _ in processes:
-                _next(arrived, processes, options.serving_timeout)
+                while _next(arrived, processes, 1.0) is None:
+                    pass  # a machine may be slow, and a client that died is an error
             start = time.monotonic() + _START
             for process in processes:
                 process.stdin.write(f"{start!r}\n".encode())
@@ -397,10 +403,8 @@ class Remote:
     def cache_counters(self) -> tuple[float, float] | None:
         """Cached and all prompt tokens so far, from the server's /metrics; None without them."""
         parts = urlsplit(self._options.serving_url)
-        with suppress(OSError, ValueError):
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())
-            with opener.open(f"{parts.scheme}://{parts.netloc}/metrics", timeout=2) as answer:
-                text = answer.read1(4 << 20).decode(errors="replace")
+        text = _found(f"{parts.scheme}://{parts.netloc}/metrics") or ""
+        with suppress(ValueError):
             for pair in _METRICS:
                 sums = [_metric(text, name) for name in pair]
                 if None not in sums:
@@ -472,6 +476,13 @@ def serve_url(options: BenchmarkOptions, log: Log, find: Callable[[Remote], obje
     log("exp.model_title", options.model)
     log("exp.data", options.serving_data or options.serving_body or "synthetic")
     log("results.unit", "requests" if options.serving_protocol == "predict" else "sequences")
+    with server_of(options, log):
+        _put_under_load(options, remote, log, find)
+
+
+def _put_under_load(
+    options: BenchmarkOptions, remote: Remote, log: Log, find: Callable[[Remote], object] | None
+) -> None:
     remote.warm_up()
     before = remote.cache_counters()
     scenario = options.serving_scenario
@@ -482,6 +493,74 @@ def serve_url(options: BenchmarkOptions, log: Log, find: Callable[[Remote], obje
     after = remote.cache_counters()
     hits = (after[0] - before[0]) / (after[1] - before[1]) if before and after and after[1] > before[1] else None
     remote.log_run(scenario, records, hits, options.serving_target_qps)
+
+
+@contextmanager
+def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
+    """Start the server of `serving.command`, wait until it is ready, and end it and its processes afterwards, whatever happens.
+
+    Raises:
+        BenchmarkError: It cannot be started, ends, or is not ready in time.
+    """
+    if not options.serving_command:
+        yield
+        return
+    try:
+        command = shlex.split(options.serving_command)
+        output: Any = open(options.serving_server_log, "wb") if options.serving_server_log else subprocess.DEVNULL
+        # A process group of its own can be ended as a whole; a session of its own would be scheduled as another program.
+        server = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_follow_parent
+        )
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"serving.command {options.serving_command!r} cannot be started: {error}") from None
+    # Launchers end programs by SIGTERM; as an exception, it reaches `finally`.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        _wait_until_ready(options, server, log)
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for number, seconds in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, None)):
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(seconds)
+
+
+def _follow_parent() -> None:
+    """In the new process: be the first of a group, and end when the parent is killed (prctl PR_SET_PDEATHSIG)."""
+    os.setpgid(0, 0)
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _wait_until_ready(options: BenchmarkOptions, server: subprocess.Popen[bytes], log: Log) -> None:
+    parts = urlsplit(options.serving_url)
+    base, moments = f"{parts.scheme}://{parts.netloc}", Moments()
+    where = options.serving_server_log or "serving.server_log"
+    while not any(_found(base + path) is not None for path in ("/health", "/v1/models")):
+        if server.poll() is not None:
+            raise BenchmarkError(f"the server of serving.command ended with exit code {server.returncode}: see {where}")
+        if moments.seconds > options.serving_ready_timeout:
+            raise BenchmarkError(f"the server is not ready after {options.serving_ready_timeout:g} s: see {where}")
+        if moments.is_due() and log.reports:
+            print(f"waiting for the server, {moments.seconds:.0f} s", flush=True)
+        time.sleep(0.1)
+    log("results.serving.time_ready", 1000 * moments.seconds)
+    with suppress(ValueError, AttributeError):
+        log("results.serving.server_version", str(json.loads(_found(base + "/version") or "{}").get("version", "")))
+
+
+def _found(url: str) -> str | None:
+    """The beginning of a page of the server; None if it is not there."""
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects()).open(
+            url, timeout=2
+        ) as answer:
+            return str(answer.read1(4 << 20).decode(errors="replace"))
+    except (OSError, ValueError, HTTPException):
+        return None
 
 
 def _part(whole: int, number: int, parts: int) -> int:

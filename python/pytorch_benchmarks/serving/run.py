@@ -52,6 +52,8 @@ def check_serving(options: BenchmarkOptions) -> None:
         check_remote(options)
     else:
         LoadGenAnswers()  # raises the error if the package is missing
+        if options.serving_command:
+            raise UsageError("--serving_command needs --serving_url, the address of the server that it starts")
         if options.serving_scenario == "concurrent":
             raise UsageError("--serving_scenario concurrent needs a server (--serving_url)")
     scenario = options.serving_scenario

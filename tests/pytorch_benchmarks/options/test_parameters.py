@@ -29,7 +29,7 @@ BY_HAND = {"json", "debug", "val_dir", "test_only", "local_rank"}
 OF_PACKS = {"pack", "pack_loader", "pack_args", "own_batch", "jit"}
 OF_NODES = {"num_nodes", "node_rank", "rendezvous", "rendezvous_timeout"}  # set by the launcher if there are several
 # What a run by DLBS decides itself: checkpoints and logs of LoadGen lie beside the log, and a plan that is run again resumes its trainings.
-OWN_DEFAULTS = {"train.output_dir", "train.resume", "serving.log_dir", "serving.requests"}
+OWN_DEFAULTS = {"train.output_dir", "train.resume", "serving.log_dir", "serving.requests", "serving.server_log"}
 
 
 def shared() -> list[tuple[str, Any, Option]]:

@@ -28,7 +28,7 @@ def record(due: float, **values: Any) -> requests.Record:
     return {**made, **values}
 
 
-FAILED = {
+FAILED: dict[str, Any] = {
     "first": None,
     "gaps": [],
     "output_tokens": None,
@@ -149,5 +149,5 @@ def test_arrivals_have_the_rate_and_their_kind_of_gaps(words: str) -> None:
 )
 def test_data_that_is_none_is_an_error_with_its_place(tmp_path: Path, text: str) -> None:
     (tmp_path / "data").write_text(text)
-    with pytest.raises(UsageError, match="--serving_data .*data"):
+    with pytest.raises(UsageError, match=r"--serving_data .*data"):
         read_data("--serving_data", str(tmp_path / "data"))
