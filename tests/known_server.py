@@ -267,10 +267,10 @@ WHOLE = {
     "a huge chunk": HEAD.encode() + b"ffffffffffffffffff\r\nx",
     "a negative chunk": HEAD.encode() + b"-5\r\nhello\r\n",
     "no HTTP": b"SSH-2.0-x\r\n\r\n",
-    "a redirect": b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
-    "compressed": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
+    "a redirect": b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    "compressed": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
     "a length of 16 exabytes": b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n\r\nx",
-    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    "two lengths": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
     "a long header": b"HTTP/1.1 200 OK\r\nX: " + b"a" * (1 << 20) + b"\r\n\r\n",
 }
 # Answers without an end: their beginning, what follows again and again, and the pause.
