@@ -95,6 +95,7 @@ benchmarks: venv
 	$(BIN)/python benchmarks/monitor.py
 	$(BIN)/python benchmarks/parse.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/serving_url.py
 	-$(BIN)/python benchmarks/docker_overhead.py
 
 release-check: venv

@@ -411,7 +411,8 @@ class Monitor:
             return None
         gpus = text(experiment.get("exp.gpu_ids"))
         docker = text(experiment.get("exp.docker_launcher")) or "docker"
-        shared = bool(text(experiment.get("serving.url")))  # its server may be on these GPUs
+        # A server that the experiment did not start may be on these GPUs.
+        shared = bool(text(experiment.get("serving.url"))) and not text(experiment.get("serving.command"))
         return cls(interval, gpus=gpu_ids(gpus), container=container, docker=docker, shared=shared)
 
     def watch(self, pid: int) -> None:

@@ -196,6 +196,8 @@ def _launcher(experiment: Experiment, site: Site) -> Problem | None:
 def _model(experiment: Experiment, site: Site) -> Problem | None:
     from dlbs.config.names import known_models, registered_in
 
+    if text(experiment.get("serving.url")) and text(experiment.get("serving.protocol")) != "predict":
+        return None  # a name that the server knows
     model, known = text(experiment.get("exp.model")), known_models()
     file = text(experiment.get("pytorch.architecture"))
     if file:
@@ -349,7 +351,7 @@ def _search_path(experiment: Experiment) -> str | None:
 _OF_FRAMEWORKS = tuple(f"{FRAMEWORK}.{name}" for name in ("launcher", "env", "variables"))
 _LAUNCHER = Check(("exp.framework", "exp.phase", "exp.docker", "exp.pack", *_OF_FRAMEWORKS), _launcher)
 _HELPERS = ("command.prepare", "command.cleanup")
-_MODEL = Check(("exp.model", "pytorch.architecture"), _model)
+_MODEL = Check(("exp.model", "pytorch.architecture", "serving.url", "serving.protocol"), _model)
 _NOT_SERVING = Check(("exp.phase", "exp.framework", "exp.pack"), _not_serving)
 _DERIVED = ("exp.num_local_gpus", "exp.num_gpus", "exp.num_local_replicas", "exp.num_replicas")
 _COUNTS = Check(("exp.gpus", "exp.num_nodes", "exp.device_type", *_DERIVED), _counts)

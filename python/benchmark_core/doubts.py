@@ -85,6 +85,36 @@ KINDS: dict[str, Kind] = {
         "in the worst experiment {} queries were rejected",
         "lower serving.target_qps, or raise serving.queue_limit",
     ),
+    "failed requests": Kind(
+        "requests failed; they count as too late",
+        "in the worst experiment {} requests failed",
+        "see results.serving.errors and the log of the server",
+    ),
+    "cached prompts": Kind(
+        "the server had prompts in its cache that should be unique",
+        "the server had up to {} of the prompt tokens in its cache",
+        "restart the server, or set serving.prompts=repeat if this is intended",
+    ),
+    "tokens not counted": Kind(
+        "the server does not report the tokens of its answers, so figures per token are unknown",
+        "",
+        "set serving.tokenizer",
+    ),
+    "several tokens per event": Kind(
+        "several tokens arrive together: gaps between events are not those between tokens",
+        "",
+        "use the time per output token (tpot) instead of the inter-token latency (itl)",
+    ),
+    "short answers": Kind(
+        "answers were shorter than requested",
+        "in the worst experiment {} answers were shorter than requested",
+        "set serving.ignore_eos if the server supports it",
+    ),
+    "client limit": Kind(
+        "the client, not the server, limited the load",
+        "",
+        "run the client on another machine, or raise serving.clients or serving.max_concurrency",
+    ),
     "late load generator": Kind(
         "queries were issued later than they were due", "", "reserve a CPU for the load generator (pytorch.num_threads)"
     ),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from pytorch_benchmarks.devices import Precision, World
+    from pytorch_benchmarks.serving.remote import Remote
 
 
 _STARTED = perf_counter()  # 0.1 s after the interpreter; torch is not imported yet
@@ -53,6 +54,16 @@ def _start(options: BenchmarkOptions, arguments: Sequence[str], log: Log) -> Non
         from pytorch_benchmarks.serving.run import check_serving
 
         check_serving(options)
+        if options.serving_url:
+            from pytorch_benchmarks.serving.remote import serve_url
+
+            def find(remote: Remote) -> object:
+                from pytorch_benchmarks.serving.search import RemoteRuns, search
+
+                return search(options, RemoteRuns(options, remote, log), log)
+
+            serve_url(options, log, find if options.serving_find else None)
+            return
 
     from pytorch_benchmarks.distributed import started
     from pytorch_benchmarks.workload import tried
@@ -107,14 +118,14 @@ def _benchmark(options: BenchmarkOptions, device: torch.device, world: World, lo
 def _serve(
     options: BenchmarkOptions, device: torch.device, precision: Precision, facts: dict[str, Any], log: Log
 ) -> None:
-    """Put a model or a server under load, once or in a search, and log the results."""
+    """Put a model under load, once or in a search, and log the results."""
     import tempfile
 
     from benchmark_core.load import CompetingLoad
     from benchmark_core.measure import log_load
     from pytorch_benchmarks.serving.loadgen import undisturbed
     from pytorch_benchmarks.serving.run import make_service, run_once
-    from pytorch_benchmarks.serving.search import search
+    from pytorch_benchmarks.serving.search import Runs, search
 
     with tempfile.TemporaryDirectory(prefix="loadgen-") as temporary:
         directory = Path(options.serving_log_dir or temporary)
@@ -123,7 +134,10 @@ def _serve(
         competing = CompetingLoad()
         with undisturbed():
             competing.start()
-            count = (search if options.serving_find else run_once)(options, service, directory, log)
+            if options.serving_find:
+                count = search(options, Runs(options, service, directory), log)
+            else:
+                count = run_once(options, service, directory, log)
             competing.stop()
         log_load(log, competing, max(1, count))
 

@@ -12,6 +12,7 @@ from benchmark_core.options import (
     Parser,
     TimedOptions,
     json_list,
+    json_object,
     names_of,
     option,
     percent,
@@ -122,10 +123,10 @@ class CommonOptions(ModelOptions):
     seed: int = option(1, "Random seed for weights, inputs and shuffling.", int)
 
 
-SCENARIOS = ("single-stream", "multi-stream", "server", "offline")
+SCENARIOS = ("single-stream", "multi-stream", "server", "offline", "concurrent")
 WORKERS = ("threads", "processes")
 SEARCHES = ("", "max_qps")
-PROTOCOLS = ("openai", "predict")
+PROTOCOLS = ("completions", "chat", "predict")
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class ServingOptions(CommonOptions):
     serving: bool = option(False, "Measure the model under load from MLPerf's load generator (LoadGen).")
     serving_scenario: str = option(
         "single-stream",
-        "Scenario of MLPerf Inference: sequential queries with one sample (single-stream) or several (multi-stream), queries that arrive at random (server), or all samples at once (offline).",
+        "Scenario of MLPerf Inference: sequential queries with one sample (single-stream) or several (multi-stream), queries that arrive at random (server), all samples at once (offline), or users who wait for their answers (concurrent).",
         choices=SCENARIOS,
     )
     serving_target_qps: float = option(
@@ -181,9 +182,7 @@ class ServingOptions(CommonOptions):
         positive,
         metavar="MS",
     )
-    serving_workers: int = option(
-        0, "Batches that are processed in parallel; 0 is 1, or 32 connections with a URL.", whole(0)
-    )
+    serving_workers: int = option(0, "Batches that are processed in parallel; 0 is 1.", whole(0))
     serving_worker_kind: str = option(
         "threads", "Type of the workers: threads that share a model, or processes with one model each.", choices=WORKERS
     )
@@ -237,8 +236,8 @@ class ServingOptions(CommonOptions):
         "", "URL of a server that answers queries, instead of a model in this process.", metavar="URL"
     )
     serving_protocol: str = option(
-        "openai",
-        "Protocol of the server at the URL: openai is OpenAI's completions, predict posts a JSON body and receives JSON.",
+        "completions",
+        "Protocol of the server at the URL: OpenAI's completions or chat, or predict, which posts a JSON body and receives JSON.",
         choices=PROTOCOLS,
     )
     serving_body: str = option(
@@ -247,8 +246,91 @@ class ServingOptions(CommonOptions):
         metavar="FILE",
     )
     serving_timeout: float = option(
-        60.0, "Seconds to wait for an answer of the server before the run fails.", positive, metavar="SECONDS"
+        300.0,
+        "Maximum seconds from a request to its complete answer; later, it has failed.",
+        positive,
+        metavar="SECONDS",
     )
+    serving_users: int = option(
+        8,
+        "Servers: users of the concurrent scenario; each sends a request when the previous one is answered.",
+        whole(1),
+    )
+    serving_prompts: str = option(
+        "unique",
+        "Servers: synthetic prompts are unique, repeat (serving.samples of them), or shared-prefix:TOKENS, unique after a common prefix.",
+        metavar="KIND",
+    )
+    serving_turns: int = option(
+        1,
+        "Servers: turns of each synthetic conversation (chat); each turn is sent when the previous one is answered.",
+        whole(1),
+    )
+    serving_data: str = option(
+        "",
+        "Servers: file with requests: JSON Lines with prompts or messages, a list of ShareGPT conversations, or a trace with lengths. If empty, synthetic prompts.",
+        metavar="FILE",
+    )
+    serving_arrivals: str = option(
+        "poisson",
+        "Servers: arrivals in the server scenario: poisson, constant, gamma:SHAPE (bursts below 1), ramp:FACTOR, or trace, the time stamps of the data.",
+        metavar="KIND",
+    )
+    serving_max_concurrency: int = option(
+        0,
+        "Servers: maximum number of requests at the same time; further ones wait in the client. 0 is no limit.",
+        whole(0),
+    )
+    serving_max_error_rate: float = option(
+        10.0,
+        "Servers: percentage of failed requests above which the run ends; rejected requests do not count.",
+        positive,
+        metavar="PERCENT",
+    )
+    serving_retries: int = option(
+        0, "Servers: number of times that a failed request is sent again; its latency includes all attempts.", whole(0)
+    )
+    serving_stream: bool = option(True, "Servers: stream answers, which shows when their tokens arrive.")
+    serving_ignore_eos: bool = option(
+        True, "Servers: ask for answers of exactly the requested length, with a field that vLLM and SGLang know."
+    )
+    serving_key_variable: str = option(
+        "",
+        "Servers: name of the environment variable with the API key, which is sent as a bearer token and never written.",
+        metavar="NAME",
+    )
+    serving_headers: dict[str, Any] = option(  # noqa: RUF009
+        {}, "Servers: additional headers of requests, as a JSON object.", json_object, metavar="JSON"
+    )
+    serving_extra_body: dict[str, Any] = option(  # noqa: RUF009
+        {},
+        "Servers: additional fields of requests, as a JSON object; null removes a field.",
+        json_object,
+        metavar="JSON",
+    )
+    serving_goodput: str = option(
+        "",
+        "Servers: bounds in milliseconds that a request must meet together to count as goodput, such as ttft:200,tpot:12,e2e:2000.",
+        metavar="BOUNDS",
+    )
+    serving_tokenizer: str = option(
+        "",
+        "Servers: file tokenizer.json, or its directory, that counts the tokens of answers; if empty, the server counts.",
+        metavar="FILE",
+    )
+    serving_clients: int = option(
+        0, "Servers: processes that send requests; 0 is one for every four CPUs, at most 4.", whole(0)
+    )
+    serving_requests: str = option(
+        "", "Servers: file for the times, tokens and status of each request, as JSON Lines.", metavar="FILE"
+    )
+    serving_command: str = option(
+        "", "Command that starts the server at the URL before the run; it is ended afterwards.", metavar="COMMAND"
+    )
+    serving_ready_timeout: float = option(
+        600.0, "Seconds to wait until the server of serving.command is ready.", positive, metavar="SECONDS"
+    )
+    serving_server_log: str = option("", "File for the output of the server of serving.command.", metavar="FILE")
     serving_log_dir: str = option("", "Directory for LoadGen's logs.", metavar="DIR")
     serving_keep_trace: bool = option(False, "Also keep LoadGen's trace, which has an entry for each query.")
 

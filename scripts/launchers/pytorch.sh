@@ -15,14 +15,23 @@ export LD_LIBRARY_PATH={{ pytorch.host_libpath }}${LD_LIBRARY_PATH:+:$LD_LIBRARY
 {% if exp.phase == "serving" %}
 {% set options = (pytorch.common_options | arguments) + (pytorch.options | arguments) + (serving.options | arguments("serving_")) + pytorch.args %}
 {% set kept = serving.log_dir if serving.log_dir.startswith("/") else directory ~ "/" ~ serving.log_dir %}
-{% set ns = namespace(mounts=[]) %}
+{% set ns = namespace(mounts=[], files=[serving.body] if serving.body else []) %}
+{% for file in [serving.data, serving.tokenizer] if file %}
+{% set ns.files = ns.files + [file] %}
+{% endfor %}
+{% if exp.docker and serving.key_variable %}
+{% set ns.mounts = ns.mounts + ["--env=" ~ serving.key_variable] %}
+{% endif %}
+{% for lengths in [serving.prompt_tokens, serving.output_tokens] if lengths.startswith("file:") %}
+{% set ns.files = ns.files + [lengths[5:]] %}
+{% endfor %}
 {% if exp.docker and serving.log_dir %}
-{% set ns.mounts = ["--volume=" ~ kept ~ ":/workspace/loadgen"] %}
+{% set ns.mounts = ns.mounts + ["--volume=" ~ kept ~ ":/workspace/loadgen"] %}
 {# Otherwise the container engine would create it as root. #}
 {{ ["mkdir", "-p", kept] | words }}
 {% endif %}
-{% for file in ["file:" ~ serving.body if serving.body else "", serving.prompt_tokens, serving.output_tokens] if file.startswith("file:") %}
-{% set ns.mounts = ns.mounts + ["--volume=" ~ file[5:] ~ ":" ~ file[5:] ~ ":ro"] %}
+{% for file in ns.files %}
+{% set ns.mounts = ns.mounts + ["--volume=" ~ file ~ ":" ~ file ~ ":ro"] %}
 {% endfor %}
 {% set mounts = ns.mounts %}
 {% endif %}

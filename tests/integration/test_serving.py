@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import subprocess
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -261,24 +258,12 @@ def test_an_architecture_that_fails_in_a_search_is_an_error_with_its_traceback(s
     assert f'File "{path}", line 4, in broken' in done.stdout
 
 
-def test_a_server_is_searched_and_not_restarted(serve: Serve, local_server: LocalServer) -> None:
-    for bound in (100, 1_000, 10_000):  # ms: as long as this machine needs for an answer without load
-        done = serve(
-            *TEXT, f"--serving_url={local_server.url}", "--serving_find=max_qps", f"--serving_target_latency={bound}", "--serving_percentile=50",
-            "--serving_find_trials=8",
-        )  # fmt: skip
-        if "no rate meets the bounds" not in done.stderr:
-            break
-    assert done.returncode == 0, done.stderr
-    assert "server not restarted: repeated searches have new clients" in " ".join(results(done)["results.warnings"])
-
-
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--serving_scenario=server",), "the server scenario needs a bound"),
+        (("--serving_scenario=server",), "the server scenario needs a rate"),
         (("--serving_scenario=server", "--serving_target_latency=5"), "the server scenario needs a rate"),
-        (("--serving_find=max_qps",), "the server scenario needs a bound"),
+        (("--serving_find=max_qps",), "a search needs a bound"),
         (("--serving_find=max_qps", "--serving_target_latency=5", "--serving_find_trials=3"), "--serving_find_trials"),
         (("--serving_find=max_qps", "--serving_target_latency=5", "--serving_scenario=offline"), "not of offline"),
         (("--serving_queue_limit=3",), "only the server scenario can have a limit, not single-stream"),
@@ -289,7 +274,14 @@ def test_a_server_is_searched_and_not_restarted(serve: Serve, local_server: Loca
         (("--cuda_graphs",), "--cuda_graphs and --serving exclude each other"),
         (("--serving_url=ftp://x",), "is not an address such as http://127.0.0.1:8000"),
         (("--serving_url=http://127.0.0.1:99999",), "99999"),
-        (("--serving_url=http://127.0.0.1:1", "--serving_worker_kind=processes"), "workers of --serving_url are connections"),
+        (("--serving_url=http://127.0.0.1:1", "--serving_workers=3"), "--serving_workers belongs to models"),
+        (("--serving_url=http://127.0.0.1:1", "--serving_prompts=some"), "is not unique, repeat or shared-prefix:TOKENS"),
+        (("--serving_url=http://127.0.0.1:1", "--serving_arrivals=gamma"), "is not poisson, constant, gamma:SHAPE"),
+        (("--serving_url=http://127.0.0.1:1", "--serving_goodput=ttft"), "is not bounds in milliseconds"),
+        (("--serving_url=http://127.0.0.1:1", "--serving_turns=2"), "needs --serving_protocol chat"),
+        (("--serving_url=http://127.0.0.1:1", "--serving_tokenizer=none"), "there is no file none"),
+        (("--serving_url=http://127.0.0.1:1", "--serving_data=none"), "--serving_data none"),
+        (("--serving_scenario=concurrent",), "needs a server (--serving_url)"),
         (("--serving_url=http://127.0.0.1:1", "--serving_protocol=predict", "--serving_body=none"), "--serving_body none: No such file"),
         (("--serving_percentile=100",), "must be less than 100"),
     ],
@@ -310,188 +302,3 @@ def test_bounds_that_cannot_be_met(serve: Serve) -> None:
     assert "error: no rate meets the bounds: without load, p50 is " in done.stderr
     assert "trial 1" not in done.stdout
     assert "raise serving.target_latency" in done.stderr
-
-
-class LocalServer:
-    """A small server on loopback, in a thread, that answers as the test wants.
-
-    Attributes:
-        requests: What was asked: path, body.
-        answer: `text`, `nonsense`, `error`, `busy`, `short`, or `dies` after a few requests.
-    """
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, bytes]] = []
-        self.answer = "text"
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-
-    def app(self) -> Any:
-        from starlette.applications import Starlette
-        from starlette.requests import Request
-        from starlette.responses import PlainTextResponse, Response, StreamingResponse
-        from starlette.routing import Route
-
-        async def completions(request: Request) -> Response:
-            given = json.loads(await request.body())
-            self.requests.append((request.url.path, await request.body()))
-
-            async def stream() -> AsyncIterator[str]:
-                count = 1 if self.answer == "short" else given["max_tokens"]
-                for _ in range(count):
-                    if self.answer == "dies" and len(self.requests) > 20:
-                        raise RuntimeError("the server dies")
-                    yield f"data: {json.dumps({'choices': [{'text': 'x'}]})}\n\n"
-                if self.answer != "cut":
-                    yield f"data: {json.dumps({'choices': [], 'usage': {'completion_tokens': count}})}\n\n"
-                    yield "data: [DONE]\n\n"
-
-            return refused() or StreamingResponse(stream(), media_type="text/event-stream")
-
-        async def predict(request: Request) -> Response:
-            self.requests.append((request.url.path, await request.body()))
-            return refused() or PlainTextResponse('{"predictions": [1]}')
-
-        def refused() -> Response | None:
-            kinds = {
-                "nonsense": (200, "<html>hello"),
-                "error": (500, "out of order"),
-                "missing": (404, "no such model"),
-            }
-            if self.answer == "busy" and len(self.requests) % 10 == 0:
-                return PlainTextResponse("later", status_code=503)
-            if self.answer in kinds and len(self.requests) > 8:
-                status, words = kinds[self.answer]
-                return PlainTextResponse(words, status_code=status)
-            return None
-
-        return Starlette(
-            routes=[
-                Route("/v1/completions", completions, methods=["POST"]),
-                Route("/v1/models/m:predict", predict, methods=["POST"]),
-            ]
-        )
-
-    def run(self) -> Any:
-        import uvicorn
-
-        server = uvicorn.Server(uvicorn.Config(self.app(), log_level="critical"))
-        threading.Thread(target=server.run, kwargs={"sockets": [self._socket]}, daemon=True).start()
-        wait_until(lambda: server.started)
-        return server
-
-
-@pytest.fixture
-def local_server() -> Iterator[LocalServer]:
-    made = LocalServer()
-    server = made.run()
-    yield made
-    server.should_exit = True
-
-
-TEXT = ("--model=m", "--serving_prompt_tokens=4", "--serving_output_tokens=3", "--serving_workers=4")
-
-
-@pytest.mark.parametrize("flags", [("--serving_scenario=single-stream",), SERVER], ids=["single-stream", "server"])
-def test_a_server_that_speaks_openai_completions(
-    serve: Serve, local_server: LocalServer, flags: tuple[str, ...]
-) -> None:
-    done = serve(*TEXT, f"--serving_url={local_server.url}", "--serving_percentile=50", *flags)
-    assert done.returncode == 0, done.stderr
-    found = results(done)
-    assert served(found, "valid") is True, served(found, "reason")
-    assert served(found, "output_tokens") == 3
-    assert 0 <= served(found, "ttft_p50") <= served(found, "latency_p50")
-    path, body = local_server.requests[0]
-    assert path == "/v1/completions"
-    asked = json.loads(body)
-    assert (asked["model"], len(asked["prompt"]), asked["max_tokens"], asked["stream"]) == ("m", 4, 3, True)
-
-
-def test_a_plain_predict_endpoint(serve: Serve, local_server: LocalServer, tmp_path: Path) -> None:
-    url = f"--serving_url={local_server.url}/v1/models/m:predict"
-    done = serve("--model=deep_mnist", url, "--serving_protocol=predict", "--serving_percentile=50", *SERVER)
-    assert done.returncode == 0, done.stderr
-    assert served(results(done), "valid") is True
-    assert len(json.loads(local_server.requests[0][1])["instances"][0]) == 784
-    (tmp_path / "body.bin").write_bytes(b"an image")
-    done = serve(
-        "--model=anything", url, "--serving_protocol=predict", "--serving_body=body.bin", "--serving_percentile=50"
-    )
-    assert done.returncode == 0, done.stderr
-    assert local_server.requests[-1][1] == b"an image"
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        ("nonsense", "the answer is not a stream of completions: <html>hello"),
-        ("error", "the server answered 500 Internal Server Error: out of order"),
-        ("missing", "the server answered 404 Not Found: no such model"),
-        ("short", "the answer has fewer than two tokens"),
-        ("cut", "the server ended an answer before it was complete"),
-        ("dies", "the server ended an answer before it was complete"),
-    ],
-)
-def test_a_server_that_goes_wrong_ends_the_run(serve: Serve, local_server: LocalServer, answer: str, said: str) -> None:
-    local_server.answer = answer
-    done = serve(
-        *TEXT, f"--serving_url={local_server.url}", "--serving_percentile=50", "--serving_min_duration=3600", *SERVER
-    )
-    assert done.returncode == 1
-    assert f"error: {local_server.url}: {said}" in done.stderr
-
-
-def test_a_busy_server_is_measured_and_its_rejections_count_as_too_late(
-    serve: Serve, local_server: LocalServer
-) -> None:
-    local_server.answer = "busy"
-    flags = (
-        "--serving_scenario=server",
-        "--serving_target_qps=100",
-        "--serving_target_latency=500",
-        "--serving_workers=1",
-    )
-    done = serve(
-        "--model=m", "--serving_output_tokens=2", f"--serving_url={local_server.url}", *flags, "--serving_percentile=95"
-    )
-    assert done.returncode == 0, done.stderr
-    found = results(done)
-    assert served(found, "rejected") > 0
-    assert served(found, "late") >= served(found, "rejected")
-    assert served(found, "valid") is False
-    assert any(warning.startswith("rejected queries: ") for warning in found["results.warnings"])
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("scenario", ["single-stream", "multi-stream"])
-def test_a_rejection_of_a_sequential_query_counts_and_does_not_stop_the_run(
-    serve: Serve, local_server: LocalServer, scenario: str, workers: int
-) -> None:
-    local_server.answer = "busy"
-    done = serve(
-        "--model=m", "--serving_output_tokens=2", f"--serving_url={local_server.url}", f"--serving_scenario={scenario}",
-        f"--serving_workers={workers}", "--serving_samples_per_query=2",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = results(done)
-    assert served(found, "rejected") > 0
-    assert served(found, "latency_max") is None
-    assert served(found, "latency_min") > 0
-    assert any("the server rejects even single queries" in warning for warning in found["results.warnings"])
-
-
-def test_no_server_is_there(serve: Serve) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    done = serve(*TEXT, f"--serving_url={url}")
-    assert done.returncode == 1
-    assert f"error: {url}: no server listens there (connection refused)" in done.stderr
-
-
-def test_a_server_that_never_answers(serve: Serve) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        done = serve(*TEXT, f"--serving_url={url}", "--serving_timeout=0.5")
-    assert done.returncode == 1
-    assert f"error: {url}: no answer within 0.5 s (--serving_timeout)" in done.stderr

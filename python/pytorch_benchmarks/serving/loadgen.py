@@ -125,7 +125,6 @@ def run_loadgen(
     def drive() -> None:
         try:
             settings = choose(system.start())
-            system.is_sequential = settings.is_sequential
             sut = module.ConstructFastSUT(system.issue, system.flush)
             qsl = module.ConstructQSL(settings.samples, settings.samples, lambda _: None, lambda _: None)
             wanted = _test_settings(module, settings)

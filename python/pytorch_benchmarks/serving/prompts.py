@@ -1,10 +1,13 @@
-"""Lengths of prompts and answers: drawn from a distribution, or read from a file."""
+"""Prompts and answers: lengths drawn from a distribution or read from a file, and requests of a data set."""
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from benchmark_core.exits import UsageError
 
@@ -71,3 +74,53 @@ def _length(values: Sequence[str], column: int, where: str) -> int:
     if not value.isascii() or not value.isdigit() or not 1 <= int(value[:9]) <= _MOST:
         raise UsageError(f"{where}: {value[:40]!r} is not a number of tokens from 1 to {_MOST}")
     return int(value)
+
+
+def read_data(flag: str, path: str) -> tuple[list[tuple[list[Any], int]], list[float] | None]:
+    """Requests of a file: their turns and the lengths of their answers, and their time stamps in seconds, if all have one.
+
+    Args:
+        flag: Name of the option, for messages.
+        path: JSON Lines with `prompt` (text or token IDs) or `messages`, and optionally `output_tokens` and `timestamp` (s); traces with
+            `input_length`, `output_length` and `timestamp` (ms); or a JSON list in the form of ShareGPT, with `conversations`.
+
+    Raises:
+        UsageError: The file cannot be read, or has another form.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        is_list = text.lstrip().startswith("[")
+        entries = json.loads(text) if is_list else [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{flag} {path}: {error}") from None
+    items, stamps = [], []
+    for number, entry in enumerate(entries, 1):
+        try:
+            items.append(_turns(entry))
+            if "timestamp" in entry:
+                stamps.append(float(entry["timestamp"]) / (1000 if "input_length" in entry else 1))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise UsageError(
+                f"{flag} {path}: entry {number} has no prompt, messages, conversations or input_length"
+            ) from None
+    items = [item for item in items if item[0]]
+    if not items:
+        raise UsageError(f"{flag} {path}: the file has no prompts")
+    return items, sorted(stamps) if len(stamps) == len(items) else None
+
+
+def _turns(entry: dict[str, Any]) -> tuple[list[Any], int]:
+    asked = int(entry.get("output_tokens") or entry.get("max_tokens") or entry.get("output_length") or 0)
+    if "conversations" in entry:
+        said = [one["value"] for one in entry["conversations"] if one["from"] in {"human", "user"}]
+        return said, asked
+    if "messages" in entry:
+        if not entry["messages"] or not all(isinstance(one, dict) for one in entry["messages"]):
+            raise TypeError
+        return [entry["messages"]], asked
+    if "input_length" in entry:
+        return [int(entry["input_length"])], asked
+    prompt = entry["prompt"]
+    if not isinstance(prompt, (str, list)):
+        raise TypeError
+    return [prompt], asked

@@ -20,7 +20,6 @@ from benchmark_core.measure import log_facts
 from pytorch_benchmarks.devices import Precision, release_memory
 from pytorch_benchmarks.options import BenchmarkOptions
 from pytorch_benchmarks.results import about
-from pytorch_benchmarks.serving.http import remote_service
 from pytorch_benchmarks.serving.loadgen import (
     PERCENTILES,
     LoadGenAnswers,
@@ -30,10 +29,11 @@ from pytorch_benchmarks.serving.loadgen import (
     run_loadgen,
 )
 from pytorch_benchmarks.serving.local import ProcessBackend, build_local
+from pytorch_benchmarks.serving.remote import check_remote, print_line
+from pytorch_benchmarks.serving.requests import percentiles
 from pytorch_benchmarks.serving.system import Backend, Pace, Query, Queue, Service, System, max_batch
 
 _OF_LOADGEN = ("loadgen_version", "requested_", "effective_", "generated_", "result_", "early_stopping", "errors")
-_PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 _WITH_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile
 _FASTEST_QUERY = 20e-6  # seconds: limits the number of queries that LoadGen generates, however fast a model is
 _MARGIN = 0.5  # of the minimum time of a query: LoadGen runs out of queries if a run is faster than expected
@@ -48,16 +48,28 @@ def check_serving(options: BenchmarkOptions) -> None:
     Raises:
         UsageError: A combination is invalid, or the package mlcommons-loadgen is missing.
     """
-    LoadGenAnswers()  # raises the error if the package is missing
+    if options.serving_url:
+        check_remote(options)
+    else:
+        LoadGenAnswers()  # raises the error if the package is missing
+        if options.serving_command:
+            raise UsageError("--serving_command needs --serving_url, the address of the server that it starts")
+        if options.serving_scenario == "concurrent":
+            raise UsageError("--serving_scenario concurrent needs a server (--serving_url)")
     scenario = options.serving_scenario
     bounds = options.serving_target_latency or options.serving_target_ttft or options.serving_target_tpot
     if options.serving_find and scenario not in {"server", "single-stream"}:
         raise UsageError(
             f"--serving_find max_qps searches for a rate of the server scenario, not of {scenario}: omit --serving_scenario"
         )
-    if (scenario == "server" or options.serving_find) and not bounds:
-        raise UsageError("the server scenario needs a bound: set --serving_target_latency, such as 50 (milliseconds)")
-    if scenario == "server" and not options.serving_find and not options.serving_target_qps:
+    if options.serving_find and not bounds:
+        raise UsageError("a search needs a bound: set --serving_target_latency, such as 50 (milliseconds)")
+    if (
+        scenario == "server"
+        and not options.serving_find
+        and not options.serving_target_qps
+        and options.serving_arrivals != "trace"
+    ):
         raise UsageError(
             "the server scenario needs a rate: set --serving_target_qps, or search for it with --serving_find max_qps"
         )
@@ -72,21 +84,23 @@ def check_serving(options: BenchmarkOptions) -> None:
     ):
         if value:
             raise UsageError(f"{flag} and --serving exclude each other: omit one")
-    if options.serving_url and options.serving_worker_kind == "processes":
-        raise UsageError("--serving_worker_kind processes: workers of --serving_url are connections; omit one")
-    if (options.serving_target_ttft or options.serving_target_tpot) and options.serving_target_latency:
+    if (
+        (options.serving_target_ttft or options.serving_target_tpot)
+        and options.serving_target_latency
+        and not options.serving_url
+    ):
         raise UsageError(
             "LoadGen checks either --serving_target_latency or the bounds of tokens (--serving_target_ttft, --serving_target_tpot): omit one"
         )
 
 
 def make_service(options: BenchmarkOptions, device: torch.device, precision: Precision, log: Log) -> Service:
-    """Build the model, or check the address of the server, and log the facts about it.
+    """Build the model and log the facts about it.
 
     Raises:
         UsageError: The model is not available, or an option does not fit it.
     """
-    service = remote_service(options, log) if options.serving_url else _local(options, device, precision, log)
+    service = _local(options, device, precision, log)
     log("results.serving.workers", len(service.make_backends))
     return service
 
@@ -133,7 +147,7 @@ def make_settings(options: BenchmarkOptions, scenario: str, has_tokens: bool) ->
 
 def complete_settings(settings: Settings, options: BenchmarkOptions, workers: int) -> Callable[[Pace], Settings]:
     """A function that completes settings with the expected speed, from which LoadGen computes the number of queries."""
-    size = 1 if options.serving_url else max_batch(options)
+    size = max_batch(options)
 
     def choose(pace: Pace) -> Settings:
         if settings.scenario == "offline":
@@ -149,9 +163,8 @@ def complete_settings(settings: Settings, options: BenchmarkOptions, workers: in
 def make_system(options: BenchmarkOptions, service: Service, scenario: str, settings: Settings) -> System:
     """The queue and the workers; in single-stream and multi-stream, one worker answers in the thread that issues queries."""
     is_sequential = settings.is_sequential
-    remote = bool(options.serving_url)
     queue = Queue(
-        1 if remote else max_batch(options),
+        max_batch(options),
         0.0 if is_sequential else options.serving_max_wait / 1000,
         options.serving_queue_limit if scenario == "server" else 0,
     )
@@ -176,9 +189,8 @@ def log_run(
     if not outcome.is_valid:
         log.warn(warning("invalid result", f"LoadGen reports: {outcome.reason.rstrip('.')}"))
     if times.rejected:
-        remedy = "the server rejects even single queries: see its log" if settings.is_sequential else ""
         figures = f"{times.rejected} of {len(times.latencies)}, which count as too late"
-        log.warn(warning("rejected queries", figures, remedy))
+        log.warn(warning("rejected queries", figures))
     target = metrics["results.serving.latency_target"]
     delay = metrics["results.serving.issue_delay_max"]
     if settings.scenario == "server" and target is not None and metrics["results.serving.issue_delay"] > _LATE * target:
@@ -190,15 +202,7 @@ def log_run(
 
 def print_run(options: BenchmarkOptions, values: dict[str, Any]) -> None:
     """Print the log values of a run as one line."""
-    found = {key.removeprefix("results.serving."): value for key, value in values.items()}
-    target = found["latency_target"]
-    latency = "without an answer" if target is None else f"{target:.2f} ms"
-    validity = "valid" if found["valid"] else "INVALID"
-    print(
-        f"{options.model} serving, {found['scenario']}: {found['qps']:.1f} queries/s, "
-        f"{percentile_name(found['percentile'])} {latency}, {found['queries']} queries, {validity}",
-        flush=True,
-    )
+    print_line(options.model, {key.removeprefix("results.serving."): value for key, value in values.items()})
 
 
 class Measured:
@@ -279,7 +283,7 @@ def run_metrics(
         "rejected": times.rejected,
         "qps": len(answered) / settings.samples_per_query / seconds,
         "percentile": settings.percentile,
-        **_percentiles("latency", times.latencies, settings.percentile),
+        **percentiles("latency", times.latencies, settings.percentile),
         "queue_time": fmean(waits) if waits else None,
         "queue_time_max": max(waits, default=None),
         "queue_length": _mean_of(queue.lengths),
@@ -295,8 +299,8 @@ def run_metrics(
         if settings.target_latency:
             found["late"] = sum(latency > 1000 * settings.target_latency for latency in times.latencies)
     if settings.has_tokens:
-        found |= _percentiles("ttft", times.first_tokens, settings.percentile)
-        found |= _percentiles("tpot", times.per_token, settings.percentile)
+        found |= percentiles("ttft", times.first_tokens, settings.percentile)
+        found |= percentiles("tpot", times.per_token, settings.percentile)
         found["tokens_per_second"] = sum(query.tokens for query in answered) / seconds
         found["output_tokens"] = fmean(query.tokens for query in answered) if answered else None
         if prompt_tokens:
@@ -304,38 +308,6 @@ def run_metrics(
     found["loadgen"] = {key: value for key, value in outcome.detail.items() if key.startswith(_OF_LOADGEN)}
     made = {f"results.serving.{key}": value for key, value in found.items()}
     return {**made, "results.throughput": len(answered) / seconds}
-
-
-def percentile_name(percentile: float) -> str:
-    """`p99`, `p999` for 99.9."""
-    return "p" + f"{percentile:g}".replace(".", "")
-
-
-def _percentiles(name: str, times: Sequence[float], evaluated: float) -> dict[str, Any]:
-    """Mean, minimum, maximum and percentiles of times; `NAME_target` is the evaluated percentile. Keys of intervals end in `_ci95`."""
-    ordered = sorted(times)
-    finite = [time for time in ordered if math.isfinite(time)]
-    found: dict[str, Any] = {
-        name: fmean(finite) if finite else None,
-        f"{name}_min": _finite(ordered[0]),
-        f"{name}_max": _finite(ordered[-1]),
-    }
-    for percentile in _PERCENTILES:
-        key = f"{name}_{percentile_name(percentile)}"
-        found[key] = _finite(latency_quantile(ordered, percentile / 100))
-        found[f"{key}_ci95"] = _interval(times, percentile)
-    found[f"{name}_target"] = _finite(latency_quantile(ordered, evaluated / 100))
-    found[f"{name}_target_ci95"] = _interval(times, evaluated)
-    return found
-
-
-def _interval(times: Sequence[float], percentile: float) -> list[float | None] | None:
-    found = quantile_interval(times, percentile / 100)
-    return None if found is None else [_finite(bound) for bound in found]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _mean_of(counts: Mapping[int, int]) -> float | None:

@@ -6,15 +6,12 @@ import threading
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter, sleep
 from typing import Protocol
 
-from benchmark_core.exits import BenchmarkError
 from pytorch_benchmarks.options import BenchmarkOptions
 
-_MOST_REFUSALS, _AFTER_REFUSAL = 20, 0.01  # before a server counts as busy, and seconds to pause after each
 _FEWEST_TIMES, _MOST_TIMES, _TIMING = 3, 100, 0.2  # measurements of the time of a batch; the last is in seconds
 _USUAL_WARMUP = 10  # batches of each size, where the options say `auto`
 
@@ -130,10 +127,6 @@ class Queue:
             self._changed.notify_all()
 
 
-class RejectedError(Exception):
-    """The server is overloaded and rejected the request."""
-
-
 class Progress(Protocol):
     """Receives the progress of a batch. Positions are those of samples in the batch."""
 
@@ -164,7 +157,6 @@ class Backend(Protocol):
         """Answer a batch of samples; those not reported to `progress` are complete when this returns.
 
         Raises:
-            RejectedError: None of the samples was processed.
             BenchmarkError: The answer is missing or invalid.
         """
 
@@ -216,7 +208,6 @@ class System:
         inline: Answer in the thread that issues queries, with the only backend, because LoadGen is sequential.
 
     Attributes:
-        is_sequential: Whether LoadGen issues one query at a time and waits for its answer; set for each run.
         queries: All queries of the run, in order of arrival.
         failure: The error that ended the run, if any.
         ended: Set when the run has ended, with or without an error.
@@ -231,7 +222,7 @@ class System:
         late_after: float = 0.0,
         inline: bool = False,
     ) -> None:
-        self.answers, self.queue, self.is_sequential = answers, queue, inline
+        self.answers, self.queue = answers, queue
         self.queries: list[Query] = []
         self.failure: BaseException | None = None
         self.ended = threading.Event()
@@ -269,8 +260,7 @@ class System:
         return self._pace
 
     def _warmed_up(self, backend: Backend) -> Pace:
-        with suppress(RejectedError):  # a server may reject some requests; `_seconds` fails if it rejects all
-            backend.warm_up()
+        backend.warm_up()
         return Pace(_seconds(backend, 1), _seconds(backend, self.queue.max_batch))
 
     def reset(self) -> None:
@@ -352,56 +342,34 @@ class System:
         for query in batch:
             query.taken = now
         progress = _Progress(self.answers, batch)
-        try:
-            backend.answer([query.sample for query in batch], progress)
-        except RejectedError:
-            self._reject(batch)
-            return
+        backend.answer([query.sample for query in batch], progress)
         progress.finish()
 
     def _reject(self, queries: Sequence[Query]) -> None:
         """Keep rejected queries and return them when they are late: an immediate answer would count as fast."""
         for query in queries:
             query.is_rejected = True
-        with self._lock:
-            self._rejected += queries
-            is_awaited = self.is_sequential or self.queue.is_flushed  # then LoadGen calls `flush` later, or no more
-            waiting = is_awaited and len(self._rejected) == len(queries)
-        if waiting:
-            threading.Thread(target=self._give_rejected_back, daemon=True).start()
+        self._rejected += queries
 
     def _give_rejected_back(self) -> None:
-        while True:
-            with self._lock:
-                late, self._rejected = self._rejected, []
-            if not late:
-                return
-            left = max(query.arrival for query in late) + self._late_after - perf_counter()
-            if left > 0:
-                sleep(left)
-            now = perf_counter()
-            for query in late:
-                query.done = now
-            self.answers.complete([query.response for query in late], [0] * len(late))
+        late, self._rejected = self._rejected, []
+        left = max(query.arrival for query in late) + self._late_after - perf_counter()
+        if left > 0:
+            sleep(left)
+        now = perf_counter()
+        for query in late:
+            query.done = now
+        self.answers.complete([query.response for query in late], [0] * len(late))
 
 
 def _seconds(backend: Backend, size: int) -> float:
     """Minimum time of several batches of the first sample."""
     times = array("d")
-    refusals = 0
     end = perf_counter() + _TIMING
     while len(times) < _FEWEST_TIMES or (perf_counter() < end and len(times) < _MOST_TIMES):
         begin = perf_counter()
-        try:
-            backend.answer([0] * size, Unwatched())
-            times.append(perf_counter() - begin)
-        except RejectedError:
-            refusals += 1
-            if refusals >= _MOST_REFUSALS and len(times) < _FEWEST_TIMES:
-                raise BenchmarkError(
-                    f"the server rejected {refusals} of {refusals + len(times)} requests before the run: it is overloaded, or not ready yet"
-                ) from None
-            sleep(_AFTER_REFUSAL)
+        backend.answer([0] * size, Unwatched())
+        times.append(perf_counter() - begin)
     return min(times)
 
 

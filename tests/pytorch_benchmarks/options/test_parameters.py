@@ -29,7 +29,7 @@ BY_HAND = {"json", "debug", "val_dir", "test_only", "local_rank"}
 OF_PACKS = {"pack", "pack_loader", "pack_args", "own_batch", "jit"}
 OF_NODES = {"num_nodes", "node_rank", "rendezvous", "rendezvous_timeout"}  # set by the launcher if there are several
 # What a run by DLBS decides itself: checkpoints and logs of LoadGen lie beside the log, and a plan that is run again resumes its trainings.
-OWN_DEFAULTS = {"train.output_dir", "train.resume", "serving.log_dir"}
+OWN_DEFAULTS = {"train.output_dir", "train.resume", "serving.log_dir", "serving.requests", "serving.server_log"}
 
 
 def shared() -> list[tuple[str, Any, Option]]:
@@ -89,7 +89,7 @@ def test_parameter_and_option_agree(name: str, one: Any, known: Option) -> None:
     assert parameter.desc == known.help
     assert list(parameter.domain or ()) == list(known.choices)
     if name not in OWN_DEFAULTS:
-        assert text(parameter.default) == default_text(one)
+        assert text(parameter.default) == (default_text(one) or ("{}" if parameter.type == "dict" else ""))
 
 
 SAMPLES: Sequence[Any] = (-1, 0, 1, 3, 0.0, 0.5, 1.0, 1.5, 1e-5, -0.5, "x", "none", "memory", "flops,memory", "time")

@@ -27,7 +27,8 @@ from pytorch_benchmarks.serving.loadgen import (
     run_loadgen,
     undisturbed,
 )
-from pytorch_benchmarks.serving.run import Measured, percentile_name, run_metrics
+from pytorch_benchmarks.serving.requests import percentile_name
+from pytorch_benchmarks.serving.run import Measured, run_metrics
 from pytorch_benchmarks.serving.system import Progress, Query, Queue, System
 
 SETTINGS = Settings("single-stream", 90.0, min_duration=0.2, min_queries=70, expected_latency=1e-5, samples=4)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import pytest
 
 from benchmark_core.exits import BenchmarkError
-from pytorch_benchmarks.serving.system import Progress, Query, Queue, RejectedError, System
+from pytorch_benchmarks.serving.system import Progress, Query, Queue, System
 from tests.waiting import PATIENCE, wait_until
 
 
@@ -98,29 +97,6 @@ def test_a_backend_that_cannot_start_is_told_at_once(inline: bool) -> None:
         system.start()
 
 
-def test_a_server_that_is_busy_before_the_run_is_an_error() -> None:
-    def busy(samples: Sequence[int]) -> None:
-        raise RejectedError
-
-    system, _ = system_of(Echo(busy))
-    with pytest.raises(BenchmarkError, match="rejected 20 of 20 requests before the run"):
-        system.start()
-
-
-def test_a_server_that_rejects_some_requests_before_the_run_is_none() -> None:
-    asked = 0
-
-    def busy(samples: Sequence[int]) -> None:
-        nonlocal asked
-        asked += 1
-        if asked % 3 == 0:
-            raise RejectedError
-
-    system, _ = system_of(Echo(busy))
-    assert system.start().one > 0
-    system.stop()
-
-
 def test_the_first_failure_ends_the_run() -> None:
     started = False
 
@@ -162,51 +138,6 @@ def test_rejected_queries_are_given_back_late_and_after_all_others_were_asked_fo
 
 
 @pytest.mark.parametrize("inline", [False, True])
-def test_a_sequential_query_that_is_rejected_is_given_back_before_the_next_one(inline: bool) -> None:
-    """LoadGen waits for it, and flushes only at the end."""
-
-    def busy(samples: Sequence[int]) -> None:
-        if 2 in samples:
-            raise RejectedError
-
-    def has_answers(count: int) -> bool:
-        return len(written.done) == count
-
-    system, written = system_of(Echo(busy), inline=inline)
-    system.start()
-    system.is_sequential = True
-    for number, sample in enumerate([1, 2, 1, 2, 2]):
-        system.issue([number], [sample])
-        wait_until(partial(has_answers, number + 1))
-    assert [tokens for _, tokens in written.done] == [1, 0, 1, 0, 0]
-    assert [query.is_rejected for query in system.queries] == [False, True, False, True, True]
-    system.stop()
-
-
-def test_what_a_server_rejects_counts_as_rejected() -> None:
-    started = False
-
-    def busy(samples: Sequence[int]) -> None:
-        if started and 2 in samples:
-            raise RejectedError
-
-    system, written = system_of(Echo(busy), late_after=0.0)
-    system.start()
-    started = True
-    system.issue([1], [1])
-    wait_until(lambda: written.done)
-    system.issue([2], [2])
-    system.flush()
-    wait_until(lambda: len(written.done) == 2)
-    assert [query.is_rejected for query in system.queries] == [False, True]
-    system.reset()
-    assert not system.queries
-    system.stop()
-
-
-LONG = 10 * PATIENCE  # seconds that no test lasts
-
-
 class Clock:
     """A clock that the test moves."""
 
@@ -234,6 +165,9 @@ def test_without_a_wait_a_free_worker_takes_what_there_is() -> None:
     assert [[query.number for query in queue.take()] for _ in range(2)] == [[0, 1, 2, 3], [4, 5]]
     assert queue.batch_sizes == {4: 1, 2: 1}
     assert queue.lengths == {6: 1, 2: 1}
+
+
+LONG = 10 * PATIENCE  # seconds that no test lasts
 
 
 def test_a_full_batch_does_not_wait() -> None:

@@ -1,0 +1,107 @@
+"""The truth of figures about a server behind a URL: errors against a server of known times, at 100 streams of 100 tokens/s.
+
+    python benchmarks/serving_url.py [--streams 100] [--tokens 64] [--seconds 10] [--rounds 3]
+
+The server (`tests/known_server.py`) needs 0.5 ms per prompt token and 10 ms per output token, and shares the machine with the client. The bare
+client reads sockets of asyncio and nothing else: what it sees late, the server or the machine was late with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "python")]
+
+from benchmark_core.intervals import latency_quantile  # noqa: E402
+from pytorch_benchmarks.serving import requests  # noqa: E402
+
+PROMPT, PER_PROMPT_TOKEN, PER_TOKEN = 256, 0.5, 10.0
+
+
+async def bare(url: str, streams: int, tokens: int, seconds: float) -> tuple[list[float], list[float], list[float]]:
+    """Times to first token, gaps and latencies in milliseconds."""
+    firsts: list[float] = []
+    gaps: list[float] = []
+    latencies: list[float] = []
+    end, number = time.monotonic() + seconds, 0
+    host, _, port = url.removeprefix("http://").partition(":")
+
+    async def use() -> None:
+        nonlocal number
+        reader, writer = await asyncio.open_connection(host, int(port))
+        while time.monotonic() < end:
+            number += 1
+            body = json.dumps({"prompt": [number] * PROMPT, "max_tokens": tokens, "stream": True}).encode()
+            writer.write(f"POST /v1/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            sent = time.monotonic()
+            times = []
+            while not (block := await reader.read(1 << 16)).endswith(b"0\r\n\r\n"):
+                times += [time.monotonic()] * block.count(b'"text"')
+            times += [time.monotonic()] * block.count(b'"text"')
+            firsts.append(1000 * (times[0] - sent))
+            latencies.append(1000 * (times[-1] - sent))
+            gaps.extend(1000 * (after - before) for before, after in itertools.pairwise(times))
+        writer.close()
+
+    await asyncio.gather(*(use() for _ in range(streams)))
+    return firsts, gaps, latencies
+
+
+def ours(
+    url: str, streams: int, tokens: int, seconds: float, file: Path
+) -> tuple[list[float], list[float], list[float]]:
+    command = [
+        sys.executable, str(ROOT / "python/pytorch_benchmarks/benchmarks.py"), "--serving", "--model=m", f"--serving_url={url}",
+        "--serving_scenario=concurrent", f"--serving_users={streams}", f"--serving_prompt_tokens={PROMPT}",
+        f"--serving_output_tokens={tokens}", f"--serving_min_duration={seconds}", f"--serving_requests={file}", "--num_warmup_batches=1",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines():
+        if line.startswith(("warning", "__results.serving.client_")):
+            print("   ", line)
+    records = [record for record in requests.load_requests(file) if requests.is_ok(record)]
+    gaps = [gap for record in records for gap in record["gaps"]]
+    return [requests.ttft(record) for record in records], gaps, [requests.latency(record) for record in records]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, default=100)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    first = PROMPT * PER_PROMPT_TOKEN
+    truth = {"ttft": first, "gap": PER_TOKEN, "latency": first + PER_TOKEN * (options.tokens - 1)}
+    settings = {"prompt": PER_PROMPT_TOKEN / 1000, "token": PER_TOKEN / 1000}
+    command = [sys.executable, "-m", "tests.known_server", json.dumps(settings)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        print("client  figure    truth ms   p50 ms   p99 ms")
+        with tempfile.TemporaryDirectory() as directory:
+            for _ in range(options.rounds):
+                for name in ("bare", "ours"):
+                    given = url, options.streams, options.tokens, options.seconds
+                    found = asyncio.run(bare(*given)) if name == "bare" else ours(*given, Path(directory) / "r.jsonl")
+                    for (figure, true), times in zip(truth.items(), found, strict=True):
+                        ordered = sorted(times)
+                        p50, p99 = latency_quantile(ordered, 0.5), latency_quantile(ordered, 0.99)
+                        print(f"{name:7} {figure:8} {true:>9.1f} {p50:>8.1f} {p99:>8.1f}")
+    finally:
+        server.kill()
+        server.wait()
+
+
+if __name__ == "__main__":
+    main()
