@@ -185,8 +185,19 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, follow: bool = Fal
     Raises:
         ConfigError: The file cannot be written.
     """
-    with _writing(Path(path), follow) as descriptor, open(descriptor, "wb") as stream:
+    with open_atomically(path, follow=follow) as stream:
         stream.write(data)
+
+
+@contextmanager
+def open_atomically(path: str | os.PathLike[str], *, follow: bool = False) -> Iterator[IO[bytes]]:
+    """Open a file that appears under its name only when it is complete; arguments as for `write_atomically`.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    with _writing(Path(path), follow) as descriptor, open(descriptor, "wb") as stream:
+        yield stream
 
 
 def read_from_cache(path: Path, limit: int) -> bytes | None:

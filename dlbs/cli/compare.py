@@ -137,7 +137,7 @@ class _Shown(NamedTuple):
     regressions: int
 
 
-def _compared(a: list[Record], b: list[Record], rules: Rules) -> _Shown:
+def _compared(a: Sequence[Record], b: Sequence[Record], rules: Rules) -> _Shown:
     from dlbs.results.statistics.compare import compare
     from dlbs.results.tables.comparison import as_document, comparison_table, summary
 
@@ -145,7 +145,7 @@ def _compared(a: list[Record], b: list[Record], rules: Rules) -> _Shown:
     return _Shown(made, as_document(made), comparison_table(made), summary(made), len(made.regressions))
 
 
-def _compared_by(records: list[Record], rules: Rules) -> _Shown:
+def _compared_by(records: Sequence[Record], rules: Rules) -> _Shown:
     from dlbs.results.statistics.within import compare_by
     from dlbs.results.tables.comparison import comparison_by_table, document_by, summary_by
 

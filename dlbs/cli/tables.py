@@ -19,7 +19,7 @@ from dlbs.results.tables.formats import BINARY_FORMATS, FORMAT_OF, FORMATS, TERM
 
 if TYPE_CHECKING:
     from dlbs.config.declarations import Parameter
-    from dlbs.results.runs import Record
+    from dlbs.results.runs import Runs
     from dlbs.results.tables.table import Table
 
 
@@ -111,10 +111,8 @@ def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def read_source(
-    paths: Sequence[str], db: str | None, filter_query: str | None, reading: Reading | None = None
-) -> list[Record]:
-    """Read records from files or from a store.
+def read_source(paths: Sequence[str], db: str | None, filter_query: str | None, reading: Reading | None = None) -> Runs:
+    """Read runs from files or from a store.
 
     Problems of logs are reported on standard error; the rest of the logs is read.
 
@@ -128,27 +126,28 @@ def read_source(
         LogError: A source is missing, unreadable or malformed, or no experiment is left.
     """
     from dlbs.machine.resources import usable_cpus
-    from dlbs.results.read.records import load_records
+    from dlbs.results.read.records import read_runs
+    from dlbs.results.runs import Runs
 
     if db is not None:
         from dlbs.results.read.query import compile_query
         from dlbs.results.store.store import Store
 
         with Store(db, create=False) as store:
-            records = store.records([compile_query(query) for query in paths])
+            records = Runs.of(store.records([compile_query(query) for query in paths]))
     elif not paths:
         raise LogError("no logs or results given", hint="name a results file, logs or directories, or --db URL")
     else:
         reading = reading if reading is not None else Reading()
-        records = load_records(paths, reading, jobs=len(usable_cpus()))
+        records = read_runs(paths, reading, jobs=len(usable_cpus()))
         for line in reading.messages():
             note(f"note: {line}")
     if filter_query:
         from dlbs.results.read.query import check_keys, compile_query
 
         query = compile_query(filter_query)
-        check_keys(query.names, set().union(*records))
-        records = list(filter(query, records))
+        check_keys(query.names, records.names)
+        records = query.of(records)
     if not records:
         where = " ".join(paths) or str(db)
         raise LogError("no experiments to report", where=where, hint="dlbs parse prints the contents of logs")
