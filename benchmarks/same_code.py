@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dlbs.results.read.records import load_records, write_records
+from dlbs.results.read.records import read_runs, write_records
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
@@ -81,7 +81,7 @@ def condense(conditions: list[str], output: str) -> None:
     for text in conditions:
         condition, _, directory = text.partition("=")
         for log in sorted(Path(directory).glob("*/*.log"), key=lambda path: (path.stem, path.stat().st_mtime)):
-            (found,) = load_records([str(log)], cached=False)
+            (found,) = read_runs([str(log)], cached=False)
             model, _, phase = log.parent.name.partition("-")
             if "results.throughput" not in found:
                 continue  # the last run may have been stopped

@@ -19,7 +19,7 @@ from dlbs.plan.pipeline import ORDERS, ordered, planned_and_ordered, processor_f
 from dlbs.results.plots.kinds import draw, save
 from dlbs.results.plots.plot import Options, kind_for
 from dlbs.results.read.frame import records_of
-from dlbs.results.read.records import load_records
+from dlbs.results.read.records import read_runs
 from dlbs.results.statistics.compare import Comparison, ComparisonBy, compare_by, side_by_side
 from dlbs.results.statistics.compare import compare as _compare
 from dlbs.results.statistics.ratio import DEFAULT_RULES, Rules
@@ -418,12 +418,12 @@ def _resolved(plan: Iterable[Experiment]) -> Iterator[Experiment]:
 
 def _records(results: Any) -> Sequence[Mapping[str, Any]]:
     if isinstance(results, (str, os.PathLike)):
-        return load_records([os.fspath(results)])
+        return read_runs([os.fspath(results)])
     if hasattr(results, "columns"):
         return list(records_of(results))
     given = list(results)
     if given and all(isinstance(one, (str, os.PathLike)) for one in given):
-        return load_records([os.fspath(one) for one in given])
+        return read_runs([os.fspath(one) for one in given])
     return given
 
 

@@ -219,10 +219,21 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, follow: bool = Fal
     Raises:
         ConfigError: The file cannot be written.
     """
-    with _writing(Path(path), follow) as descriptor, open(descriptor, "wb") as stream:
-        if private and (mode := os.fstat(descriptor).st_mode) & 0o022:
-            os.fchmod(descriptor, stat.S_IMODE(mode) & ~0o022)
+    with open_atomically(path, follow=follow) as stream:
+        if private and (mode := os.fstat(stream.fileno()).st_mode) & 0o022:
+            os.fchmod(stream.fileno(), stat.S_IMODE(mode) & ~0o022)
         stream.write(data)
+
+
+@contextmanager
+def open_atomically(path: str | os.PathLike[str], *, follow: bool = False) -> Iterator[IO[bytes]]:
+    """Open a file that appears under its name only when it is complete; arguments as for `write_atomically`.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    with _writing(Path(path), follow) as descriptor, open(descriptor, "wb") as stream:
+        yield stream
 
 
 def read_from_cache(path: Path, limit: int) -> bytes | None:

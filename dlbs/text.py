@@ -99,10 +99,11 @@ def formula_unescaped(value: str) -> str:
 
 def csv_line(cells: Iterable[Any]) -> str:
     """A line of a CSV file, without formulas. Cells are quoted if any common separator of spreadsheets is in them."""
-    return ",".join(map(_csv_cell, cells)) + "\n"
+    return ",".join(map(csv_cell, cells)) + "\n"
 
 
-def _csv_cell(value: Any) -> str:
+def csv_cell(value: Any) -> str:
+    """A cell of a CSV file, as `csv_line` writes it."""
     cell = formula_escaped(value) if isinstance(value, str) else "" if value is None else json.dumps(value)
     return '"' + cell.replace('"', '""') + '"' if re.search(rf'[",;\t{_BREAK}]', cell) else cell
 

@@ -21,7 +21,7 @@ from dlbs.config.load import load_config
 from dlbs.results.plots.kinds import draw, rendered
 from dlbs.results.plots.plot import Options
 from dlbs.results.read.onelog import Reading
-from dlbs.results.read.records import load_records
+from dlbs.results.read.records import read_runs
 
 if TYPE_CHECKING:
     import numpy
@@ -62,12 +62,12 @@ def read_example(example: Example, directory: Path) -> Sequence[Mapping[str, Any
         path.write_text("".join(f"{key_line(key, value)}\n" for key, value in record.items()), encoding="utf-8")
         files.setdefault(example.tag(record) if example.tag else "", []).append(str(path))
     if example.tag is None:
-        return load_records(files.get("", []), Reading(), jobs=1)
+        return read_runs(files.get("", []), Reading(), jobs=1)
     from dlbs.results.store.store import Store
 
     with Store(str(directory / "results.db")) as store:
         for tag, paths in files.items():
-            store.add(load_records(paths, Reading(), jobs=1), tag)
+            store.add(read_runs(paths, Reading(), jobs=1), tag)
         return store.runs().records()
 
 

@@ -23,7 +23,7 @@ from dlbs.config.load import load_config
 from dlbs.doubts import Doubts
 from dlbs.executors.base import Outcome
 from dlbs.plan.pipeline import unlabelled_names
-from dlbs.results.read.records import load_records, write_records
+from dlbs.results.read.records import read_runs, write_records
 from dlbs.results.statistics.ratio import Rules
 from dlbs.results.tables.comparison import comparison_table
 from dlbs.results.tables.terminal import print_table
@@ -45,7 +45,7 @@ def quoted(page: str, command: str) -> list[str]:
 
 
 def results(name: str) -> list[dict[str, Any]]:
-    return load_records([str(QUOTED / name)], cached=False)
+    return read_runs([str(QUOTED / name)], cached=False)
 
 
 def printed(words: str) -> list[str]:

@@ -16,7 +16,7 @@ from benchmark_core.exits import BISECT_SKIP
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.files import load_json, read_regular, write_atomically
-from dlbs.results.read.records import load_records
+from dlbs.results.read.records import read_runs
 from dlbs.results.runs import Record
 from dlbs.results.statistics.compare import compare
 from dlbs.results.statistics.ratio import FEWEST_RUNS, INCONCLUSIVE, Rules
@@ -295,10 +295,10 @@ def _run(state: Search, index: int) -> str:
     return ""
 
 
-def _records(state: Search, index: int) -> list[Record]:
+def _records(state: Search, index: int) -> Sequence[Record]:
     runs = [state.logs(index) / f"run{run + 1}" for run in range(state.candidates[index].runs)]
     try:
-        return load_records([str(run) for run in runs], cached=False)
+        return read_runs([str(run) for run in runs], cached=False)
     except LogError:
         return []
 

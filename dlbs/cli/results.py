@@ -35,7 +35,7 @@ from dlbs.results.tables.report import chosen_tables
 from dlbs.text import counted, text
 
 if TYPE_CHECKING:
-    from dlbs.results.runs import Record
+    from dlbs.results.runs import Runs
 
 
 @verb("parse")
@@ -107,7 +107,7 @@ def parse_command(
     from dlbs.results.read.logs import read_logs
     from dlbs.results.read.onelog import Reading
     from dlbs.results.read.query import Selection
-    from dlbs.results.read.records import write_records
+    from dlbs.results.read.records import write_blocks
 
     for flag, is_given in (("--recursive", recursive), ("--overwrite", overwrite)):
         if is_given:
@@ -115,11 +115,11 @@ def parse_command(
     selection = Selection(additions, output_params, filter_params, filter_query, failed_benchmarks)
     reading = Reading()
 
-    def records() -> Iterator[Record]:
+    def blocks() -> Iterator[Runs]:
         yield from selection.kept(read_logs(paths, reading, jobs=jobs or len(usable_cpus()), cached=not no_cache))
         _tell_problems(reading, ignore_errors)  # before writing, because nothing is written after an error
 
-    write_records(output_file, records(), selection.apart)
+    write_blocks(output_file, blocks(), selection.apart)
     note(selection.summary() + (f" → {output_file}" if output_file else ""))
 
 
@@ -237,7 +237,7 @@ def report_command(
         from dlbs.results.tables.lists import summary_table
 
         names = contents["values"]
-        check_keys(names, dict.fromkeys(name for record in records for name in record), "--values")
+        check_keys(names, records.names, "--values")
         print_tables([summary_table(records, declarations(), names)], form, output_file)
         return
     print_tables(chosen_tables(records, declarations(), **contents), form, output_file)

@@ -126,8 +126,7 @@ def read_source(paths: Sequence[str], db: str | None, filter_query: str | None, 
         LogError: A source is missing, unreadable or malformed, or no experiment is left.
     """
     from dlbs.machine.resources import usable_cpus
-    from dlbs.results.read.records import load_records
-    from dlbs.results.runs import Runs
+    from dlbs.results.read.records import read_runs
 
     if db is not None:
         from dlbs.results.read.query import compile_query
@@ -139,7 +138,7 @@ def read_source(paths: Sequence[str], db: str | None, filter_query: str | None, 
         raise LogError("no logs or results given", hint="name a results file, logs or directories, or --db URL")
     else:
         reading = reading if reading is not None else Reading()
-        records = Runs.of(load_records(paths, reading, jobs=len(usable_cpus())))
+        records = read_runs(paths, reading, jobs=len(usable_cpus()))
         for line in reading.messages():
             note(f"note: {line}")
     if filter_query:
@@ -147,7 +146,7 @@ def read_source(paths: Sequence[str], db: str | None, filter_query: str | None, 
 
         query = compile_query(filter_query)
         check_keys(query.names, records.names)
-        records = records.where(map(query, records))
+        records = query.of(records)
     if not records:
         where = " ".join(paths) or str(db)
         raise LogError("no experiments to report", where=where, hint="dlbs parse prints the contents of logs")

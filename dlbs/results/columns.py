@@ -10,6 +10,7 @@ import json
 import marshal
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import compress, repeat
 from typing import Any, SupportsIndex, TypeVar, overload
 
@@ -192,22 +193,39 @@ class Table:
     Args:
         columns: Key → its column, or a function that reads it.
         rows: Number of rows.
-        shapes: The keys of each row, in order; None if all rows have their keys in the order of the columns.
+        shapes: The keys of each row, in order, or a function that finds them; None if all rows have their keys in the order of the columns.
+        full: Keys that are known to be in all rows, so that nothing has to be read to see whether a row has them.
     """
 
-    __slots__ = ("_columns", "_kept", "rows", "shapes")
+    __slots__ = ("_columns", "_kept", "_shapes", "full", "rows")
 
     def __init__(
-        self, columns: Mapping[str, Column | Callable[[], Column]], rows: int, shapes: Column | None = None
+        self,
+        columns: Mapping[str, Column | Callable[[], Column]],
+        rows: int,
+        shapes: Column | Callable[[], Column] | None = None,
+        full: Collection[str] = (),
     ) -> None:
         self._columns = dict(columns)
-        self.rows, self.shapes = rows, shapes
+        self.rows, self._shapes, self.full = rows, shapes, frozenset(full)
         self._kept: dict[Any, Sequence[Any]] = {}
 
     @property
     def names(self) -> Iterable[str]:
         """All keys."""
         return self._columns.keys()
+
+    @property
+    def shapes(self) -> Column | None:
+        """The keys of each row, in order; None if all rows have their keys in the order of the columns."""
+        if callable(self._shapes):
+            self._shapes = self._shapes()
+        return self._shapes
+
+    @property
+    def columns(self) -> Mapping[str, Column | Callable[[], Column]]:
+        """The columns by key; those that were not needed yet are functions."""
+        return self._columns
 
     def column(self, name: str) -> Column | None:
         """The column of a key; None if no row has the key."""
@@ -218,6 +236,8 @@ class Table:
 
     def has(self, name: str, row: int) -> bool:
         """Whether a row has a key."""
+        if name in self.full:
+            return True
         column = self.column(name)
         return column is not None and column.codes[row] >= 0
 
@@ -237,7 +257,7 @@ class Table:
         if self.shapes is not None:
             keys: tuple[str, ...] = self.shapes.values[self.shapes.codes[row]]
             return keys
-        return [name for name in self._columns if self.column(name).codes[row] >= 0]  # type: ignore[union-attr]
+        return [name for name in self._columns if self.has(name, row)]
 
     def kept(self, key: Any, make: Callable[[], Sequence[T]]) -> Sequence[T]:
         """What is worked out for all rows once."""
@@ -326,6 +346,8 @@ class Columns(Sequence[Row]):
         return list(dict.fromkeys(name for code in codes for name in table.shapes.values[code]))
 
     def _has(self, name: str) -> bool:
+        if name in self.table.full:
+            return bool(self.rows)
         column = self.table.column(name)
         assert column is not None
         return bool(self.rows) and (column.is_constant or any(code >= 0 for code in self.codes(column)))
@@ -352,15 +374,16 @@ class Columns(Sequence[Row]):
         values = column.values
         return [plain(values[code]) if code >= 0 else None for code in self.codes(column)]
 
+    def _classes_of(self, column: Column) -> Sequence[int]:
+        translated = column.classes()[1]
+        return _Same(len(self)) if column.is_constant else list(map(translated.__getitem__, self.codes(column)))
+
     def classes(self, name: str) -> tuple[list[Value], Sequence[int]]:
         """Distinct values, and for each row the index of its own; a row without the key has None. Values that rows lack may be among them."""
         column = self.table.column(name)
         if column is None:
             return [None], _Same(len(self))
-        values, translated = column.classes()
-        if column.is_constant:
-            return values, _Same(len(self))
-        return values, list(map(translated.__getitem__, self.codes(column)))
+        return column.classes()[0], self._classes_of(column)
 
     def distinct(self, name: str) -> list[Value]:
         """The distinct values in order of first occurrence, None for rows without the key."""
@@ -406,9 +429,20 @@ class Columns(Sequence[Row]):
             made[key] = self.take(rows)
         return made
 
-    def each(self, names: Sequence[str], function: Callable[[Row], T]) -> list[T]:
-        """Results of a function for each row, called once for each combination of the values of all keys that it reads."""
-        found = [codes for name in names if type(codes := self.classes(name)[1]) is not _Same]
+    def each(self, names: Iterable[str], function: Callable[[Row], T], *, exact: bool = False) -> list[T]:
+        """Results of a function for each row, called once for each combination of the values of all keys that it reads.
+
+        Args:
+            names: These keys.
+            function: The function.
+            exact: Whether it may tell equal values of several types apart, or no value from null.
+        """
+        columns = [column for name in names if (column := self.table.column(name)) is not None]
+        found = [
+            codes
+            for column in columns
+            if type(codes := self.codes(column) if exact else self._classes_of(column)) is not _Same
+        ]
         if not self.rows:
             return []
         if not found:
@@ -436,9 +470,14 @@ class Columns(Sequence[Row]):
                 codes.append(interned.code(value))
                 keys = keys if name in keys else (*keys, name)
             shape_codes.append(shapes.code(keys))
-        columns = {key: column for key in table.names if (column := table.column(key)) is not None}
-        columns[name] = interned.column(codes, len(codes) - codes.count(-1))
+        columns = {**table.columns, name: interned.column(codes, len(codes) - codes.count(-1))}
         return type(self)(Table(columns, table.rows, shapes.column(shape_codes, table.rows)))
+
+    def only(self: Self_, names: Sequence[str]) -> Self_:
+        """These rows with only these keys, in this order."""
+        table = self.table
+        columns = {name: column for name in names if (column := table.columns.get(name)) is not None}
+        return type(self)(Table(columns, table.rows, full=table.full.intersection(columns)), self.rows)
 
     def records(self) -> list[dict[str, Value]]:
         """Copies of the rows as dictionaries."""
@@ -599,13 +638,27 @@ def merged(parts: Sequence[Columns]) -> Table:
     if len(parts) == 1 and parts[0].rows == range(parts[0].table.rows):
         return parts[0].table
     names = dict.fromkeys(name for part in parts for name in part.table.names)
+    if any(callable(column) for part in parts for column in part.table.columns.values()):
+        return Table(
+            {name: partial(_merged_column, parts, name) for name in names},
+            sum(map(len, parts)),
+            partial(_merged_shapes, parts),
+            frozenset.intersection(*(part.table.full for part in parts)),
+        )
     columns = {}
     for name in names:
         column, present = joined([(part, part.table.column(name)) for part in parts])
         if present:
             columns[name] = column
-    shaped = [part.table.shapes or shapes_of(part) for part in parts]
-    return Table(columns, sum(map(len, parts)), joined(list(zip(parts, shaped, strict=True)))[0])
+    return Table(columns, sum(map(len, parts)), _merged_shapes(parts))
+
+
+def _merged_column(parts: Sequence[Columns], name: str) -> Column:
+    return joined([(part, part.table.column(name)) for part in parts])[0]
+
+
+def _merged_shapes(parts: Sequence[Columns]) -> Column:
+    return joined([(part, part.table.shapes or shapes_of(part)) for part in parts])[0]
 
 
 def shapes_of(part: Columns) -> Column:

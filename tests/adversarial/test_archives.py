@@ -25,7 +25,7 @@ PROGRAM = """
 from dlbs.results.read import logs, records
 from dlbs.results.read.onelog import Reading
 from dlbs.results.read.logs import read_logs
-from dlbs.results.read.records import load_records, write_records
+from dlbs.results.read.records import read_runs, write_records
 from tests.adversarial.bounded import serve
 import csv, json, pathlib, tarfile
 
@@ -35,8 +35,8 @@ logs._UNPACKED, logs._MOST_LOGS, records._LONGEST_CELL = 160 << 20, 1_000, 4 << 
 def work(given):
     reading = Reading()
     if "results" in given:
-        return len(load_records([given["results"]]))
-    found = list(read_logs(given["logs"], reading, cached=False))
+        return len(read_runs([given["results"]]))
+    found = [record for block in read_logs(given["logs"], reading, cached=False) for record in block.records()]
     for ending in ("csv", "json"):
         write_records(f"{given['output']}/results.{ending}", found)
     return [len(found), reading.messages()]

@@ -8,34 +8,29 @@ import logging
 import marshal
 import os
 import sys
+import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, Any, NamedTuple
 
-from dlbs.files import user_cache
+from dlbs.errors import LogError
+from dlbs.files import open_regular, user_cache
 
-if TYPE_CHECKING:
-    import sqlite3
-
-
-# The blobs are those of `logfiles.pack`; increment the number when that changes. Other versions use other files.
-_FORMAT = f"dlbs 3 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"
+# Increment the number when the content of blocks changes. Other versions use other files.
+_FORMAT = f"dlbs 4 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"
+_MAGIC = b"dlbs blocks of logs\n"
 _SETTLED = 2.0  # s: a file modified more recently may change again without a new modification time
 _WORTHWHILE = 1 << 20  # bytes: smaller sets of logs are not cached
 _LARGEST = 1 << 30  # bytes of all caches together; the least recently used one is removed first
-_PATIENCE = 1.0  # s to wait for another process that is writing the same cache
-_TABLE = """
-    CREATE TABLE IF NOT EXISTS logs (
-        path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, checksum INTEGER NOT NULL, content BLOB NOT NULL
-    )
-"""
+_HEAD = 16  # bytes of the lengths of an index and a content, and of their checksum
 
 _logger = logging.getLogger(__name__)
 
 Stamp = tuple[int, int]  # size of a file in bytes, and its modification time in ns
 MISSING: Stamp = (0, 0)
+Noticed = list[tuple[str, str, str]]  # findings, as tuples
 
 
 class FoundLog(NamedTuple):
@@ -45,148 +40,145 @@ class FoundLog(NamedTuple):
     stamp: Stamp
 
 
-_Entry = tuple[int, int, int, bytes]  # size, modification time in ns, checksum, content
-
-
 class Cache:
-    """Parsed logs by path, size and modification time; one SQLite file for each requested directory.
+    """Blocks of parsed logs in one file for each set of directories, which is replaced as a whole.
 
-    SQLite protects concurrent processes from each other. A damaged file is ignored and recreated; each entry has its own checksum, because
-    SQLite does not detect damage inside an entry. Nothing in a cache is ever executed.
+    An entry is valid while its log has the same size and modification time; the rest of a block stays in use. Each block has a checksum: a
+    damaged one is ignored. Nothing in a cache is ever executed.
 
     Args:
         logs: The logs of `find_logs`. If empty, the cache stays empty and writes nothing.
+
+    Attributes:
+        places: For each unchanged log, the number of its block, and its index in it.
+        counts: For each block, the number of records of each of its logs.
+        findings: For each block, what was noticed in its logs, by their index.
     """
 
     def __init__(self, logs: Mapping[str, FoundLog]) -> None:
         self._now = time.time()
         self._logs = logs
-        self._unchanged: dict[str, bytes] = {}
-        self._gone: dict[str, list[str]] = {}
-        self._learnt: dict[str, dict[str, _Entry]] = {}
-        for root in {log.directory for log in logs.values()}:
-            self._gone[root], self._learnt[root] = [], {}
-            for path, size, modified, checksum, content in _load(root):
-                log = os.fsdecode(path)
-                found = logs.get(log)
-                if found is None or found.stamp == MISSING:
-                    self._gone[root].append(log)
-                elif found.stamp == (size, modified) and checksum == _checksum(path, size, modified, content):
-                    self._unchanged[log] = content
-
-    def __contains__(self, log: str) -> bool:
-        return log in self._unchanged
-
-    def get(self, log: str) -> bytes | None:
-        """Cached content of a log, if the log has not changed since."""
-        return self._unchanged.get(log)
-
-    def put(self, log: str, content: bytes) -> None:
-        """Cache the content of a log, unless the log was modified just now."""
-        found = self._logs.get(log)
-        if found is None or found.stamp == MISSING or found.stamp[1] / 1e9 >= self._now - _SETTLED:
+        self._stream: IO[bytes] | None = None
+        self._offsets: list[tuple[int, int]] = []
+        self._new: IO[bytes] | None = None
+        self._path: Path | None = None
+        self.places: dict[str, tuple[int, int]] = {}
+        self.counts: list[list[int]] = []
+        self.findings: list[dict[int, Noticed]] = []
+        self._known = 0
+        if not logs:
             return
-        checksum = _checksum(os.fsencode(log), *found.stamp, content)
-        self._learnt[found.directory][log] = (*found.stamp, checksum, content)
+        try:
+            self._path = _path({log.directory for log in logs.values()})
+            if self._path.is_file():
+                self._stream = open_regular(self._path)
+                self._load()
+                os.utime(self._path)  # time of last use, for `_make_room`
+        except (OSError, LogError, RuntimeError) as error:  # RuntimeError: a user without a home directory
+            _logger.debug("ignoring the cache %s: %s", self._path, error)
 
-    def write(self) -> None:
-        """Write new entries; a cache that cannot be written is not an error."""
-        written = False
-        for root, learnt in self._learnt.items():
-            size = sum(log.stamp[0] for log in self._logs.values() if log.directory == root)
-            if not learnt or size < _WORTHWHILE:
-                continue
-            import sqlite3
+    def _load(self) -> None:
+        stream = self._stream
+        assert stream is not None
+        if os.fstat(stream.fileno()).st_uid != os.geteuid() or stream.read(len(_MAGIC)) != _MAGIC:
+            return
+        while len(head := stream.read(_HEAD)) == _HEAD:
+            length, size, checksum = (int.from_bytes(head[at:end], "big") for at, end in ((0, 4), (4, 12), (12, 16)))
+            start = stream.tell() + length
+            if start + size > os.fstat(stream.fileno()).st_size:
+                return
+            index = stream.read(length)
+            if zlib.crc32(stream.read(size), zlib.crc32(index)) != checksum:
+                return
+            names, stamps, counts, findings = marshal.loads(index)
+            for at, (name, stamp) in enumerate(zip(names, stamps, strict=True)):
+                found = self._logs.get(log := os.fsdecode(name))
+                if found is not None and found.stamp == stamp != MISSING:
+                    self.places[log] = len(self._offsets), at
+            self._offsets.append((start, size))
+            self.counts.append(counts)
+            self.findings.append(findings)
+            self._known += len(names)
 
-            try:
-                _store(_path(root), learnt, self._gone[root])
-                written = True
-            except (OSError, sqlite3.Error, RuntimeError) as error:
-                _logger.debug("cannot write the cache of %s: %s", root, error)
-        if written:
-            try:
-                _make_room()
-            except OSError as error:
-                _logger.debug("cannot remove old caches: %s", error)
+    def content(self, number: int) -> bytes:
+        """The dumped runs of a block."""
+        assert self._stream is not None
+        start, size = self._offsets[number]
+        self._stream.seek(start)
+        return self._stream.read(size)
+
+    def begin(self) -> bool:
+        """Begin to write the cache again, if that is worthwhile; a cache that cannot be written is not an error."""
+        size = sum(log.stamp[0] for log in self._logs.values())
+        # A few logs of a directory do not replace the rest.
+        if self._path is None or size < _WORTHWHILE or 2 * len(self._logs) < self._known:
+            return False
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._new = tempfile.NamedTemporaryFile(dir=self._path.parent, prefix=".", delete=False)
+            self._new.write(_MAGIC)
+        except OSError as error:
+            self._failed(error)
+        return self._new is not None
+
+    def add(self, logs: list[str], counts: list[int], findings: dict[int, Noticed], content: bytes) -> None:
+        """Write a block; a log that was modified just now, or is unreadable, is to be read again."""
+        if self._new is None:
+            return
+        # The reason why a file cannot be read, such as permissions, may end without a change of size or time.
+        failed = {at for at, noticed in findings.items() if any(kind == "unreadable" for kind, *_ in noticed)}
+        stamps = [
+            MISSING if at in failed or (stamp := self._logs[log].stamp)[1] / 1e9 >= self._now - _SETTLED else stamp
+            for at, log in enumerate(logs)
+        ]
+        index = marshal.dumps((list(map(os.fsencode, logs)), stamps, counts, findings))
+        checksum = zlib.crc32(content, zlib.crc32(index))
+        head = len(index).to_bytes(4, "big") + len(content).to_bytes(8, "big") + checksum.to_bytes(4, "big")
+        try:
+            self._new.write(head + index)
+            self._new.write(content)
+        except OSError as error:
+            self._failed(error)
+
+    def end(self) -> None:
+        """Replace the old cache by what was written."""
+        if self._new is None or self._path is None:
+            return
+        try:
+            self._new.close()
+            os.replace(self._new.name, self._path)
+            self._new = None
+            _make_room()
+        except OSError as error:
+            self._failed(error)
+
+    def close(self) -> None:
+        """Close the files; what was begun and has not ended is removed."""
+        if self._stream is not None:
+            self._stream.close()
+        self._failed(None)
+
+    def _failed(self, error: Any) -> None:
+        if error is not None:
+            _logger.debug("cannot write the cache %s: %s", self._path, error)
+        if self._new is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._new.name)
+            with contextlib.suppress(OSError):
+                self._new.close()
+            self._new = None
 
 
-def _checksum(path: bytes, size: int, modified: int, content: bytes) -> int:
-    return zlib.crc32(content, zlib.crc32(b"%b\0%d\0%d" % (path, size, modified)))
-
-
-def _path(root: str) -> Path:
+def _path(directories: set[str]) -> Path:
     # Paths are stored as the user wrote them, so the same directory under another name has a separate cache.
-    key = f"{_FORMAT}\0{os.path.abspath(root)}\0{root}".encode("utf-8", "surrogateescape")
-    return user_cache("logs") / f"{hashlib.sha256(key).hexdigest()[:24]}.sqlite"
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    import sqlite3
-
-    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
-    try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute(f"PRAGMA mmap_size = {_LARGEST}")
-        yield connection
-    finally:
-        connection.close()
-
-
-def _load(root: str) -> list[tuple[bytes, int, int, int, bytes]]:
-    try:
-        path = _path(root)
-        if not path.is_file():
-            return []
-    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home directory
-        _logger.debug("ignoring the cache of %s: %s", root, error)
-        return []
-    import sqlite3
-
-    try:
-        with _opened(path) as connection:
-            rows = connection.execute("SELECT path, size, modified, checksum, content FROM logs").fetchall()
-        os.utime(path)  # time of last use, for `_make_room`
-    except (OSError, sqlite3.Error) as error:
-        _logger.debug("ignoring the cache of %s: %s", root, error)
-        return []
-    if any(list(map(type, row)) != [bytes, int, int, int, bytes] for row in rows):
-        _logger.debug("ignoring the cache of %s: damaged content", root)
-        return []
-    return rows
-
-
-def _store(path: Path, learnt: Mapping[str, _Entry], gone: list[str]) -> None:
-    import sqlite3
-
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        _add(path, learnt, gone)
-    except sqlite3.OperationalError:
-        raise  # locked by another process that writes the same, or no space: the file is valid
-    except sqlite3.DatabaseError:
-        path.unlink(missing_ok=True)
-        _add(path, learnt, gone)
-
-
-def _add(path: Path, learnt: Mapping[str, _Entry], gone: list[str]) -> None:
-    with _opened(path) as connection:
-        connection.execute("PRAGMA page_size = 16384")  # most entries fit into one page
-        connection.execute("PRAGMA synchronous = OFF")  # a cache lost in a power cut is recreated
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(_TABLE)
-        connection.executemany("DELETE FROM logs WHERE path = ?", [(os.fsencode(log),) for log in gone])
-        connection.executemany(
-            "INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?, ?)",
-            ((os.fsencode(log), *entry) for log, entry in learnt.items()),
-        )
-        connection.execute("COMMIT")
+    key = "\0".join([_FORMAT, os.getcwd(), *sorted(directories)]).encode("utf-8", "surrogateescape")
+    return user_cache("logs") / f"{hashlib.sha256(key).hexdigest()[:24]}.blocks"
 
 
 def _make_room() -> None:
     """Remove the least recently used caches until the total size is within the limit."""
     files = []
-    for path in user_cache("logs").glob("*.sqlite"):
+    for path in user_cache("logs").iterdir():
         with contextlib.suppress(FileNotFoundError):  # removed by another process
             status = path.stat()
             files.append((status.st_mtime, status.st_size, path))
@@ -195,5 +187,4 @@ def _make_room() -> None:
         if total <= _LARGEST:
             return
         path.unlink(missing_ok=True)
-        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)  # of a process that was killed while it wrote
         total -= size

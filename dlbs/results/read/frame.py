@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError, require, with_arguments
 from dlbs.results.read.query import check_keys, compile_query
-from dlbs.results.read.records import load_records
+from dlbs.results.read.records import read_runs
 from dlbs.results.runs import Record, status_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def load_results(paths: str | Iterable[str], query: Query | None = None) -> pd.D
         LogError: A path matches nothing, a results file is malformed, the query has a key that no experiment has, or pandas is not installed.
     """
     pandas = require("pandas", "reports")
-    found = load_records([paths] if isinstance(paths, str) else paths)
+    found = read_runs([paths] if isinstance(paths, str) else paths)
     records = [{**record, "exp.status": status_of(record)} for record in found]
     if query is not None:
         records = list(filter(_test(query, set().union(*records)), records))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import glob
 import gzip
 import io
-import marshal
 import os
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate, groupby
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from dlbs.errors import LogError
 from dlbs.files import open_regular, read_small
-from dlbs.results.read.cache import MISSING, Cache, FoundLog, Stamp
+from dlbs.results.columns import ROWS
+from dlbs.results.read.cache import MISSING, Cache, FoundLog, Noticed, Stamp
 from dlbs.results.read.onelog import Finding, Reading, read_log
-from dlbs.results.runs import Record
+from dlbs.results.runs import Record, Runs
 from dlbs.run.manifest import PLAN_NAME, PlanFile, parse_plan_file, read_plan_file
 
 LOG_ENDINGS = (".log", ".log.gz", ".log.part")
@@ -120,7 +123,7 @@ def _in_archive(path: str, stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]
 _PLAIN = (".log", ".log.part")
 _SMALL = 128 << 10  # bytes of a plain log that is read at once
 _ENDINGS = (*LOG_ENDINGS, *ARCHIVE_ENDINGS)
-_TOGETHER = 200  # logs per task of a worker process
+_KEPT = 8  # blocks of the cache that are loaded at a time
 _LONGEST_PLAN = 64 << 20  # bytes of a plan file in an archive
 _WORTHWHILE = 16 << 20  # bytes from which a second process is faster
 
@@ -219,8 +222,8 @@ def _stamp(path: str) -> Stamp:
 
 def read_logs(
     paths: Iterable[str], reading: Reading | None = None, *, jobs: int = 1, cached: bool = True
-) -> Iterator[Record]:
-    """Read log files; problems of single logs are added to `reading`, not raised.
+) -> Iterator[Runs]:
+    """Read log files as blocks of runs; problems of single logs are added to `reading`, not raised.
 
     Args:
         paths: As for `find_logs`.
@@ -231,75 +234,187 @@ def read_logs(
     Raises:
         LogError: A path or pattern matches nothing.
     """
-    reading = reading if reading is not None else Reading()
     paths = list(paths)
-    logs = find_logs(paths)
-    cache = Cache(logs if cached else {})
-    fresh = _read_files(
-        {log: found for log, found in logs.items() if log not in cache}, jobs, frozenset(paths), packed=cached
-    )
-    for log in logs:
-        packed = cache.get(log)
-        if packed is None:
-            read = next(fresh)
-        else:
-            read = packed
-            reading.unchanged += 1
-        records, findings = unpack(read) if isinstance(read, bytes) else read
-        if packed is None and isinstance(read, bytes) and not is_unreadable(findings):
-            cache.put(log, read)
-        reading.logs += 1
-        reading.paths.add(log)
-        reading.findings += findings
-        yield from records
-    cache.write()
+    for block in _blocks(find_logs(paths), jobs, frozenset(paths), cached=cached):
+        if reading is not None:
+            block.tell(reading)
+        yield block.runs
 
 
+T = TypeVar("T")
+R = TypeVar("R")
 Read = tuple[list[Record], list[Finding]]
 
 
-def is_unreadable(findings: Iterable[Finding]) -> bool:
-    """Whether reading a file failed. Its reason, such as permissions, may end without a change of size or time: do not cache it."""
-    return any(finding.kind == "unreadable" for finding in findings)
+class _Block:
+    """Logs that were read together.
 
-
-def pack(read: Read) -> bytes:
-    """Serialise the content of a file for another process or for the cache.
-
-    With `marshal`, because pickling records takes as long as parsing logs, and because loading executes nothing.
+    Args:
+        logs: Their paths.
+        counts: The number of records of each.
+        findings: What was noticed, by the index of the log.
+        dumped: The dumped runs of all logs, in order.
+        known: The same runs, if they are loaded.
+        unchanged: Number of logs taken from the cache.
     """
-    records, findings = read
-    return marshal.dumps((records, list(map(astuple, findings))))
+
+    __slots__ = ("counts", "dumped", "findings", "known", "logs", "starts", "unchanged")
+
+    def __init__(
+        self,
+        logs: list[str],
+        counts: list[int],
+        findings: dict[int, Noticed],
+        dumped: bytes | None = None,
+        known: Runs | None = None,
+        unchanged: int = 0,
+    ) -> None:
+        self.logs, self.counts, self.findings, self.unchanged = logs, counts, findings, unchanged
+        self.dumped, self.known = dumped, known
+        self.starts = [0, *accumulate(counts)]
+
+    @property
+    def runs(self) -> Runs:
+        """The runs of all logs."""
+        if self.known is None:
+            assert self.dumped is not None
+            self.known = Runs.loaded(self.dumped)
+        return self.known
+
+    @property
+    def content(self) -> bytes:
+        """The dumped runs of all logs."""
+        return self.runs.dumped() if self.dumped is None else self.dumped
+
+    def part(self, indexes: Sequence[int]) -> Runs:
+        """The runs of some logs."""
+        rows = self.runs.rows
+        return self.runs.take(
+            [rows[at] for index in indexes for at in range(self.starts[index], self.starts[index + 1])]
+        )
+
+    def tell(self, reading: Reading) -> None:
+        """Add what was noticed."""
+        reading.logs += len(self.logs)
+        reading.unchanged += self.unchanged
+        reading.paths.update(self.logs)
+        reading.findings += [Finding(*one) for index in sorted(self.findings) for one in self.findings[index]]
 
 
-def unpack(packed: bytes) -> Read:
-    """Deserialise the output of `pack`."""
-    records, findings = marshal.loads(packed)
-    return records, [Finding(*finding) for finding in findings]
+def _blocks(found: Mapping[str, FoundLog], jobs: int, named: frozenset[str], *, cached: bool) -> Iterator[_Block]:
+    """Blocks of all logs in order, from the cache and from the files; `named` are paths given by the user, which may be links."""
+    cache = Cache(found if cached else {})
+    try:
+        fresh = [log for log in found if log not in cache.places]
+        size = sum(found[log].stamp[0] for log in fresh)
+        several = jobs > 1 and len(fresh) > 1 and size >= _WORTHWHILE
+        # Several batches per process, because logs differ in size.
+        together = max(1, min(ROWS, len(fresh) // (4 * jobs))) if several else ROWS
+        batches = [fresh[start : start + together] for start in range(0, len(fresh), together)]
+        tasks = [[(log, log in named) for log in batch] for batch in batches]
+        read = in_processes(_read_dumped, tasks, jobs) if several else map(_read_batch, tasks)
+        first = len(cache.counts)
+        places = {log: (first + at // together, at % together) for at, log in enumerate(fresh)}
+        writing = bool(fresh) and cache.begin()
+        old = lru_cache(_KEPT)(
+            lambda number: _Block([], cache.counts[number], cache.findings[number], cache.content(number))
+        )
+        current = lru_cache(1)(lambda number: next(read))  # asked for in order
+
+        def place_of(log: str) -> tuple[int, int]:
+            return cache.places.get(log) or places[log]
+
+        def pieces() -> Iterator[_Piece]:
+            for number, logs in groupby(found, key=lambda log: place_of(log)[0]):
+                names = list(logs)
+                yield (
+                    names,
+                    (old if number < first else current)(number),
+                    [place_of(log)[1] for log in names],
+                    number < first,
+                )
+
+        for block in _gathered(pieces()):
+            if writing:
+                cache.add(block.logs, block.counts, block.findings, block.content)
+            yield block
+        cache.end()
+    finally:
+        cache.close()
 
 
-def _read_files(
-    found: dict[str, FoundLog], jobs: int, named: frozenset[str], *, packed: bool
-) -> Iterator[Read | bytes]:
-    """Read logs; `named` are paths given by the user, which may be links."""
-    logs = list(found)
-    if jobs == 1 or len(logs) < 2 or sum(log.stamp[0] for log in found.values()) < _WORTHWHILE:
-        for log in logs:
-            read = read_file(log, follow_links=log in named)
-            yield pack(read) if packed else read
-        return
-    from concurrent.futures import ProcessPoolExecutor
-
-    # Batches, because a message between processes costs as much as reading some logs; several per process, because logs differ in size.
-    together = max(1, min(_TOGETHER, len(logs) // (4 * jobs)))
-    batches = [logs[start : start + together] for start in range(0, len(logs), together)]
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
-        for reads in pool.map(_read_batch, [[(log, log in named) for log in batch] for batch in batches]):
-            yield from reads
+_Piece = tuple[list[str], _Block, list[int], bool]  # logs, their block, their indexes in it, whether they are unchanged
 
 
-def _read_batch(logs: list[tuple[str, bool]]) -> list[bytes]:
-    return [pack(read_file(log, follow_links=follow)) for log, follow in logs]
+def _gathered(pieces: Iterable[_Piece]) -> Iterator[_Block]:
+    """Blocks of pieces of others; small pieces are put together."""
+    waiting: list[_Piece] = []
+    rows = 0
+    for piece in pieces:
+        count = sum(piece[1].counts[index] for index in piece[2])
+        if waiting and rows + count > ROWS:
+            yield _joined(waiting)
+            waiting, rows = [], 0
+        waiting.append(piece)
+        rows += count
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(pieces: list[_Piece]) -> _Block:
+    logs: list[str] = []
+    counts: list[int] = []
+    findings: dict[int, Noticed] = {}
+    unchanged = 0
+    for names, block, indexes, old in pieces:
+        findings |= {len(logs) + at: block.findings[one] for at, one in enumerate(indexes) if one in block.findings}
+        counts += [block.counts[index] for index in indexes]
+        logs += names
+        unchanged += len(names) if old else 0
+    names, block, indexes, _ = pieces[0]
+    if len(pieces) == 1 and indexes == list(range(len(block.counts))):
+        return _Block(logs, counts, findings, block.dumped, block.known, unchanged)
+    runs = Runs.together([block.part(indexes) for _, block, indexes, _ in pieces])
+    return _Block(logs, counts, findings, known=runs, unchanged=unchanged)
+
+
+def in_processes(function: Callable[[T], R], tasks: Sequence[T], jobs: int) -> Iterator[R]:
+    """Results of a function in several processes, in the order of the tasks. Few are worked on ahead of the reader, so memory is flat."""
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+    waiting: deque[Future[R]] = deque()
+    with ProcessPoolExecutor(max_workers=min(jobs, len(tasks)), initializer=gc.disable) as pool:
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(function, task))
+                if len(waiting) > 2 * jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()
+
+
+def _read_batch(logs: list[tuple[str, bool]]) -> _Block:
+    counts: list[int] = []
+    findings: dict[int, Noticed] = {}
+
+    def records() -> Iterator[Record]:
+        for at, (log, follow) in enumerate(logs):
+            found, noticed = read_file(log, follow_links=True) if follow else read_file(log)
+            counts.append(len(found))
+            if noticed:
+                findings[at] = [(one.kind, one.where, one.detail) for one in noticed]
+            yield from found
+
+    runs = Runs.of(records())
+    return _Block([log for log, _ in logs], counts, findings, known=runs)
+
+
+def _read_dumped(logs: list[tuple[str, bool]]) -> _Block:
+    block = _read_batch(logs)
+    return _Block([], block.counts, block.findings, block.content)
 
 
 def read_file(path: str, *, follow_links: bool = False) -> Read:
@@ -348,10 +463,10 @@ class KeptLogs:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
-        self._known: dict[str, tuple[Stamp, Read]] = {}
+        self._known: dict[str, tuple[Stamp, _Block, int]] = {}
 
-    def read(self, reading: Reading) -> list[Record]:
-        """The records of all logs, in the order of `find_logs`. They are kept: do not change them.
+    def read(self, reading: Reading) -> Runs:
+        """The runs of all logs, in the order of `find_logs`.
 
         Args:
             reading: Takes what is noticed.
@@ -359,29 +474,34 @@ class KeptLogs:
         Raises:
             LogError: There are no logs.
         """
-        logs = find_logs([self.directory])
-        fresh = [log for log, found in logs.items() if log not in self._known or self._known[log][0] != found.stamp]
-        cache = Cache(logs if len(fresh) >= _MANY else {})
-        for log in fresh:
-            packed = cache.get(log)
-            read = read_file(log) if packed is None else unpack(packed)
-            unreadable = is_unreadable(read[1])
-            if packed is None and len(fresh) >= _MANY and not unreadable:
-                cache.put(log, pack(read))
-            self._known[log] = _NO_STAMP if unreadable else logs[log].stamp, read
-        cache.write()
-        self._known = {log: self._known[log] for log in logs}
-        records: list[Record] = []
-        for log, (_, (found, findings)) in self._known.items():
-            reading.logs += 1
-            reading.paths.add(log)
-            reading.findings += findings
-            records += found
-        reading.unchanged += len(logs) - len(fresh)
-        return records
+        found = find_logs([self.directory])
+        fresh = [log for log in found if log not in self._known or self._known[log][0] != found[log].stamp]
+        if len(fresh) >= _MANY:
+            self._keep(_blocks(found, 1, frozenset(), cached=True), found)
+        elif fresh:
+            self._keep([_read_batch([(log, False) for log in fresh])], found)
+        pieces = []
+        for _, logs in groupby(found, key=lambda log: id(self._known[log][1])):
+            names = list(logs)
+            pieces.append((names, self._known[names[0]][1], [self._known[log][2] for log in names], False))
+        blocks = list(_gathered(pieces))
+        self._known = {}
+        self._keep(blocks, found)
+        for block in blocks:
+            block.tell(reading)
+        reading.unchanged += len(found) - len(fresh)
+        return Runs.together([block.runs for block in blocks])
+
+    def _keep(self, blocks: Iterable[_Block], found: Mapping[str, FoundLog]) -> None:
+        for block in blocks:
+            for at, log in enumerate(block.logs):
+                unreadable = any(kind == "unreadable" for kind, *_ in block.findings.get(at, ()))
+                self._known[log] = _NO_STAMP if unreadable else found[log].stamp, block, at
 
     def complete(self) -> Iterator[tuple[str, Stamp, Record]]:
         """Each log with one complete experiment of DLBS in it: its path, its size and time, and its record."""
-        for log, (stamp, (records, _)) in self._known.items():
-            if len(records) == 1 and "exp.dlbs_version" in records[0] and log.endswith(".log"):
-                yield log, stamp, records[0]
+        for log, (stamp, block, at) in self._known.items():
+            if block.counts[at] == 1 and log.endswith(".log"):
+                record = block.runs[block.starts[at]]
+                if "exp.dlbs_version" in record:
+                    yield log, stamp, record

@@ -13,7 +13,8 @@ from dlbs.files import JsonError, load_json
 from dlbs.language.patterns import condition_test
 from dlbs.language.template import escape
 from dlbs.plan.compile import Processor
-from dlbs.results.runs import Record, is_ok, status_of
+from dlbs.results.columns import ABSENT
+from dlbs.results.runs import Record, Runs
 from dlbs.text import counted
 
 FLAG = "--filter_query"
@@ -35,6 +36,10 @@ class Query:
 
     def __call__(self, record: Record) -> bool:
         return self.fits(record)
+
+    def of(self, runs: Runs) -> Runs:
+        """The runs that match."""
+        return runs.where(runs.each(self.names, self.fits, exact=True))
 
 
 def check_keys(names: Iterable[str], known: Collection[str], where: str = FLAG) -> None:
@@ -125,22 +130,29 @@ def _expression(query: str) -> Query:
 
 @dataclass(frozen=True, slots=True)
 class Additions:
-    """A function that adds keys to a record.
+    """Keys to add to runs.
 
     Attributes:
         needs: For each added key, the keys that its value refers to.
-        add: The function.
+        value: The value of an added key for a record that has these keys.
     """
 
     needs: Mapping[str, list[str]]
-    add: Callable[[Record], Record]
+    value: Callable[[str, Record], Any]
 
-    def __call__(self, record: Record) -> Record:
-        return self.add(record)
+    def of(self, runs: Runs) -> Runs:
+        """The runs with these keys."""
+        for name, needs in self.needs.items():
+
+            def made(record: Record, name: str = name, needs: list[str] = needs) -> Any:
+                return self.value(name, record) if all(need in record for need in needs) else record.get(name, ABSENT)
+
+            runs = runs.derived(name, runs.each([name, *needs], made, exact=True))
+        return runs
 
 
 def compile_additions(given: Iterable[str]) -> Additions:
-    """Compile definitions of keys into a function that adds them to a record.
+    """Compile definitions of keys that are added to runs.
 
     Args:
         given: `NAME=VALUE`, or a JSON object with several. `${name}` in a value refers to a key of the record or to an earlier definition;
@@ -166,19 +178,14 @@ def compile_additions(given: Iterable[str]) -> Additions:
         if name in needs[name]:
             raise LogError("the value refers to the key itself", where=f"-P{name}", hint="rename the new key")
 
-    def add(record: Record) -> Record:
-        made = dict(record)
-        for name, value in values.items():
-            if any(need not in made for need in needs[name]):
-                continue
-            known = {need: escape(made[need]) for need in needs[name]}
-            try:
-                made[name] = processor.resolve({**known, name: value})[name]
-            except DlbsError as error:
-                raise LogError(error.what, where=f"-P{name}", hint=error.hint) from None
-        return made
+    def value_of(name: str, record: Record) -> Any:
+        known = {need: escape(record[need]) for need in needs[name]}
+        try:
+            return processor.resolve({**known, name: values[name]})[name]
+        except DlbsError as error:
+            raise LogError(error.what, where=f"-P{name}", hint=error.hint) from None
 
-    return Additions(needs, add)
+    return Additions(needs, value_of)
 
 
 def _values(flag: str) -> dict[str, Any]:
@@ -218,20 +225,26 @@ class Selection:
         self._left_out = 0
         self._known: dict[str, None] = {}
         self._made: dict[str, None] = {}
-        self.apart: list[Record] | None = [] if failed_benchmarks == "keep_separately" else None
+        self.apart: list[Runs] | None = [] if failed_benchmarks == "keep_separately" else None
 
-    def kept(self, records: Iterable[Record]) -> Iterator[Record]:
-        """The records to write."""
-        for record in records:
-            self._known.update(dict.fromkeys(record))
-            if any(record.get(name) is None for name in self._needed) or not (self._fits is None or self._fits(record)):
-                self._left_out += 1
+    def kept(self, blocks: Iterable[Runs]) -> Iterator[Runs]:
+        """The runs to write."""
+        for block in blocks:
+            self._known.update(dict.fromkeys(block.names))
+            fit = block
+            for name in self._needed:
+                fit = fit.where(value is not None for value in fit.values(name))
+            if self._fits is not None:
+                fit = self._fits.of(fit)
+            self._left_out += len(block) - len(fit)
+            statuses = fit.statuses
+            self._statuses.update(statuses)
+            if self._failed == "keep":
+                yield self._short(fit)
                 continue
-            self._statuses[status_of(record)] += 1
-            if is_ok(record) or self._failed == "keep":
-                yield self._short(record)
-            elif self.apart is not None:
-                self.apart.append(self._short(record))
+            yield self._short(fit.ok)
+            if self.apart is not None:
+                self.apart.append(self._short(fit.where(status != "ok" for status in statuses)))
         self._check_keys()
 
     def _check_keys(self) -> None:
@@ -242,10 +255,10 @@ class Selection:
             check_keys(keys, {**self._known, **self._made} if self._statuses else (), f"-P{name}")
         check_keys(self._columns, {**self._known, **self._made} if self._statuses else (), "--output_params")
 
-    def _short(self, record: Record) -> Record:
-        whole = self._add(record)
-        self._made.update(dict.fromkeys(whole))
-        return {name: whole[name] for name in self._columns if name in whole} if self._columns else whole
+    def _short(self, runs: Runs) -> Runs:
+        whole = self._add.of(runs)
+        self._made.update(dict.fromkeys(whole.names))
+        return whole.only(self._columns) if self._columns else whole
 
     def summary(self) -> str:
         """The number of experiments, and their outcomes."""

@@ -11,7 +11,7 @@ import pytest
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.export.kinds import KINDS, SUFFIXES, export, kind_of_file
-from dlbs.results.read.records import load_records
+from dlbs.results.read.records import read_runs
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
 
@@ -40,7 +40,7 @@ def exported(path: Path, records: list[dict[str, Any]], kind: str = "") -> Path:
 @pytest.mark.parametrize("name", ["r.json", "r.json.gz", "r.jsonl", "r.jsonl.gz", "r.csv", "r.csv.gz", "r.parquet"])
 def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
     records = [*some_records(), make_record(my__mixed=1), make_record(my__mixed=[1, {"a": "x"}], my__large=2**70)]
-    assert load_records([str(exported(tmp_path / name, records))]) == records
+    assert read_runs([str(exported(tmp_path / name, records))]).records() == records
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
 )  # fmt: skip
 def test_values_in_csv_files_keep_their_types(tmp_path: Path, value: Any) -> None:
     records = [{"exp.model": "a", "my.value": value}, {"exp.model": "b"}]
-    (found, other) = load_records([str(exported(tmp_path / "r.csv", records))])
+    (found, other) = read_runs([str(exported(tmp_path / "r.csv", records))])
     assert (type(found["my.value"]), found) == (type(value), records[0])
     assert other == records[1]
 
@@ -61,14 +61,14 @@ def test_a_csv_file_that_was_written_by_hand_has_typed_values(tmp_path: Path) ->
     (tmp_path / "r.csv").write_text(
         'exp.model,exp.repeat,exp.docker,my.list,my.empty,my.text\nnet,1,true,"[1, 2]",,it\'s\n'
     )
-    assert load_records([str(tmp_path / "r.csv")]) == [
+    assert read_runs([str(tmp_path / "r.csv")]).records() == [
         {"exp.model": "net", "exp.repeat": 1, "exp.docker": True, "my.list": [1, 2], "my.text": "it's"}
     ]
 
 
 def test_a_csv_file_of_long_runs_is_read(tmp_path: Path) -> None:
     records = [make_record(batches=20_000)]
-    assert load_records([str(exported(tmp_path / "r.csv", records))]) == records
+    assert read_runs([str(exported(tmp_path / "r.csv", records))]).records() == records
 
 
 def test_json_lines_are_one_experiment_a_line(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str, message: str) -> None
     path = tmp_path / "r.jsonl"
     path.write_text(f'{{"exp.model": "x"}}\n{line}\n')
     with pytest.raises(LogError, match=message):
-        load_records([str(path)])
+        read_runs([str(path)])
 
 
 def test_pandas_reads_parquet_with_types(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_pandas_reads_parquet_with_types(tmp_path: Path) -> None:
 def test_a_file_that_is_no_parquet_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_text("PAR1 nothing of the kind")
     with pytest.raises(LogError, match=r"x\.parquet: cannot be read"):
-        load_records([str(tmp_path / "x.parquet")])
+        read_runs([str(tmp_path / "x.parquet")])
 
 
 def test_junit_says_what_failed_and_why(tmp_path: Path) -> None:

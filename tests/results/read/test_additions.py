@@ -10,9 +10,15 @@ import pytest
 
 from dlbs.errors import LogError
 from dlbs.results.read.query import compile_additions
+from dlbs.results.runs import Runs
 from tests.conftest import RunDlbs
 
 RECORD = {"exp.model": "alexnet", "exp.replica_batch": 16, "exp.note": "$(1 + 1)$ ${exp.model}", "results.time": 80.0}
+
+
+def added_to(given: list[str]) -> dict[str, Any]:
+    (record,) = compile_additions(given).of(Runs.of([RECORD])).records()
+    return record
 
 
 @pytest.mark.parametrize(
@@ -29,12 +35,12 @@ RECORD = {"exp.model": "alexnet", "exp.replica_batch": 16, "exp.note": "$(1 + 1)
     ],
 )
 def test_keys_are_added(given: list[str], added: dict[str, Any]) -> None:
-    assert compile_additions(given)(RECORD) == {**RECORD, **added}
+    assert added_to(given) == {**RECORD, **added}
 
 
 def test_the_environment_is_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "x")
-    assert compile_additions(["my.a=${SECRET}"])(RECORD) == RECORD
+    assert added_to(["my.a=${SECRET}"]) == RECORD
 
 
 @pytest.mark.parametrize(
@@ -50,7 +56,7 @@ def test_the_environment_is_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_bad_additions_are_clear_errors(given: str, said: str) -> None:
     with pytest.raises(LogError) as raised:
-        compile_additions([given])(RECORD)
+        added_to([given])
     assert said in str(raised.value)
 
 

@@ -90,7 +90,7 @@ def test_a_log_that_could_not_be_read_is_read_again(tmp_path: Path) -> None:
     link, target = linked(tmp_path)
     kept = KeptLogs(str(link.parent))
     reading = Reading()
-    assert kept.read(reading) == []
+    assert not kept.read(reading)
     assert [finding.kind for finding in reading.findings] == ["unreadable"]
     link.unlink()
     os.link(target, link)  # the same size and time
@@ -101,5 +101,7 @@ def test_a_log_that_could_not_be_read_is_not_cached(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(cache, "_WORTHWHILE", 0)
     link, _ = linked(tmp_path)
-    assert list(read_logs([str(link.parent)])) == []
-    assert [record["exp.model"] for record in read_logs([str(link)])] == ["a"]  # named, so the link is followed
+    assert not any(map(len, read_logs([str(link.parent)])))
+    assert [record["exp.model"] for block in read_logs([str(link)]) for record in block] == [
+        "a"
+    ]  # named, so the link is followed

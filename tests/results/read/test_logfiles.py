@@ -31,7 +31,8 @@ PLAIN = b'__exp.model__= "a"\n__results.time__= 1.5\n'
 
 def read(*paths: Path, **options: Any) -> tuple[list[Record], Reading]:
     reading = Reading()
-    return list(read_logs(map(str, paths), reading, **{"cached": False, **options})), reading
+    blocks = read_logs(map(str, paths), reading, **{"cached": False, **options})
+    return [record for block in blocks for record in block.records()], reading
 
 
 def kinds(reading: Reading) -> dict[str, str]:
@@ -298,7 +299,7 @@ def test_two_processes_may_share_a_cache(cached: Path, tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_many_processes_write_the_same_cache(cached: Path) -> None:
-    code = "import sys; from dlbs.results.read import cache, logs; cache._WORTHWHILE = 0; print(len(list(logs.read_logs([sys.argv[1]]))))"
+    code = "import sys; from dlbs.results.read import cache, logs; cache._WORTHWHILE = 0; print(sum(map(len, logs.read_logs([sys.argv[1]]))))"
     command = [sys.executable, "-c", code, str(cached)]
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(6)]
     assert [process.communicate()[0] for process in running] == ["2\n"] * 6

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlbs.results.read.logs import read_logs
-from dlbs.results.read.records import load_records
+from dlbs.results.read.records import read_runs
 from dlbs.results.runs import status_of
 from tests.conftest import RunDlbs
 
@@ -34,7 +34,7 @@ __exp.framework_title__="PyTorch"
 def status(tmp_path: Path, end: str) -> tuple[str, str]:
     log = tmp_path / "a.log"
     log.write_text(LOG + end)
-    (record,) = read_logs([str(log)], cached=False)
+    ((record,),) = read_logs([str(log)], cached=False)
     return status_of(record), record["exp.status_msg"]
 
 
@@ -79,7 +79,7 @@ def test_results_of_the_original_are_judged_too(tmp_path: Path) -> None:
     one = {"exp.model": "resnet50", "exp.status": "ok"}
     records = [{**one, "results.throughput": -1}, {**one, "results.throughput": 10}, {**one, "results.time": 3.0}]
     (tmp_path / "r.json").write_text(json.dumps({"data": records}))
-    assert [status_of(record) for record in load_records([str(tmp_path / "r.json")])] == ["failure", "ok", "ok"]
+    assert [status_of(record) for record in read_runs([str(tmp_path / "r.json")])] == ["failure", "ok", "ok"]
 
 
 def test_the_report_prints_no_throughput_of_a_failure(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -98,6 +98,6 @@ def test_the_report_prints_no_throughput_of_a_failure(dlbs: RunDlbs, tmp_path: P
 
 def test_experiments_log_the_version(dlbs: RunDlbs, tmp_path: Path) -> None:
     dlbs("run", "-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=", check=True, DLBS_VERSION="forged")
-    (record,) = read_logs([str(tmp_path / "logs")], cached=False)
+    ((record,),) = read_logs([str(tmp_path / "logs")], cached=False)
     assert record["exp.dlbs_version"] == "0.1.0"
     assert record["exp.status"] == "ok"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.results.read.parquet import read_parquet, write_parquet
+from dlbs.results.read.records import read_runs, write_records
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,6 @@ def test_integers_among_numbers_become_such_numbers_unless_they_would_be_rounded
     from pyarrow.parquet import read_schema
 
     file = str(tmp_path / "r.parquet")
-    write_parquet(file, [{"exp.id": n, "results.x": value} for n, value in enumerate(values)])
+    write_records(file, [{"exp.id": n, "results.x": value} for n, value in enumerate(values)])
     assert str(read_schema(file).field("results.x").type) == kind
-    assert [record.get("results.x") for record in read_parquet(file)] == values
+    assert [record.get("results.x") for record in read_runs([file])] == values

@@ -18,7 +18,7 @@ from dlbs.results.read.logs import find_logs
 from dlbs.results.read.logs import read_logs as stream_logs
 from dlbs.results.read.onelog import Reading
 from dlbs.results.read.query import compile_query
-from dlbs.results.read.records import load_records
+from dlbs.results.read.records import read_runs
 from dlbs.results.runs import Record, status_of
 from dlbs.version import __version__
 from tests.conftest import RunDlbs
@@ -26,7 +26,8 @@ from tests.conftest import RunDlbs
 
 def read_logs(*paths: Path | str, **options: Any) -> tuple[list[Record], Reading]:
     reading = Reading()
-    return list(stream_logs(map(str, paths), reading, **{"cached": False, **options})), reading
+    blocks = stream_logs(map(str, paths), reading, **{"cached": False, **options})
+    return [record for block in blocks for record in block.records()], reading
 
 
 def write_log(path: Path, **values: Any) -> Path:
@@ -198,7 +199,7 @@ def test_failed_experiments_are_counted(dlbs: RunDlbs, three: Path) -> None:
 def test_formats_come_back_as_they_were(dlbs: RunDlbs, three: Path, name: str) -> None:
     parameters = "exp.model,results.time"
     dlbs("parse", "logs", "--output_file", name, "--output_params", parameters, check=True)
-    assert load_records([str(three / name)]) == [
+    assert read_runs([str(three / name)]).records() == [
         {"exp.model": "alexnet", "results.time": 5.0},
         {"exp.model": "vgg16", "results.time": 50.0},
         {"exp.model": "alexnet"},
@@ -305,4 +306,4 @@ def test_queries_never_paste_values() -> None:
 def test_malformed_results(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(LogError, match=r"r\.json"):
-        load_records([str(tmp_path / "r.json")])
+        read_runs([str(tmp_path / "r.json")])

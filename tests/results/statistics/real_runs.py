@@ -14,7 +14,7 @@ from functools import cache
 
 from benchmark_core.doubts import doubts_of, drifted
 from dlbs.results.read.onelog import Reading
-from dlbs.results.read.records import load_records
+from dlbs.results.read.records import read_runs
 from dlbs.results.runs import THROUGHPUT, Record
 from dlbs.results.statistics.ratio import FEWEST_RUNS, Interval, estimate_ratio, sample_of, verdict_of
 from tests.conftest import ROOT
@@ -146,7 +146,7 @@ def records() -> tuple[Record, ...]:
 
     They were logged when a drift of 3 % was a doubt whatever the noise was; `noise.logged` has these doubts.
     """
-    found = load_records([str(DATA)], Reading())
+    found = read_runs([str(DATA)], Reading())
     for record in found:
         record["noise.logged"] = doubts_of(record)
         record["results.warnings"] = [doubt for doubt in doubts_of(record) if doubt != "drift"]
