@@ -26,9 +26,9 @@ DUMMY = ["-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus="]
 # Module → the runs that need it. All others start without it.
 ELSEWHERE = {
     "click.shell_completion": "shell completion",
+    "sqlite3": "a store",
     "dlbs.cli.completion": "shell completion",
     "secrets": "serving pages",
-    "sqlite3": "a cache of logs",
 }
 OF_RUNS = {
     "dlbs.executors.slurm": "--executor slurm",

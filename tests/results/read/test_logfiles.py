@@ -281,20 +281,31 @@ def test_a_database_of_somebody_else_is_ignored(cached: Path, tmp_path: Path) ->
     assert read(cached, cached=True)[0] == first
 
 
-@pytest.mark.integration
-def test_two_processes_may_share_a_cache(cached: Path, tmp_path: Path) -> None:
-    """One holds the lock for writing while another reads, and finds that it cannot write."""
+def test_a_cache_that_another_process_replaces_is_read_to_its_end(cached: Path) -> None:
     first, _ = read(cached, cached=True)
+    reading = Reading()
+    blocks = read_logs([str(cached)], reading)
     write_log(cached / "0002.log", make_record("new"))
     os.utime(cached / "0002.log", (1, 1))
-    with sqlite3.connect(the_cache(tmp_path), isolation_level=None) as other:
-        other.execute("BEGIN IMMEDIATE")
-        records, reading = read(cached, cached=True)
-        assert records[:2] == first
-        assert reading.unchanged == 2
-        other.execute("COMMIT")
-    assert read(cached, cached=True)[1].unchanged == 2  # it was not written then, and is now
-    assert read(cached, cached=True)[1].unchanged == 3
+    early = [record for block in blocks for record in block.records()]
+    assert early[:2] == first
+    blocks = read_logs([str(cached)], reading)
+    begun = next(blocks).records()
+    (cached / "0000.log").unlink()
+    assert len(read(cached, cached=True)[0]) == 2
+    assert [*begun, *(record for block in blocks for record in block.records())] == early
+
+
+def test_reading_that_is_interrupted_leaves_the_cache_and_no_other_file(
+    cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(cached, cached=True)
+    good = the_cache(tmp_path).read_bytes()
+    write_log(cached / "0002.log", make_record("new"))
+    blocks = read_logs([str(cached)])
+    assert len(next(blocks)) == 3
+    blocks.close()  # type: ignore[attr-defined]
+    assert the_cache(tmp_path).read_bytes() == good
 
 
 @pytest.mark.integration

@@ -14,6 +14,7 @@ import pytest
 from benchmark_core.log import key_line
 from dlbs.errors import LogError
 from dlbs.logs import last_values, parse_line
+from dlbs.results.read import records as records_module
 from dlbs.results.read.logs import find_logs
 from dlbs.results.read.logs import read_logs as stream_logs
 from dlbs.results.read.onelog import Reading
@@ -22,6 +23,8 @@ from dlbs.results.read.records import read_runs
 from dlbs.results.runs import Record, status_of
 from dlbs.version import __version__
 from tests.conftest import RunDlbs
+
+HEAD = b'{"dlbs_version": "1", "data": ['
 
 
 def read_logs(*paths: Path | str, **options: Any) -> tuple[list[Record], Reading]:
@@ -307,3 +310,40 @@ def test_malformed_results(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(LogError, match=r"r\.json"):
         read_runs([str(tmp_path / "r.json")])
+
+
+@pytest.mark.parametrize("size", [40, 100, 1000])
+def test_ranges_of_a_file_give_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    lines = [json.dumps({"exp.id": n, "my.text": "\u00e9" * (n % 7), "my.large": 2**70 + n}) for n in range(50)]
+    file = tmp_path / "r.jsonl"
+    file.write_text("\n".join([*lines[:20], "", *lines[20:]]))
+    monkeypatch.setattr(records_module, "_RANGE", size)
+    assert read_runs([str(file)], jobs=2).records() == [json.loads(line) for line in lines]
+    file.write_text("\n".join([*lines, "{"]))
+    with pytest.raises(LogError, match=r"r\.jsonl:51"):
+        read_runs([str(file)], jobs=2)
+
+
+@pytest.mark.parametrize(
+    ("document", "count"),
+    [
+        (HEAD + b'\n{"a": 1},\n{"a": 2}\n]}\n', 2),
+        (HEAD + b'\n{"a": 1}\n], "failed": [\n{"a": 2}\n]}\n', 2),
+        (HEAD + b"]}\n", 0),
+        (HEAD + b'\n{"a": 1}, {"a": 2}\n]}\n', 2),
+        (HEAD + b'\n{"a": 1}\n], "more": 1}\n', 1),
+        (HEAD + b'\n{"a": 1}\n{"a": 2}\n]}\n', None),
+        (HEAD + b'\n{"a": 1},\n]}\n', None),
+        (HEAD + b'\n{"a": 1}\n]}\n]}\n', None),
+        (HEAD + b'\n{"a": 1}\n', None),
+        (HEAD + b"\n1\n]}\n", None),
+    ],
+)
+def test_documents_are_read_by_lines_or_whole(tmp_path: Path, document: bytes, count: int | None) -> None:
+    file = tmp_path / "r.json"
+    file.write_bytes(document)
+    if count is None:
+        with pytest.raises(LogError):
+            read_runs([str(file)])
+    else:
+        assert len(read_runs([str(file)])) == count

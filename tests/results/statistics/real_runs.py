@@ -146,7 +146,7 @@ def records() -> tuple[Record, ...]:
 
     They were logged when a drift of 3 % was a doubt whatever the noise was; `noise.logged` has these doubts.
     """
-    found = read_runs([str(DATA)], Reading())
+    found = read_runs([str(DATA)], Reading()).records()
     for record in found:
         record["noise.logged"] = doubts_of(record)
         record["results.warnings"] = [doubt for doubt in doubts_of(record) if doubt != "drift"]
