@@ -8,9 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import RunDlbs, dlbs_environment
@@ -128,16 +131,23 @@ def test_a_disk_that_fails(dlbs: RunDlbs, tmp_path: Path, act: str) -> None:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Callable[[], tuple[str, subprocess.Popen[bytes]]]]:
+def daemon() -> Iterator[Callable[[], tuple[str, subprocess.Popen[bytes]]]]:
     """Start a docker daemon of this test alone: it has the image, and no network."""
-    place = tmp_path / "daemon"
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(prefix="dlbs"))  # paths of sockets are at most 107 characters
     address = f"unix://{place}/socket"
     started: list[subprocess.Popen[bytes]] = []
 
+    def end_the_rest() -> None:
+        """What a killed daemon leaves: containerd, which it started, and the shims of containers."""
+        for process in psutil.process_iter(["cmdline"]):
+            if any(str(place) in word for word in process.info["cmdline"] or ()):
+                with suppress(psutil.Error):
+                    process.kill()
+
     def begin() -> tuple[str, subprocess.Popen[bytes]]:
+        end_the_rest()
         (place / "pid").unlink(missing_ok=True)
-        words = [f"--data-root={place}/data", f"--exec-root={place}/run", f"--pidfile={place}/pid", f"--host={address}"]
+        words = [f"--data-root={place}/data", f"--exec-root={place}/run{len(started)}", f"--pidfile={place}/pid", f"--host={address}"]
         options = ["--bridge=none", "--iptables=false", "--ip-masq=false"]
         with (place / "log").open("ab") as log:
             started.append(subprocess.Popen(["dockerd", *words, *options], stdout=log, stderr=log))
@@ -153,7 +163,10 @@ def daemon(tmp_path: Path) -> Iterator[Callable[[], tuple[str, subprocess.Popen[
     for process in started:
         process.terminate()
         process.wait()
-    subprocess.run(["umount", "-l", *map(str, place.glob("run/**/netns/*"))], capture_output=True, check=False)
+    end_the_rest()
+    subprocess.run(["umount", "-l", *map(str, place.glob("run*/netns/*"))], capture_output=True, check=False)
+    subprocess.run(["umount", "-l", str(place / "data")], capture_output=True, check=False)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.mark.integration

@@ -123,7 +123,7 @@ def test_a_connection_that_breaks_ends_both_nodes(nodes: Nodes, tmp_path: Path) 
     nodes.kill_connections("beta")
     assert run.wait() == 1
     (log,) = logs(tmp_path)
-    assert values(log)["exp.status"] == "failure"
+    assert values(log)["exp.status"] == "cancelled"
     assert values(log)["exp.status_msg"].startswith("node beta: connection lost (")
     assert wait_until(lambda: not processes(tmp_path))
 
