@@ -97,7 +97,7 @@ _FAULTS = re.compile(
 
 
 def engine_fault(experiment: Experiment, output: bytes) -> str:
-    """Why the container engine, not the experiment, failed; empty if it answers and did not report a fault of its own.
+    """Why the container engine, not the experiment, failed; empty if it answers and did not report an error itself.
 
     Args:
         experiment: An experiment in a container that failed.
@@ -115,7 +115,7 @@ def engine_fault(experiment: Experiment, output: bytes) -> str:
 
 
 def _silence(docker: str) -> str:
-    """What the command says if its daemon does not answer; empty if it does."""
+    """The message of the command if its daemon does not answer; empty if it does."""
     asked = subprocess.run(
         [docker, "version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, check=False
     )

@@ -260,7 +260,7 @@ class Table:
         return [name for name in self._columns if self.has(name, row)]
 
     def kept(self, key: Any, make: Callable[[], Sequence[T]]) -> Sequence[T]:
-        """What is worked out for all rows once."""
+        """Values computed once for all rows."""
         if key not in self._kept:
             self._kept[key] = make()
         return self._kept[key]
@@ -379,7 +379,7 @@ class Columns(Sequence[Row]):
         return _Same(len(self)) if column.is_constant else list(map(translated.__getitem__, self.codes(column)))
 
     def classes(self, name: str) -> tuple[list[Value], Sequence[int]]:
-        """Distinct values, and for each row the index of its own; a row without the key has None. Values that rows lack may be among them."""
+        """Distinct values, and for each row the index of its value; a row without the key has None. Values that rows lack may be among them."""
         column = self.table.column(name)
         if column is None:
             return [None], _Same(len(self))

@@ -28,7 +28,7 @@ class Locked(NamedTuple):
 
     Attributes:
         owned: The logs in them that the executor is writing for an earlier run.
-        places: What each directory was when it was locked, and its lock file.
+        places: The identity of each directory when it was locked, and its lock file.
     """
 
     owned: Set[Path]

@@ -153,7 +153,7 @@ class Cache:
             self._failed(error)
 
     def close(self) -> None:
-        """Close the files; what was begun and has not ended is removed."""
+        """Close the files; an incomplete one is removed."""
         if self._stream is not None:
             self._stream.close()
         self._failed(None)

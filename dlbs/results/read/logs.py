@@ -252,7 +252,7 @@ class _Block:
     Args:
         logs: Their paths.
         counts: The number of records of each.
-        findings: What was noticed, by the index of the log.
+        findings: The findings, by the index of the log.
         dumped: The dumped runs of all logs, in order.
         known: The same runs, if they are loaded.
         unchanged: Number of logs taken from the cache.

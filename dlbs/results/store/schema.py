@@ -12,7 +12,7 @@ import sqlalchemy as sql
 
 @functools.cache
 def runs() -> sql.Table:
-    """One row per run: what identifies it, and columns for searches by other programs."""
+    """One row per run: its identity, and columns for searches by other programs."""
     return sql.Table(
         "runs",
         sql.MetaData(),

@@ -1,4 +1,4 @@
-"""The client of a server behind a URL: a process of its own, which sends requests when they are due and prints one JSON line for each.
+"""The client of a server behind a URL: a separate process, which sends requests when they are due and prints one JSON line for each.
 
 Its plan is the first line of its input, the start (seconds of `time.monotonic`) the second. It ends when its input ends, because then its parent has.
 It imports neither torch nor the other programs: nothing shares its interpreter, so that only the machine can delay it.
@@ -115,7 +115,7 @@ class FailedError(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """What arrived of an answer. Times are seconds of the event loop.
+    """The received part of an answer. Times are seconds of the event loop.
 
     Attributes:
         times: Of the events with text.

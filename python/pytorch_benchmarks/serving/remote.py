@@ -1,4 +1,4 @@
-"""Servers behind a URL: what is sent and when, the processes that send it, and the results with the reasons to doubt them."""
+"""Servers behind a URL: the requests and their times, the processes that send them, and the results with the reasons to doubt them."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ class Remote:
         self, *, due: list[float] | None = None, users: int = 1, seconds: float = 0.0, least: int = 1, what: str = "",
         may_fail: bool = False,
     ) -> list[Record]:  # fmt: skip
-        """Send requests from processes of their own.
+        """Send requests from separate processes.
 
         Raises:
             BenchmarkError: Too many requests failed, or a client process died.
@@ -553,7 +553,7 @@ def _wait_until_ready(options: BenchmarkOptions, server: subprocess.Popen[bytes]
 
 
 def _found(url: str) -> str | None:
-    """The beginning of a page of the server; None if it is not there."""
+    """The beginning of a page of the server; None if it is missing."""
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects()).open(
             url, timeout=2

@@ -1,4 +1,4 @@
-"""What became of the requests to a server: results from their records, and records in the form of vLLM's `bench serve`.
+"""Outcomes of the requests to a server: results from their records, and records in the form of vLLM's `bench serve`.
 
 python requests.py LOG.requests.jsonl > vllm.json      # as `vllm bench serve --save-result --save-detailed` writes it
 python requests.py vllm.json > requests.jsonl          # and back: `load_requests` and `metrics` read it
