@@ -147,7 +147,12 @@ def daemon() -> Iterator[Callable[[], tuple[str, subprocess.Popen[bytes]]]]:
     def begin() -> tuple[str, subprocess.Popen[bytes]]:
         end_the_rest()
         (place / "pid").unlink(missing_ok=True)
-        words = [f"--data-root={place}/data", f"--exec-root={place}/run{len(started)}", f"--pidfile={place}/pid", f"--host={address}"]
+        words = [
+            f"--data-root={place}/data",
+            f"--exec-root={place}/run{len(started)}",
+            f"--pidfile={place}/pid",
+            f"--host={address}",
+        ]
         options = ["--bridge=none", "--iptables=false", "--ip-masq=false"]
         with (place / "log").open("ab") as log:
             started.append(subprocess.Popen(["dockerd", *words, *options], stdout=log, stderr=log))
