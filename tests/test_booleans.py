@@ -18,6 +18,7 @@ from dlbs.plan.migrate import migrate
 from dlbs.plan.pipeline import processor_for
 from dlbs.results.plots.axes import Baseline
 from dlbs.results.read.query import compile_query
+from dlbs.results.runs import Runs
 from dlbs.results.statistics.compare import compare_by
 from dlbs.results.statistics.ratio import Rules
 from pytorch_benchmarks.options import parse_benchmark_options
@@ -132,7 +133,7 @@ def of_filter(word: Any, directory: Path) -> Any:
 
 def of_baseline_of_plots(word: Any, directory: Path) -> Any:
     records = [{**make_record(), "exp.docker": meant} for meant in (True, False)]
-    baseline = Baseline({"exp.docker": word}, records)
+    baseline = Baseline({"exp.docker": word}, Runs.of(records))
     (one,) = [one for one in records if baseline.has(one)]
     return one["exp.docker"]
 

@@ -155,9 +155,17 @@ def daemon() -> Iterator[Callable[[], tuple[str, subprocess.Popen[bytes]]]]:
         ]
         options = ["--bridge=none", "--iptables=false", "--ip-masq=false"]
         with (place / "log").open("ab") as log:
-            started.append(subprocess.Popen(["dockerd", *words, *options], stdout=log, stderr=log))
+            # In a network namespace without interfaces: in this one, it would remove the bridge of the daemon that others use.
+            command = ["unshare", "--net", "dockerd", *words, *options]
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        started.append(process)
         docker = ["docker", "--host", address]
-        wait_until(lambda: not subprocess.run([*docker, "version"], capture_output=True, check=False).returncode)
+
+        def answers() -> bool:
+            assert process.poll() is None, (place / "log").read_text(errors="replace")[-2000:]
+            return not subprocess.run([*docker, "version"], capture_output=True, check=False).returncode
+
+        wait_until(answers)
         if len(started) == 1:
             save = subprocess.Popen(["docker", "save", BASE_IMAGE], stdout=subprocess.PIPE)
             subprocess.run([*docker, "load"], stdin=save.stdout, check=True, capture_output=True)

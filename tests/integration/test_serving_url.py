@@ -377,7 +377,8 @@ def test_the_highest_rate_is_that_of_the_server(known: Start, ask: Ask) -> None:
     )  # fmt: skip
     found = results(done)
     if done.returncode == 0:
-        assert served(found, "offline_qps") <= 20 * 1.1
+        # A trial of one second has room for one more round of the slots on each side.
+        assert served(found, "offline_qps") <= 20 * 2.5
     else:  # the machine is so busy that the client binds: no rate is better than a wrong one
         assert "the highest rate is not known" in done.stderr
         assert "results.serving.max_qps" not in found

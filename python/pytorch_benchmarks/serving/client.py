@@ -23,6 +23,8 @@ from typing import Any
 
 import aiohttp
 
+from benchmark_core.crash import guarded
+
 _MOST_BYTES = 64 << 20  # of an answer
 _MOST_LINE = 1 << 20  # bytes of an event
 _MOST_TOKENS = 1 << 31
@@ -470,9 +472,14 @@ async def _main() -> None:
     print(json.dumps({"end": found}), flush=True)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Send the requests of the plan on standard input; returns the exit code."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with suppress(KeyboardInterrupt, BrokenPipeError):
         asyncio.run(_main())
-    os._exit(0)
+    return 0
+
+
+if __name__ == "__main__":
+    os._exit(guarded(main))

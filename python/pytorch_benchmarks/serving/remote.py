@@ -576,7 +576,10 @@ def _started(plan: dict[str, Any], arrived: Any) -> Any:
 
     def read() -> None:
         for line in process.stdout:
-            arrived.put(json.loads(line))
+            if line.startswith(b"{"):
+                arrived.put(json.loads(line))
+            else:  # a message of the crash handler
+                print(line.decode(errors="replace"), end="", flush=True)
         arrived.put(EOFError)
 
     threading.Thread(target=read, daemon=True).start()
