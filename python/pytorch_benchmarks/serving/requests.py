@@ -20,6 +20,7 @@ from typing import Any
 if not __package__:
     sys.path[0] = str(Path(__file__).absolute().parents[2])
 
+from benchmark_core.crash import guarded
 from benchmark_core.exits import UsageError
 from benchmark_core.intervals import latency_quantile, quantile_interval
 
@@ -319,4 +320,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(guarded(lambda: main(sys.argv[1:])))
