@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dlbs.files import load_json
 from dlbs.results.columns import Column, Table, constant, joined, merged, plain, shapes_of
 from dlbs.results.runs import Runs, utc
-from dlbs.results.store import schema
 from dlbs.text import text
 
 if TYPE_CHECKING:
@@ -149,6 +148,8 @@ def write_block(connection: Connection, first: int, runs: Runs) -> None:
     table = runs.table
     assert table.shapes is not None
     keys = packed(runs, Column(list(map(list, table.shapes.values)), table.shapes.codes))
+    from dlbs.results.store import schema  # needs SQLAlchemy
+
     connection.execute(schema.blocks().insert(), {"first": first, "rows": table.rows, "keys": keys})
     values = [
         {"name": stored_name(name), "first": first, "data": packed(runs, column)}
@@ -161,6 +162,8 @@ def write_block(connection: Connection, first: int, runs: Runs) -> None:
 
 def take_block(connection: Connection, first: int, rows: int) -> tuple[Column, dict[str, Column]]:
     """Read a block as the keys of its runs and the columns by stored name, and remove it."""
+    from dlbs.results.store import schema
+
     blocks, values = schema.blocks(), schema.values()
     keys = shapes(connection.execute(blocks.select().where(blocks.c.first == first)).one().keys, rows)
     found = connection.execute(values.select().where(values.c.first == first)).all()
