@@ -279,6 +279,8 @@ class Store:
             if len(parts) == 1:
                 wanted = wanted.where(values.c.first == parts[0][0].first)
             data = {int(first): one for first, one in connection.execute(wanted)}
+            if not data:
+                raise ValueError(f"the values of {name} are missing")
             return joined(
                 (part, unpacked(data[block.first], block.rows) if block.first in data else None)
                 for block, part in parts
