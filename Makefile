@@ -94,6 +94,7 @@ benchmarks: venv
 	$(BIN)/python benchmarks/training_loop.py
 	$(BIN)/python benchmarks/monitor.py
 	$(BIN)/python benchmarks/parse.py
+	$(BIN)/python benchmarks/results.py --sizes 10000
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/serving_url.py
 	-$(BIN)/python benchmarks/docker_overhead.py
