@@ -60,6 +60,9 @@ class _Sparse(Sequence[int]):
     def __getitem__(self, at: Any) -> Any:
         return self.by_row.get(at, -1)
 
+    def __iter__(self) -> Iterator[int]:
+        return (self.by_row.get(row, -1) for row in range(self._rows))
+
 
 class Column:
     """The values of one key.

@@ -191,11 +191,6 @@ def start_order(record: Mapping[str, Any]) -> float:
     return order_of(record.get("exp.start_time") or (f"{added}+00:00" if added else None))
 
 
-def is_served(record: Record) -> bool:
-    """Whether an experiment measured inference under load."""
-    return number(record, RATE) is not None
-
-
 def served_values(records: Iterable[Record]) -> list[str]:
     """Quantities of inference under load for tables, as far as the records have them."""
     keys = ("max_qps", "qps", "latency_p50", "latency_p99", "ttft_p99", "tpot_p99", "tokens_per_second", "valid")

@@ -118,3 +118,10 @@ def test_a_function_is_called_once_for_each_combination_of_values() -> None:
 
     assert runs.each(["a", "b"], total) == [number % 2 + number % 3 for number in range(60)]
     assert len(calls) == 6
+
+
+def test_codes_of_a_key_that_few_rows_have_end() -> None:
+    runs = Runs.of([{"a": number} | ({"rare": number} if number == 7 else {}) for number in range(40)])
+    column = runs.table.column("rare")
+    assert column is not None
+    assert sorted(column.codes) == [-1] * 39 + [0]
