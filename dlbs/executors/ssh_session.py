@@ -49,7 +49,7 @@ dlbs_watch() {
     set +m
     wait -n "$group" "$reader"
     code=$?
-    if kill -0 "$group" 2>/dev/null; then code=143; fi
+    if kill -0 "$group" 2>/dev/null; then code=lost; fi
     exec 2>/dev/null
     kill -TERM -- "-$group"
     for ((left = 5 * grace; left > 0; left--)); do
@@ -59,8 +59,8 @@ dlbs_watch() {
     kill -KILL -- "-$group"
     for number in $(grep -slz "^DLBS_NODE=$token\\$" /proc/[0-9]*/environ | tr -dc '0-9\\n'); do kill -KILL "$number"; done
     kill "$reader"
-    printf '%s:%d\\n' "$token" "$code"
-    exit "$code"
+    printf '%s:%s\\n' "$token" "$code"
+    exit
 }
 """
 
@@ -118,7 +118,7 @@ def ssh_command(host: str, patience: float) -> list[str]:
 def watched(source: str, token: str, patience: float) -> str:
     """Shell code that runs a launcher on a node, and prints `TOKEN:CODE` after all its processes have ended.
 
-    The caller must keep sending lines, at most `patience` seconds apart; otherwise the launcher is ended.
+    The caller must keep sending lines, at most `patience` seconds apart; otherwise the launcher is ended, and the code is `lost`.
     """
     return f"{_WATCH}dlbs_watch {GRACE} {patience:g} {token} {shlex.quote(source)}\n"
 
@@ -234,7 +234,9 @@ class _Session:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdin.write(watched(launcher, node.token, self.order.patience).encode("utf-8", "surrogateescape"))
+        # A keep-alive may be due when a pause begins, so a pause of `patience` may be the longer silence.
+        silence = self.order.patience * 4 / 3
+        process.stdin.write(watched(launcher, node.token, silence).encode("utf-8", "surrogateescape"))
         last, _ = await asyncio.gather(self._ssh_messages(node, process.stderr), self._output(node, process.stdout))
         code = await process.wait()
         if node.code is None:
@@ -249,8 +251,13 @@ class _Session:
         shown = []
         for line in lines:
             before, token, code = line.rpartition(f"{node.token}:".encode())
-            if token and code.isdigit() and len(code) <= 3:
-                node.code = int(code)
+            if token and (code == b"lost" or (code.isdigit() and len(code) <= 3)):
+                if code == b"lost":
+                    node.lost = (
+                        f"it got no heartbeat for more than {self.order.patience:g} s (exp.node_timeout) and ended the "
+                        "launcher: dlbs was paused, this machine slept, or the network failed"
+                    )
+                node.code = SIGNALLED + signal.SIGTERM if node.lost else int(code)
                 if not before:
                     continue
                 line = before

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -138,6 +139,42 @@ def test_a_node_that_vanishes_is_noticed_on_both_sides(nodes: Nodes, tmp_path: P
         assert wait_until(lambda: not processes(tmp_path))
     finally:
         nodes.join("beta")
+
+
+def pause(run: Program | subprocess.Popen[str], number: signal.Signals) -> None:
+    """Stop or continue dlbs with all that it started on this machine, as the sleep of a laptop does."""
+    tree = psutil.Process(run.pid)
+    for one in (tree, *tree.children(recursive=True)):
+        one.send_signal(number)
+
+
+def test_a_pause_shorter_than_the_timeout_of_nodes_is_survived(nodes: Nodes, tmp_path: Path) -> None:
+    run = begin(nodes, tmp_path, "-Pexp.node_timeout=15")
+    pause(run, signal.SIGSTOP)
+    time.sleep(14)
+    pause(run, signal.SIGCONT)
+    for rank in (0, 1):
+        (tmp_path / f"go{rank}").write_text("0")
+    assert run.wait() == 0
+    (log,) = logs(tmp_path)
+    assert values(log)["exp.status"] == "ok"
+
+
+def test_a_longer_pause_is_the_reason_and_the_same_command_runs_it_again(nodes: Nodes, tmp_path: Path) -> None:
+    run = begin(nodes, tmp_path, "-Pexp.node_timeout=2")
+    ours = {run.pid, *(one.pid for one in psutil.Process(run.pid).children(recursive=True))}
+    pause(run, signal.SIGSTOP)
+    wait_until(lambda: processes(tmp_path) <= ours)
+    pause(run, signal.SIGCONT)
+    assert run.wait() == 1
+    (log,) = logs(tmp_path)
+    assert values(log)["exp.status"] == "cancelled"
+    assert "got no heartbeat for more than 2 s (exp.node_timeout)" in values(log)["exp.status_msg"]
+    for rank in (0, 1):
+        (tmp_path / f"go{rank}").write_text("0")
+    run = begin(nodes, tmp_path, "-Pexp.node_timeout=2")
+    assert run.wait() == 0
+    assert values(log)["exp.status"] == "ok"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
