@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from benchmark_core.files import synced
 from dlbs.errors import ConfigError, LogError
 
 _LONGEST_SOURCE = 64 << 20  # bytes
@@ -185,7 +186,7 @@ def foreign_hands(directory: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def write_atomically(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[IO[str]]:
+def write_atomically(path: str | os.PathLike[str], *, follow: bool = True, sync: bool = True) -> Iterator[IO[str]]:
     """Write a text file that appears under its name only when it is complete; `.gz` is compressed.
 
     After an error, no temporary file remains and an existing file is unchanged.
@@ -194,11 +195,12 @@ def write_atomically(path: str | os.PathLike[str], *, follow: bool = True) -> It
         path: The file.
         follow: For files that the user names: a link is kept and its target replaced; a pipe or a device, such as /dev/stdout, is
             written to. Without it, for DLBS's files in directories that others can write, anything but a regular file is an error.
+        sync: Whether it outlives a power cut; without, a file that can be made again is written much faster.
 
     Raises:
         ConfigError: The file cannot be written.
     """
-    with _writing(Path(path), follow) as descriptor:
+    with _writing(Path(path), follow, sync) as descriptor:
         stream: IO[str]
         if Path(path).suffix == ".gz":
             import gzip
@@ -210,7 +212,9 @@ def write_atomically(path: str | os.PathLike[str], *, follow: bool = True) -> It
                 yield stream
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes, *, follow: bool = False, private: bool = False) -> None:
+def write_bytes(
+    path: str | os.PathLike[str], data: bytes, *, follow: bool = False, sync: bool = True, private: bool = False
+) -> None:
     """Write a file that appears under its name only when it is complete; arguments as for `write_atomically`.
 
     Args:
@@ -219,20 +223,20 @@ def write_bytes(path: str | os.PathLike[str], data: bytes, *, follow: bool = Fal
     Raises:
         ConfigError: The file cannot be written.
     """
-    with open_atomically(path, follow=follow) as stream:
+    with open_atomically(path, follow=follow, sync=sync) as stream:
         if private and (mode := os.fstat(stream.fileno()).st_mode) & 0o022:
             os.fchmod(stream.fileno(), stat.S_IMODE(mode) & ~0o022)
         stream.write(data)
 
 
 @contextmanager
-def open_atomically(path: str | os.PathLike[str], *, follow: bool = False) -> Iterator[IO[bytes]]:
+def open_atomically(path: str | os.PathLike[str], *, follow: bool = False, sync: bool = True) -> Iterator[IO[bytes]]:
     """Open a file that appears under its name only when it is complete; arguments as for `write_atomically`.
 
     Raises:
         ConfigError: The file cannot be written.
     """
-    with _writing(Path(path), follow) as descriptor, open(descriptor, "wb") as stream:
+    with _writing(Path(path), follow, sync) as descriptor, open(descriptor, "wb") as stream:
         yield stream
 
 
@@ -247,7 +251,7 @@ def read_from_cache(path: Path, limit: int) -> bytes | None:
     except (OSError, LogError):
         return None
     checksum, data = content[:_CHECKSUM], content[_CHECKSUM:]
-    return data if zlib.crc32(data).to_bytes(_CHECKSUM, "big") == checksum else None
+    return data if data and zlib.crc32(data).to_bytes(_CHECKSUM, "big") == checksum else None
 
 
 def write_to_cache(path: Path, data: bytes, *, most: int) -> None:
@@ -260,7 +264,7 @@ def write_to_cache(path: Path, data: bytes, *, most: int) -> None:
     """
     with contextlib.suppress(OSError, ConfigError):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_bytes(path, zlib.crc32(data).to_bytes(_CHECKSUM, "big") + data, private=True)
+        write_bytes(path, zlib.crc32(data).to_bytes(_CHECKSUM, "big") + data, sync=False, private=True)
         with os.scandir(path.parent) as entries:
             for entry in entries:
                 if re.fullmatch(_TEMPORARY, entry.name):
@@ -277,7 +281,7 @@ def _remove_if_abandoned(entry: os.DirEntry[str]) -> None:
 
 
 @contextmanager
-def _writing(path: Path, follow: bool) -> Iterator[int]:
+def _writing(path: Path, follow: bool, sync: bool) -> Iterator[int]:
     """Open a temporary file that replaces the named one at the end; the caller closes the descriptor.
 
     Its name is random, so that no other user can create a link there first.
@@ -300,29 +304,17 @@ def _writing(path: Path, follow: bool) -> Iterator[int]:
         beside = os.path.join(directory, f".{name[:50]}.{os.urandom(6).hex()}.tmp")  # at most 255 bytes in UTF-8
         try:
             yield create_file(beside)
-            if follow:  # a user would miss it after a power cut; what dlbs writes for itself can be made again
-                _synced(beside)
+            if sync:
+                synced(beside)
             os.replace(beside, target)
-            if follow:
-                _synced(directory or ".")
+            if sync:
+                synced(directory or ".")
         except BaseException:
             with contextlib.suppress(OSError):  # not created, or the file system became read-only
                 os.unlink(beside)
             raise
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
-
-
-def _synced(path: str) -> None:
-    """Write a file, or the names in a directory, to its device; some file systems cannot."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EROFS}:
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _mode(path: Path, follow: bool) -> int:

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark_core.exits import BISECT_SKIP
+from benchmark_core.exits import BISECT_SKIP, UNAVAILABLE
 from dlbs.config.load import load_config
-from dlbs.errors import LogError
+from dlbs.errors import InfrastructureError, LogError
 from dlbs.files import load_json, read_regular, write_atomically
 from dlbs.results.read.records import read_runs
 from dlbs.results.runs import Record
@@ -66,7 +66,10 @@ class Search:
         """
         path = directory / _STATE
         try:
-            document = load_json(read_regular(path, _LARGEST))
+            content = read_regular(path, _LARGEST).strip(b"\0")
+            if not content:
+                raise FileNotFoundError  # as a power cut leaves it
+            document = load_json(content)
             candidates = [Candidate(**one) for one in document["candidates"]]
             known = document["settings"]
         except FileNotFoundError:
@@ -265,7 +268,11 @@ def measure(state: Search, index: int, most_runs: int) -> str:
 
 
 def _run(state: Search, index: int) -> str:
-    """Run the command for a candidate once more; return the error, or an empty string."""
+    """Run the command for a candidate once more; return the error, or an empty string.
+
+    Raises:
+        InfrastructureError: It says nothing about the candidate; the run is not counted.
+    """
     candidate = state.candidates[index]
     logs = state.logs(index) / f"run{candidate.runs + 1}"
     shutil.rmtree(logs, ignore_errors=True)  # left by an interrupted run
@@ -288,7 +295,11 @@ def _run(state: Search, index: int) -> str:
     if code == BISECT_SKIP:
         return "skipped by the command"
     candidate.runs += 1
-    if not _records(state, index):
+    records = _records(state, index)
+    if code == UNAVAILABLE or any(record.get("exp.infrastructure") for record in records):
+        what = "a fault of the machine, a service or a directory is no verdict"
+        raise InfrastructureError(what, where=str(output), hint="mend it, and run the same command again")
+    if not records:
         candidate.runs -= 1
         return f"the command ended with {code} and left no log; see {output}"
     state.write()

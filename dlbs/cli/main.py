@@ -10,12 +10,12 @@ import sys
 
 import click
 
-from benchmark_core.crash import report_crash
-from benchmark_core.exits import INTERRUPTED, OK, UNFORESEEN, WRONG_INPUT
+from benchmark_core.crash import report_crash, undo_inherited
+from benchmark_core.exits import INTERRUPTED, OK, UNAVAILABLE, UNFORESEEN, WRONG_INPUT
 from benchmark_core.text import printable
 from dlbs.cli.options import CONTEXT, Group, usage_hint, verb
 from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams
-from dlbs.errors import DlbsError
+from dlbs.errors import DlbsError, InfrastructureError
 from dlbs.executors.signals import end_on_signals
 from dlbs.version import __version__
 
@@ -128,6 +128,7 @@ def run(command: click.Command, name: str) -> None:
     DLBS errors are one line, with exit code 2. Other errors are one line too, with a different exit code.
     """
     settings: dict[str, bool] = {}
+    undo_inherited()
     guard_streams()
     end_on_signals()
     try:
@@ -137,7 +138,7 @@ def run(command: click.Command, name: str) -> None:
         if settings.get("debug"):
             raise
         print(f"error: {printable(str(error))}", file=sys.stderr)
-        code = WRONG_INPUT
+        code = UNAVAILABLE if isinstance(error, InfrastructureError) else WRONG_INPUT
     except click.exceptions.Abort:
         print("error: interrupted", file=sys.stderr)
         code = INTERRUPTED
@@ -155,12 +156,26 @@ def run(command: click.Command, name: str) -> None:
         code = error.exit_code
     except ReaderGoneError:
         code = OK
+    except MemoryError:
+        print("error: there is not enough memory (free some, or raise the limit: `ulimit -v`)", file=sys.stderr)
+        code = WRONG_INPUT
     except Exception as error:
         if settings.get("debug"):
             raise
-        report_crash(error)
-        code = UNFORESEEN
+        if isinstance(error, FileNotFoundError) and not _has_directory():
+            print("error: the current directory does not exist any more (change to another one)", file=sys.stderr)
+            code = WRONG_INPUT
+        else:
+            report_crash(error)
+            code = UNFORESEEN
     finally:
         with contextlib.suppress(OutputError, ReaderGoneError):  # only the first error is reported
             sys.stdout.flush()
     sys.exit(code if isinstance(code, int) else OK)
+
+
+def _has_directory() -> bool:
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False

@@ -483,7 +483,7 @@ def _lines(file: Path, digest: str = "") -> list[str]:
         content = read_regular(file, _LONGEST)
         if digest and hashlib.sha256(content).hexdigest() != digest:
             raise LaunchError("was changed since it was submitted, so nothing in it is run", where=str(file))
-        return content.decode().splitlines()
+        return content.decode().strip("\0").splitlines()  # a power cut may leave NULs, and no tasks
     except FileNotFoundError:
         raise LaunchError("does not exist", where=str(file)) from None
     except LogError as error:

@@ -116,7 +116,7 @@ def write_script(launcher: Launcher) -> None:
             "is not a launcher written by dlbs, so it is not replaced", where=str(launcher.script), hint=_HINT
         )
     try:
-        write_bytes(launcher.script, source, private=True)
+        write_bytes(launcher.script, source, sync=False, private=True)
     except DlbsError as error:
         if isinstance(error.__context__, OSError):
             raise cannot("run the launcher", error.__context__, launcher.log) from None

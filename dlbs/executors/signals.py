@@ -37,12 +37,14 @@ class Signals:
         ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup: keep running after the terminal closes
         handled = [number for number in _HANDLED if not (ignored and number == signal.SIGHUP)]
         self._before = {number: signal.signal(number, self._note) for number in handled}
+        self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
         self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         signal.set_wakeup_fd(self._wakeup_before)
         for number, handler in self._before.items():
             signal.signal(number, handler)

@@ -289,7 +289,7 @@ def _model_arguments(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("definition", type=Path)
     parser.add_argument("name")
     parser.add_argument("--image", required=True)

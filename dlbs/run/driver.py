@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from benchmark_core.doubts import warnings_of
-from benchmark_core.exits import FAILED, OK, SIGNALLED
+from benchmark_core.exits import FAILED, OK, SIGNALLED, UNAVAILABLE
 from benchmark_core.log import STATUSES
 from dlbs.doubts import Doubts
 from dlbs.errors import ConfigError, DlbsError, InfrastructureError, LaunchError, log
@@ -50,7 +50,8 @@ class Summary:
         simulated: Experiments with exp.status=simulate, whose launchers were shown.
         left: Experiments that were not started, because the run was stopped; after `--detach`, those that continue.
         stop_signal: Signal that stopped the run; 0 if none.
-        stopped: The reason that a policy stopped the run early.
+        stopped: The reason that a policy or a fault stopped the run early.
+        is_fault: Whether that is a fault of the machine, a service or a directory.
         doubts: Warnings of ok experiments, of this run or before.
         directories: Directories that logs were written to.
     """
@@ -64,6 +65,7 @@ class Summary:
     left: int = 0
     stop_signal: int = 0
     stopped: str = ""
+    is_fault: bool = False
     doubts: Doubts = field(default_factory=Doubts)
     directories: set[Path] = field(default_factory=set)
 
@@ -87,6 +89,8 @@ class Summary:
         """The exit code of `dlbs run`."""
         if self.stop_signal:
             return SIGNALLED + self.stop_signal
+        if self.is_fault:
+            return UNAVAILABLE
         return FAILED if self.failed or self.stopped or self.all_skipped else OK
 
     def document(self) -> dict[str, Any]:
@@ -244,14 +248,13 @@ def run_plan(
     if limits is None:
         several_batches = "exp.replica_batch" in manifest.differences
         limits = BatchLimits(manifest.differences.names, manifest.final if several_batches else ())
-    for directory in sorted(manifest.directories):
-        if hands := foreign_hands(directory):
-            log(
-                "warning",
-                "%s: %s, who may change logs; choose an exp.log_dir that only you can write to",
-                directory,
-                hands,
-            )
+    places = [(str(one), "logs; choose an exp.log_dir that only you can write to") for one in manifest.directories]
+    places += [
+        (one, "the code that runs; copy the pack to a directory that only you can write to") for one in manifest.packs
+    ]
+    for place, what in sorted(places):
+        if hands := foreign_hands(place):
+            log("warning", "%s: %s, who may change %s", place, hands, what)
     with locked(manifest.directories, executor, wait=wait) as held:
         manifest.write()
         count, summary = manifest.count, Summary(manifest.count)  # that of a plan may grow
@@ -559,7 +562,8 @@ class _Run:
             self._record_outcome(experiment, outcome)
             return
         self._notify("withdrawn", experiment)
-        self.summary.stopped = self.summary.stopped or outcome.message
+        if not self.summary.stopped:
+            self.summary.stopped, self.summary.is_fault = outcome.message, True
 
     def _notify(self, kind: str, experiment: Experiment, outcome: Outcome | None = None) -> None:
         self.observer.notify(Event(kind, experiment, self.summary.done, self.summary.total, outcome))

@@ -59,6 +59,7 @@ class Manifest:
     Attributes:
         count: Number of experiments.
         directories: Absolute log directories of experiments that have to run.
+        packs: Directories whose code runs.
         on_bare_metal: Whether any runs outside containers.
         images: Container images of the rest, in the plan's order.
         gpus: The different values of exp.gpus.
@@ -70,6 +71,7 @@ class Manifest:
     differences: Differences = field(default_factory=Differences)
     count: int = 0
     directories: set[Path] = field(default_factory=set)
+    packs: set[str] = field(default_factory=set)
     on_bare_metal: bool = False
     images: dict[str, None] = field(default_factory=dict)
     gpus: set[str] = field(default_factory=set)
@@ -90,6 +92,8 @@ class Manifest:
         if experiment.get("exp.status") not in {"inactive", "simulate"}:
             log = log_path(experiment, Path()).absolute()
             self.directories.add(log.parent)
+            if pack := text(experiment.get("pack.dir")):
+                self.packs.add(pack)
             self._logs.append(str(log))
             if experiment.get("exp.rerun") not in {"always", "onfail"}:
                 self.final.append(self._logs[-1])
@@ -167,7 +171,7 @@ def write_plan_file(directory: Path, differing: Sequence[str], logs: Iterable[st
     Raises:
         ConfigError: It cannot be written.
     """
-    with write_atomically(directory / PLAN_NAME, follow=False) as stream:
+    with write_atomically(directory / PLAN_NAME, follow=False, sync=False) as stream:
         stream.write(json.dumps(list(differing)) + "\n")
         stream.writelines(json.dumps(name) + "\n" for name in logs)
 

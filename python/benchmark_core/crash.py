@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ _IN_CONTAINER = "DLBS_IN_CONTAINER"  # environment variable set by launchers
 
 def guarded(main: Callable[[], int]) -> int:
     """Run a program and return its exit code; errors become one line, or with `--debug` a traceback."""
+    undo_inherited()
     if sys.stdout is None:  # closed
         sys.stdout = open(os.devnull, "w")
     try:
@@ -32,6 +34,17 @@ def guarded(main: Callable[[], int]) -> int:
             print(key_line("exp.status_msg", problem), flush=True)
     print(f"error: {problem}", file=sys.stderr, flush=True)
     return code
+
+
+def undo_inherited() -> None:
+    """Undo what whoever started the program may have left.
+
+    Blocked signals end no wait, exit codes of children are lost if SIGCHLD is ignored, and some umasks deny the user his own files.
+    """
+    os.umask(os.umask(0o077) & 0o077)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def report_crash(error: Exception) -> None:

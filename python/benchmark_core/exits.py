@@ -27,6 +27,11 @@ EXIT_CODES: tuple[tuple[str, str, str], ...] = (
     ("dlbs", f"{UNDECIDED}", "`dlbs run --until-known` ended with undecided pairs, and nothing failed"),
     (
         "dlbs",
+        f"{UNAVAILABLE}",
+        "stopped by a fault of the machine, a service or a directory; the same command runs the rest",
+    ),
+    (
+        "dlbs",
         f"{UNFORESEEN}",
         "unexpected error, a bug in dlbs; the message names a file with the details",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def read_regular(path: str | os.PathLike[str], limit: int) -> bytearray:
 
 @contextmanager
 def replaced(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
-    """Write a text file beside its path, and rename it at the end: concurrent readers see either the old file or the new one.
+    """Write a text file beside its path, and rename it at the end: there is either the old file or the new one, also after a power cut.
 
     Raises:
         OSError: The file cannot be written.
@@ -59,10 +60,28 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
     try:
         with open(beside, "w", encoding="utf-8") as stream:
             yield stream
+        synced(beside)
         os.replace(beside, path)
+        synced(os.path.dirname(path) or ".")
     finally:
         if os.path.exists(beside):
             os.unlink(beside)
+
+
+def synced(path: str | os.PathLike[str]) -> None:
+    """Write a file, or the names in a directory, to its device; some file systems cannot.
+
+    Raises:
+        OSError: It cannot be opened, or writing fails.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EROFS}:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def line_of(path: str) -> str | None:

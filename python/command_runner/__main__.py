@@ -85,7 +85,7 @@ def _end(number: int, frame: object) -> NoReturn:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--min-seconds", type=float, default=0.0)

@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmark_core.exits import BenchmarkError, SkippedError, UsageError
+from benchmark_core.files import synced
 from onnxruntime_benchmarks.options import OnnxOptions
 
 # As named by `_name` and `cached_model`.
@@ -48,6 +49,8 @@ def cached_model(options: OnnxOptions) -> Path:
             made.mkdir()
             print(f"exporting {options.model} to {file}", flush=True)
             _export(options, made / "model.onnx")
+            for one in made.iterdir():
+                synced(one)  # a torn one would be taken for the model for ever
             try:
                 os.replace(made, place)
             except OSError:

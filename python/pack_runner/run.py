@@ -151,7 +151,7 @@ def _option(given: str) -> tuple[str, Any]:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--voir", action="store_true", help="run the script under voir")
     parser.add_argument("--voirfile", default="", help="voirfile to use instead of those next to the script")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="option of the voirfile")

@@ -466,7 +466,7 @@ def run_checks(checks: Mapping[str, Callable[[Any], str]], candidate: Any) -> di
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check a model; return 1 if a check failed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("name")
     parser.add_argument("--options", type=json.loads, default={}, metavar="JSON", help="options of the builder")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="device to check it on: cpu, cuda")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmark_core.exits import UsageError
-from benchmark_core.files import open_regular, read_regular
+from benchmark_core.files import open_regular, read_regular, replaced
 from benchmark_core.program import ADVICE, first_line, reason
 from pytorch_benchmarks.data.transforms import Transforms
 from pytorch_benchmarks.models.model import BUILDERS
@@ -267,9 +267,8 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], entry: Weights) -> 
         "metrics": entry.metrics,
         "training": entry.training,
     }
-    beside = path.with_name(f"{path.name}.part{os.getpid()}")
-    beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    with replaced(path) as stream:
+        stream.write(json.dumps(document, indent=1) + "\n")
     return replace(entry, file=file, sha256=digest)
 
 

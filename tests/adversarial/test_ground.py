@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmark_core.exits import UNAVAILABLE
 from tests.conftest import RunDlbs, dlbs_environment
 from tests.experiments import DUMMY, launcher, logs, values
 from tests.services import BASE_IMAGE
@@ -54,7 +55,7 @@ def test_a_fault_stops_the_plan_and_the_same_command_runs_the_rest(
     flag = lay()
     plan = (*DUMMY, flag, SEEDS, f"-Pruntime.python={tmp_path}/python", f"-Ppack.dir={tmp_path}/pack")
     done = dlbs("run", *plan, "--no-validation")
-    assert done.returncode == 1
+    assert done.returncode == UNAVAILABLE
     assert reason in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("stopped: ") == 1
@@ -89,7 +90,7 @@ def test_a_fault_in_a_repeat_keeps_the_earlier_log(dlbs: RunDlbs, tmp_path: Path
     before = logs(tmp_path)[0].read_bytes()
     (tmp_path / "broken").touch()
     done = dlbs("run", *DUMMY, flag, "-Pexp.rerun=always")
-    assert done.returncode == 1
+    assert done.returncode == UNAVAILABLE
     assert logs(tmp_path)[0].read_bytes() == before
     assert not list(tmp_path.glob("logs/*.part"))
 
@@ -123,7 +124,7 @@ def test_a_disk_that_fails(dlbs: RunDlbs, tmp_path: Path, act: str) -> None:
     finally:
         while not subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False).returncode:
             continue
-    assert done.returncode == 1
+    assert done.returncode == UNAVAILABLE
     assert "Traceback" not in done.stderr
     assert done.stderr.count("stopped: ") == 1
     # The second one's outcome may still fit into the last block.
@@ -203,7 +204,7 @@ def test_a_docker_daemon_that_dies(
     process.wait()
     run.wait()
     said = (tmp_path / "errors").read_text()
-    assert run.returncode == 1, said
+    assert run.returncode == UNAVAILABLE, said
     assert "stopped: the docker daemon does not answer" in said
     kept = [log for log in logs(tmp_path) if values(log)["exp.status"] == "ok"]
     assert {values(log)["exp.status"] for log in logs(tmp_path)} <= {"ok", "cancelled"}

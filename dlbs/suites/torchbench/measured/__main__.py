@@ -20,7 +20,7 @@ from benchmark_core.exits import BenchmarkError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what was asked, and return an exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("what", choices=["install", "run", "check"])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--debug", action="store_true", help="print the traceback of an unforeseen error")

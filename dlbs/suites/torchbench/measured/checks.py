@@ -308,7 +308,7 @@ def _numbers(output: Any) -> list[Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run all checks; return 1 if one failed, or if no phase is supported."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--pack_args", type=json.loads, default=[], metavar="JSON", help="arguments of the model")
