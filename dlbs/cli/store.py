@@ -10,7 +10,7 @@ import click
 from benchmark_core.text import printable
 from dlbs.cli.options import CONTEXT, Group, json_option, names_option, print_json, verb
 from dlbs.cli.streams import note
-from dlbs.cli.tables import declarations, format_option, print_tables, read_source
+from dlbs.cli.tables import declarations, format_option, print_tables, read_files
 from dlbs.errors import LogError
 from dlbs.text import counted, is_utf8
 
@@ -66,9 +66,12 @@ def add_command(paths: tuple[str, ...], tag: str | None, db: str) -> None:
         raise LogError("a tag must have 1 to 200 letters", where="--tag")
     if tag is not None and not is_utf8(tag):
         raise LogError(f"{tag!r} is not UTF-8", where="--tag")
-    records = read_source(paths, None, None)
+    blocks = read_files(paths, in_groups=True)
+    if not any(map(len, blocks)):
+        raise LogError("no experiments to add", where=" ".join(paths), hint="dlbs parse prints the contents of logs")
     with Store(db) as store:
-        added = store.add(records, tag)
+        # None is kept: a column of a Parquet file that was read stays in its block.
+        added = store.add_blocks((blocks.pop(0) for _ in range(len(blocks))), tag)
     words = f"{added.new} new, {added.known} already known"
     words += f", {added.unfinished} unfinished ones skipped" if added.unfinished else ""
     note(words)
@@ -215,7 +218,7 @@ def export_command(queries: tuple[str, ...], output_file: str | None, db: str) -
 
     with Store(db, create=False) as store:
         records = store.runs([compile_query(query) for query in queries])
-    write_records(output_file, records.records())
+    write_records(output_file, records)
     note(counted(len(records), "experiment") + (f" → {output_file}" if output_file else ""))
 
 

@@ -640,6 +640,7 @@ def merged(parts: Sequence[Columns]) -> Table:
     """One table with the rows of all parts, in order."""
     if len(parts) == 1 and parts[0].rows == range(parts[0].table.rows):
         return parts[0].table
+    parts = [part for part in parts if part.rows]  # nothing is read of others
     names = dict.fromkeys(name for part in parts for name in part.table.names)
     if any(callable(column) for part in parts for column in part.table.columns.values()):
         return Table(

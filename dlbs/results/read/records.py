@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
@@ -20,7 +21,7 @@ import orjson
 from dlbs.errors import LogError
 from dlbs.files import MAX_DEPTH, JsonError, load_json, make_parent, open_regular, write_atomically
 from dlbs.results.columns import plain
-from dlbs.results.read.logs import in_processes, read_logs, unpacked
+from dlbs.results.read.logs import has_logs, in_processes, read_logs, unpacked
 from dlbs.results.read.onelog import LONGEST, Reading
 from dlbs.results.runs import Record, Runs, blocks_of
 from dlbs.text import csv_cell, csv_line, formula_escaped, formula_unescaped
@@ -180,13 +181,26 @@ def is_results_file(path: str) -> bool:
 
 
 def read_runs(paths: Iterable[str], reading: Reading | None = None, *, jobs: int = 1, cached: bool = True) -> Runs:
+    """Read runs as one table; arguments and errors as for `read_blocks`."""
+    return Runs.together(read_blocks(paths, reading, jobs=jobs, cached=cached))
+
+
+def read_blocks(
+    paths: Iterable[str],
+    reading: Reading | None = None,
+    *,
+    jobs: int = 1,
+    cached: bool = True,
+    in_groups: bool = False,
+) -> list[Runs]:
     """Read runs from results files (those of `write_blocks`) and from logs.
 
     Args:
-        paths: Results files, and everything that `find_logs` accepts.
+        paths: Results files, patterns of them, directories of Parquet files, and everything that `find_logs` accepts.
         reading: Collects findings about logs.
         jobs: Processes that read logs and large files.
         cached: As for `read_logs`.
+        in_groups: Make a table of each row group of a Parquet file, instead of each file.
 
     Raises:
         LogError: A file is missing, or a results file cannot be read or has another structure.
@@ -194,13 +208,24 @@ def read_runs(paths: Iterable[str], reading: Reading | None = None, *, jobs: int
     blocks: list[Runs] = []
     logs = []
     for path in paths:
-        if is_results_file(path):
-            blocks += _blocks_of_file(path, jobs)
-        else:
+        files = _results_files(path)
+        for file in files:
+            blocks += _blocks_of_file(file, jobs, in_groups=in_groups)
+        if not files:
             logs.append(path)
     if logs:
         blocks += read_logs(logs, reading, jobs=jobs, cached=cached)
-    return Runs.together(blocks)
+    return blocks
+
+
+def _results_files(path: str) -> list[str]:
+    """The results files of a path; none if it is for `find_logs`. A directory has its Parquet files, unless it has logs."""
+    if is_results_file(path):
+        return [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True)) or [path]
+    if not os.path.isdir(path):
+        return []
+    files = sorted(glob.glob(os.path.join(glob.escape(path), "*.parquet")))
+    return files if files and not has_logs(path) else []
 
 
 @contextmanager
@@ -209,12 +234,12 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         yield io.BufferedReader(unpacked(raw, os.fstat(raw.fileno()).st_size)) if path.endswith(".gz") else raw  # type: ignore[type-var]
 
 
-def _blocks_of_file(path: str, jobs: int) -> Iterable[Runs]:
+def _blocks_of_file(path: str, jobs: int, *, in_groups: bool) -> Iterable[Runs]:
     kind = path.removesuffix(".gz")
     if kind.endswith(".parquet"):
         from dlbs.results.read.parquet import read_parquet
 
-        return [read_parquet(path)]
+        return read_parquet(path, in_groups=in_groups)
     try:
         with _opened(path) as stream:
             if kind.endswith(".jsonl"):

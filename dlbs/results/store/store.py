@@ -115,15 +115,15 @@ class Store:
             yield connection
 
     def add(self, records: Iterable[Record], tag: str | None = None) -> Added:
+        """Add records, as `add_blocks` does."""
+        return self.add_blocks(blocks_of(records), tag)
+
+    def add_blocks(self, blocks: Iterable[Runs], tag: str | None = None) -> Added:
         """Add finished experiments, and tag all of them, including those already known.
 
         Raises:
             LogError: The database reports an error.
         """
-        blocks: Iterable[Runs] = blocks_of(records)
-        if isinstance(records, Runs):
-            # Tables of their own: what is worked out for each value of a column must not be worked out for those of the other blocks.
-            blocks = (Runs(merged([records[start : start + ROWS]])) for start in range(0, len(records), ROWS))
         new = known = unfinished = 0
         waiting: list[Runs] = []
         first = rows = 0
