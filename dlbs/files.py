@@ -430,6 +430,26 @@ def load_json(
     return value
 
 
+_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER = b"0" * 19  # in a text whose digits are all 0: orjson converts longer integers to floating-point numbers
+
+
+def load_json_bytes(document: bytes) -> Any:
+    """Parse a JSON text in UTF-8 as `load_json` does, mostly several times as fast.
+
+    Raises:
+        JsonError: As for `load_json`.
+    """
+    if document.count(b"[") + document.count(b"{") <= MAX_DEPTH and _LONG_NUMBER not in document.translate(_ZEROS):
+        import orjson
+
+        try:
+            return orjson.loads(document)
+        except orjson.JSONDecodeError:
+            pass  # NaN, or half of a surrogate pair
+    return load_json(document)
+
+
 def _decoded(document: bytes | bytearray) -> str:
     try:
         return document.decode()

@@ -130,10 +130,13 @@ def list_command(words: tuple[str, ...], form: str, db: str) -> None:
       dlbs db list
       dlbs db list resnet18 training
     """
+    from dlbs.results.read.query import words_of
+    from dlbs.results.store.store import Store
     from dlbs.results.tables.table import Cell, Table
-    from dlbs.results.trends import stored_experiments, with_words
+    from dlbs.results.trends import stored_experiments
 
-    runs = with_words(_runs(db), " ".join(words))
+    with Store(db, create=False) as store:
+        runs = store.runs(ids=store.search(words_of(" ".join(words))) if words else None)
     found = stored_experiments(runs, declarations())
     if words and not found:
         raise LogError("no experiment has all these words", where=" ".join(words), hint="dlbs db list shows all")

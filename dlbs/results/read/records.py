@@ -16,10 +16,8 @@ from functools import lru_cache
 from itertools import repeat
 from typing import IO, Any
 
-import orjson
-
 from dlbs.errors import LogError
-from dlbs.files import MAX_DEPTH, JsonError, load_json, make_parent, open_regular, write_atomically
+from dlbs.files import JsonError, load_json, load_json_bytes, make_parent, open_regular, write_atomically
 from dlbs.results.columns import plain
 from dlbs.results.read.logs import has_logs, in_processes, read_logs, unpacked
 from dlbs.results.read.onelog import LONGEST, Reading
@@ -280,24 +278,6 @@ def _csv_rows(stream: IO[str]) -> Iterator[Record]:
         }
 
 
-_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
-_LONG_NUMBER = b"0" * 19  # in a line whose digits are all 0: orjson converts longer integers to floating-point numbers
-
-
-def _line(line: bytes) -> Any:
-    """The value of a line, as `load_json` reads it.
-
-    Raises:
-        JsonError: It is not JSON.
-    """
-    if line.count(b"[") + line.count(b"{") <= MAX_DEPTH and _LONG_NUMBER not in line.translate(_DIGITS):
-        try:
-            return orjson.loads(line)
-        except orjson.JSONDecodeError:
-            pass  # NaN, or half of a surrogate pair
-    return load_json(line)
-
-
 class _OtherDocumentError(Exception):
     """A document that `write_blocks` has not written."""
 
@@ -323,7 +303,7 @@ def _lines_of_document(lines: IO[bytes]) -> Iterator[Record]:
             continue
         whole = line.rstrip(b"\r\n")
         comma = whole.endswith(b",")
-        record = _line(whole[:-1] if comma else whole) if more else None
+        record = load_json_bytes(whole[:-1] if comma else whole) if more else None
         if not isinstance(record, dict):
             break
         more = comma
@@ -346,7 +326,7 @@ def _json_lines(lines: Iterable[bytes], path: str) -> Iterator[Record]:
         if line.isspace():
             continue
         try:
-            record = _line(line)
+            record = load_json_bytes(line)
         except JsonError as error:
             raise LogError(f"not JSON: {error.what}", where=f"{path}:{number}") from None
         if not isinstance(record, dict):
