@@ -432,20 +432,17 @@ class Columns(Sequence[Row]):
             made[key] = self.take(rows)
         return made
 
-    def each(self, names: Iterable[str], function: Callable[[Row], T], *, exact: bool = False) -> list[T]:
+    def each(self, names: Iterable[str], function: Callable[[Row], T]) -> list[T]:
         """Results of a function for each row, called once for each combination of the values of all keys that it reads.
+
+        Equal values of several types, such as 1 and 1.0, and no value and null are different combinations, because a function may tell them apart.
 
         Args:
             names: These keys.
             function: The function.
-            exact: Whether it may tell equal values of several types apart, or no value from null.
         """
         columns = [column for name in names if (column := self.table.column(name)) is not None]
-        found = [
-            codes
-            for column in columns
-            if type(codes := self.codes(column) if exact else self._classes_of(column)) is not _Same
-        ]
+        found = [codes for column in columns if type(codes := self.codes(column)) is not _Same]
         if not self.rows:
             return []
         if not found:

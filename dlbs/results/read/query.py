@@ -45,7 +45,7 @@ class Query:
 
     def of(self, runs: Runs) -> Runs:
         """The runs that match."""
-        return runs.where(runs.each(self.names, self.fits, exact=True))
+        return runs.where(runs.each(self.names, self.fits))
 
 
 def check_keys(names: Iterable[str], known: Collection[str], where: str = FLAG) -> None:
@@ -199,7 +199,7 @@ class Additions:
             def made(record: Record, name: str = name, needs: list[str] = needs) -> Any:
                 return self.value(name, record) if all(need in record for need in needs) else record.get(name, ABSENT)
 
-            runs = runs.derived(name, runs.each([name, *needs], made, exact=True))
+            runs = runs.derived(name, runs.each([name, *needs], made))
         return runs
 
 

@@ -249,7 +249,7 @@ def _blocks_of_file(path: str, jobs: int, *, in_groups: bool) -> Iterable[Runs]:
             with suppress(JsonError, _OtherDocumentError):
                 return list(blocks_of(_lines_of_document(stream)))
         with _opened(path) as stream:
-            document = load_json(stream.read().decode())
+            document = load_json(stream.read().decode(), around=3)
     except FileNotFoundError:
         raise LogError(
             "no such file", where=path, hint="create one: dlbs parse LOGS --output_file results.json"
@@ -303,7 +303,7 @@ def _lines_of_document(lines: IO[bytes]) -> Iterator[Record]:
             continue
         whole = line.rstrip(b"\r\n")
         comma = whole.endswith(b",")
-        record = load_json_bytes(whole[:-1] if comma else whole) if more else None
+        record = load_json_bytes(whole[:-1] if comma else whole, around=1) if more else None
         if not isinstance(record, dict):
             break
         more = comma
@@ -326,7 +326,7 @@ def _json_lines(lines: Iterable[bytes], path: str) -> Iterator[Record]:
         if line.isspace():
             continue
         try:
-            record = load_json_bytes(line)
+            record = load_json_bytes(line, around=1)
         except JsonError as error:
             raise LogError(f"not JSON: {error.what}", where=f"{path}:{number}") from None
         if not isinstance(record, dict):

@@ -106,7 +106,7 @@ class Packed:
         Raises:
             TypeError, ValueError: The text is damaged.
         """
-        values = load_json_bytes(self.text)
+        values = load_json_bytes(self.text, around=1)
         if not isinstance(values, list):
             raise TypeError("not a list of values")
         return values

@@ -241,7 +241,7 @@ class Store:
         if not tests:
             return runs
         known = runs.names
-        flags = [any(fits) for fits in zip(*(_fitting(runs, test) for test in tests), strict=True)]
+        flags = [any(fits) for fits in zip(*(runs.each(test.names, test.fits) for test in tests), strict=True)]
         for query in tests:
             check_keys(query.names, known, "query")
         if all(flags):
@@ -390,8 +390,3 @@ class Store:
             left = groupby(range(block.rows), gone.__contains__)
             parts = [(none if is_gone else whole).take(list(rows)) for is_gone, rows in left]
             write_block(connection, block.first, Runs(merged(parts)))
-
-
-def _fitting(runs: Runs, query: Query) -> list[bool]:
-    """Whether each run matches; worked out once for each combination of the values of the keys that the query reads."""
-    return runs.each(query.names, query.fits)
