@@ -198,8 +198,8 @@ def report_command(
 ) -> None:
     """Print tables of results: throughput and batch time, scaling, scores, or other quantities.
 
-    PATH is a results file of `dlbs parse`, or anything that `dlbs parse` reads. Experiments that differ in more than rows, columns
-    and repeat get separate tables.
+    PATH is a results file of `dlbs parse`, a directory of Parquet files, or anything that `dlbs parse` reads. Experiments that differ
+    in more than rows, columns and repeat get separate tables.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ import click
 from benchmark_core.text import printable
 from dlbs.cli.options import CONTEXT, Group, json_option, names_option, print_json, verb
 from dlbs.cli.streams import note
-from dlbs.cli.tables import declarations, format_option, print_tables, read_source
+from dlbs.cli.tables import declarations, format_option, print_tables, read_files
 from dlbs.errors import LogError
 from dlbs.text import counted, is_utf8
 
@@ -66,9 +66,12 @@ def add_command(paths: tuple[str, ...], tag: str | None, db: str) -> None:
         raise LogError("a tag must have 1 to 200 letters", where="--tag")
     if tag is not None and not is_utf8(tag):
         raise LogError(f"{tag!r} is not UTF-8", where="--tag")
-    records = read_source(paths, None, None)
+    blocks = read_files(paths, in_groups=True)
+    if not any(map(len, blocks)):
+        raise LogError("no experiments to add", where=" ".join(paths), hint="dlbs parse prints the contents of logs")
     with Store(db) as store:
-        added = store.add(records, tag)
+        # None is kept: a column of a Parquet file that was read stays in its block.
+        added = store.add_blocks((blocks.pop(0) for _ in range(len(blocks))), tag)
     words = f"{added.new} new, {added.known} already known"
     words += f", {added.unfinished} unfinished ones skipped" if added.unfinished else ""
     note(words)
@@ -127,10 +130,13 @@ def list_command(words: tuple[str, ...], form: str, db: str) -> None:
       dlbs db list
       dlbs db list resnet18 training
     """
+    from dlbs.results.read.query import words_of
+    from dlbs.results.store.store import Store
     from dlbs.results.tables.table import Cell, Table
-    from dlbs.results.trends import stored_experiments, with_words
+    from dlbs.results.trends import stored_experiments
 
-    runs = with_words(_runs(db), " ".join(words))
+    with Store(db, create=False) as store:
+        runs = store.runs(ids=store.search(words_of(" ".join(words))) if words else None)
     found = stored_experiments(runs, declarations())
     if words and not found:
         raise LogError("no experiment has all these words", where=" ".join(words), hint="dlbs db list shows all")
@@ -215,7 +221,7 @@ def export_command(queries: tuple[str, ...], output_file: str | None, db: str) -
 
     with Store(db, create=False) as store:
         records = store.runs([compile_query(query) for query in queries])
-    write_records(output_file, records.records())
+    write_records(output_file, records)
     note(counted(len(records), "experiment") + (f" → {output_file}" if output_file else ""))
 
 

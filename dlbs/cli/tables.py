@@ -125,32 +125,41 @@ def read_source(paths: Sequence[str], db: str | None, filter_query: str | None, 
     Raises:
         LogError: A source is missing, unreadable or malformed, or no experiment is left.
     """
-    from dlbs.machine.resources import usable_cpus
-    from dlbs.results.read.records import read_runs
+    from dlbs.results.runs import Runs
 
     if db is not None:
         from dlbs.results.read.query import compile_query
         from dlbs.results.store.store import Store
 
         with Store(db, create=False) as store:
-            records = store.runs([compile_query(query) for query in paths])
+            blocks = [store.runs([compile_query(query) for query in paths])]
     elif not paths:
         raise LogError("no logs or results given", hint="name a results file, logs or directories, or --db URL")
     else:
-        reading = reading if reading is not None else Reading()
-        records = read_runs(paths, reading, jobs=len(usable_cpus()))
-        for line in reading.messages():
-            note(f"note: {line}")
+        blocks = read_files(paths, reading)
     if filter_query:
         from dlbs.results.read.query import check_keys, compile_query
 
         query = compile_query(filter_query)
-        check_keys(query.names, records.names)
-        records = query.of(records)
+        check_keys(query.names, {name for block in blocks for name in block.table.names if name != "db.id"})
+        blocks = list(map(query.of, blocks))  # one by one: of a file without matching runs, no other columns are read
+    records = Runs.together(blocks)
     if not records:
         where = " ".join(paths) or str(db)
         raise LogError("no experiments to report", where=where, hint="dlbs parse prints the contents of logs")
     return records
+
+
+def read_files(paths: Sequence[str], reading: Reading | None = None, *, in_groups: bool = False) -> list[Runs]:
+    """Read runs of results files and logs as `read_blocks` does; problems of logs are reported on standard error."""
+    from dlbs.machine.resources import usable_cpus
+    from dlbs.results.read.records import read_blocks
+
+    reading = reading if reading is not None else Reading()
+    blocks = read_blocks(paths, reading, jobs=len(usable_cpus()), in_groups=in_groups)
+    for line in reading.messages():
+        note(f"note: {line}")
+    return blocks
 
 
 def declarations() -> Mapping[str, Parameter]:

@@ -432,20 +432,17 @@ class Columns(Sequence[Row]):
             made[key] = self.take(rows)
         return made
 
-    def each(self, names: Iterable[str], function: Callable[[Row], T], *, exact: bool = False) -> list[T]:
+    def each(self, names: Iterable[str], function: Callable[[Row], T]) -> list[T]:
         """Results of a function for each row, called once for each combination of the values of all keys that it reads.
+
+        Equal values of several types, such as 1 and 1.0, and no value and null are different combinations, because a function may tell them apart.
 
         Args:
             names: These keys.
             function: The function.
-            exact: Whether it may tell equal values of several types apart, or no value from null.
         """
         columns = [column for name in names if (column := self.table.column(name)) is not None]
-        found = [
-            codes
-            for column in columns
-            if type(codes := self.codes(column) if exact else self._classes_of(column)) is not _Same
-        ]
+        found = [codes for column in columns if type(codes := self.codes(column)) is not _Same]
         if not self.rows:
             return []
         if not found:
@@ -640,6 +637,7 @@ def merged(parts: Sequence[Columns]) -> Table:
     """One table with the rows of all parts, in order."""
     if len(parts) == 1 and parts[0].rows == range(parts[0].table.rows):
         return parts[0].table
+    parts = [part for part in parts if part.rows]  # nothing is read of others
     names = dict.fromkeys(name for part in parts for name in part.table.names)
     if any(callable(column) for part in parts for column in part.table.columns.values()):
         return Table(

@@ -19,6 +19,8 @@ Record = Mapping[str, Any]
 
 _NOT_CONTENT = ("exp.log_file", "db.tags", "db.added", "db.id")  # the path of a log does not identify the run
 
+_BLOCK = 1 << 13  # rows of a table that is divided into blocks
+
 THROUGHPUT, TIME = "results.throughput", "results.time"
 FAMILY = "results.serving."
 RATE = f"{FAMILY}qps"  # logged by experiments that measured inference under load
@@ -88,6 +90,9 @@ class Runs(Columns):
 
 def blocks_of(records: Iterable[Record]) -> Iterator[Runs]:
     """Records as blocks of runs: tables of a limited size, in order."""
+    if isinstance(records, Runs):
+        # Tables of their own: what is worked out for each value of a column must not be worked out for those of the other blocks.
+        return (Runs(merged([records[at : at + _BLOCK]])) for at in range(0, len(records), _BLOCK))
     return (Runs(table, rows) for table, rows in of_records(records))
 
 

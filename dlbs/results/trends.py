@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,11 @@ from dlbs.errors import LogError
 from dlbs.experiment import describe, usual_names
 from dlbs.results.grouping import distinguishing_names
 from dlbs.results.keys import better_of
+from dlbs.results.read.query import words_of
 from dlbs.results.runs import Record, Runs, order_of, start_order
 from dlbs.results.statistics.changes import change_points
 from dlbs.results.statistics.ratio import Interval, median_interval
-from dlbs.text import counted, finite, text
+from dlbs.text import counted, text
 
 if TYPE_CHECKING:
     from dlbs.results.store.store import Store
@@ -30,9 +30,6 @@ _MACHINE = ("exp.env.host", "exp.device_title")
 _USUAL = ("exp.framework", "exp.model", "exp.phase", "exp.dtype", "exp.replica_batch", "command.argv")
 # Expected to change over time, so these do not separate trends.
 _OVER_TIME = ("exp.repeat", "exp.id", "exp.effective_batch", "exp.framework_version", "exp.node_id", *_MACHINE)
-# Keys whose numbers may be searched without a name; others, such as threads, need `name=value`.
-_SPOKEN_NUMBERS = frozenset({"exp.replica_batch", "exp.repeat", "exp.num_gpus", "exp.effective_batch"})
-_NAMED = {"batch": "exp.replica_batch", "repeat": "exp.repeat"}
 _MOST_LISTED = 8  # matching experiments in an error
 
 
@@ -195,49 +192,6 @@ def _points(runs: Runs, metric: str) -> list[Point]:
     return points
 
 
-def with_words(runs: Runs, words: str) -> Runs:
-    """The runs of whose parameters all words are values: `resnet18 training 16`, or `batch 16`.
-
-    A word is a whole value, or a part of it between blanks and commas: `float16` does not match `bfloat16`. `name=value` matches only that parameter,
-    and `batch 1` or `repeat 1` no other number, such as that of the devices.
-    """
-    named = re.sub(r"(?<![^\s,])(batch|repeat)\s+(?=\d)", lambda found: f"{_NAMED[found[1]]}=", words.lower())
-    for word in re.split(r"[\s,]+", named):
-        if word not in {"", "batch", "repeat"} and len(runs):
-            runs = _with_word(runs, word)
-    return runs
-
-
-def _with_word(runs: Runs, word: str) -> Runs:
-    name, equals, value = word.partition("=")
-    found: set[int] = set()
-    for key in runs.names:
-        if key.startswith(("results.", "db.id")) or (equals and name not in {key, key.rpartition(".")[2]}):
-            continue
-        column = runs.table.column(key)
-        if column is None:
-            continue
-        hits = {
-            at for at, one in enumerate(column.values) if _is_word(key, one, value if equals else word, bool(equals))
-        }
-        if hits and column.is_constant:
-            return runs
-        if hits:
-            found.update(at for at, code in enumerate(runs.codes(column)) if code in hits)
-    return runs.where([at in found for at in range(len(runs))])
-
-
-def _is_word(key: str, found: Any, word: str, is_named: bool) -> bool:
-    """Whether a value is a word, or a text has it as a part."""
-    if isinstance(found, str):
-        if word not in (shown := found.lower()):
-            return False
-        return shown == word or (not is_named and word in re.split(r"[\s,]+", shown))
-    if not isinstance(found, (bool, int, float, list)) or text(found).lower() != word:
-        return False
-    return is_named or finite(found) is None or key in _SPOKEN_NUMBERS
-
-
 NO_TAG = "(no tag)"
 
 
@@ -347,11 +301,10 @@ def history_of(store: Store, words: str, declarations: Mapping[str, Parameter]) 
     """
     if found := store.runs(exp_id=words):
         return found
-    runs = with_words(store.runs(), words)
-    if not runs:
+    ids = store.search(words_of(words))
+    if not ids:
         raise LogError("no such experiment", where=words, hint="dlbs db list shows all")
-    runs = store.runs(ids=runs.values("db.id"))  # whose columns are read for no others
-    experiments = stored_experiments(runs, declarations)
+    experiments = stored_experiments(store.runs(ids=ids), declarations)
     if len(experiments) > 1:
         shown = "".join(f"\n  {one.label}" for one in experiments[:_MOST_LISTED])
         more = f"\n  and {len(experiments) - _MOST_LISTED} more" if len(experiments) > _MOST_LISTED else ""

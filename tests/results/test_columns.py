@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlbs.results.columns import ABSENT, ROWS, hashable
+from dlbs.results.read.query import compile_query
 from dlbs.results.runs import Runs, has_value, number
 
 ODD = [
@@ -125,3 +126,10 @@ def test_codes_of_a_key_that_few_rows_have_end() -> None:
     column = runs.table.column("rare")
     assert column is not None
     assert sorted(column.codes) == [-1] * 39 + [0]
+
+
+def test_functions_and_queries_tell_equal_values_of_several_types_apart() -> None:
+    records = [{"a": 1, "b": None}, {"a": 1.0}, {"a": True, "b": 0.0}, {"a": 1.0, "b": -0.0}]
+    runs = Runs.of(records)
+    assert runs.each(["a", "b"], lambda run: repr(dict(run))) == list(map(repr, records))
+    assert len(compile_query('{"a": "1"}').of(runs)) == 2  # 1 and true, but not 1.0

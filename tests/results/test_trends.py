@@ -13,9 +13,10 @@ from dlbs.results.keys import quantity_of
 from dlbs.results.page.history import History
 from dlbs.results.page.summary import tiles_of
 from dlbs.results.plots.history import trends_of as plotted
+from dlbs.results.read.query import words_of
 from dlbs.results.runs import Runs
 from dlbs.results.store.store import Store
-from dlbs.results.trends import history_of, machines_in, tags_in, trends_of, with_words
+from dlbs.results.trends import history_of, machines_in, tags_in, trends_of
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
 
@@ -115,10 +116,14 @@ def test_tags_and_machines() -> None:
         ("", True), ("alexnet", True), ("ALEXNET training", True), ("alexnet, batch 16", True), ("alex", False), ("float32", True),
         ("dtype=float32", True), ("exp.dtype=float32", True), ("model=float32", False), ("alexnet 15", False), ("imaginary gpu", True),
         ("bfloat32", False), ("loat32", False), ("50", False), ("1", True), ("batch 1", False), ("alexnet batch 16", True), ("batch 16 repeat 2", False),
+        ("é", True), ("v1", True), ("tags=v1 alexnet", True), ("v2", False), ("ä", False), ("results.unit=images", False), ('"', False),
     ],
 )  # fmt: skip
-def test_words(words: str, fits: bool) -> None:
-    assert bool(with_words(Runs.of([make_record()]), words)) == fits
+def test_words(tmp_path: Path, words: str, fits: bool) -> None:
+    with Store(str(tmp_path / "r.db")) as store:
+        store.add([make_record(my__place="É hall"), make_record("vgg16", 15, gpus=2, exp__repeat=2)], tag="v1")
+        store.add([make_record("vgg19", 15, gpus=2, exp__repeat=2)], tag="Ä 2")
+        assert (1 in store.search(words_of(words))) == fits
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, groupby
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -175,6 +175,11 @@ def _hint(path: str) -> str:
     if "${" in path or path.startswith("~"):
         return "the quotes prevent the shell from expanding it: remove them, or write \"${HOME}/logs/\"'*.log'"
     return "give log files, directories or glob patterns"
+
+
+def has_logs(directory: str) -> bool:
+    """Whether `find_logs` finds any in a directory."""
+    return any(map(_is_log, chain.from_iterable(names for _, _, names in os.walk(directory))))
 
 
 def _is_log(name: str) -> bool:

@@ -12,6 +12,7 @@ from typing import IO, Any
 import orjson
 
 from dlbs.errors import LogError
+from dlbs.files import MAX_DEPTH, depth_exceeds
 from dlbs.logs import batch_time, parse_line
 
 LONGEST = 64 << 20  # bytes of the longest line that is read as a value
@@ -247,6 +248,8 @@ def _all_at_once(text: bytes) -> tuple[list[str], dict[str, Any]] | None:
     except (orjson.JSONDecodeError, TypeError):
         return None
     if len(things) != 2 * count or joined.split(None, 1) != [joined]:
+        return None
+    if listed.count(b"[") + listed.count(b"{") > MAX_DEPTH and depth_exceeds(things, MAX_DEPTH + 1):
         return None
     values = dict(zip(keys, things[1::2], strict=True))
     return None if "" in values else (keys, values)

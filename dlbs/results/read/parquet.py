@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from dlbs.errors import LogError, require
 from dlbs.files import load_json, open_atomically, open_regular
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _EXACT = 2**53  # integers up to here are floating-point numbers
 _AS_JSON = b"dlbs.json"  # in the metadata of a column whose values are JSON texts
-_GROUP = 1 << 14  # rows that are written together
+_GROUP = 1 << 13  # rows that are written together
+
+_Stamp = tuple[int, int, int]
 
 
 def write_parquet(path: str, blocks: Iterable[Runs]) -> None:
@@ -78,7 +80,7 @@ def _write(stream: IO[bytes], blocks: Iterable[Runs]) -> None:
             arrays = [
                 _array(arrow, runs, name, kind or arrow.string(), as_json=kind is None) for name, kind in types.items()
             ]
-            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema), row_group_size=max(1, len(runs)))
+            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema), row_group_size=_GROUP)
 
 
 def _groups(blocks: Iterable[Runs]) -> Iterator[Runs]:
@@ -146,8 +148,12 @@ def _number_type(arrow: Any, kinds: set[str]) -> pyarrow.DataType | None:
     return arrow.float64() if kinds and kinds <= {"int", "float"} else None
 
 
-def read_parquet(path: str) -> Runs:
+def read_parquet(path: str, *, in_groups: bool = False) -> list[Runs]:
     """The runs of a Parquet file, without null values. Columns are read when they are needed; those with one value are known from the statistics.
+
+    Args:
+        path: The file.
+        in_groups: Make a table of each row group, for those who need all columns but not all rows at once; otherwise there is one table.
 
     Raises:
         LogError: pyarrow is not installed, or the file cannot be read; also later, when a column is needed.
@@ -155,39 +161,51 @@ def read_parquet(path: str) -> Runs:
     arrow = require("pyarrow", "parquet")
     with _file(path, arrow) as (file, stamp):
         metadata, schema = file.metadata, file.schema_arrow
-        rows = metadata.num_rows
         twice = [name for name, count in Counter(schema.names).items() if count > 1]
         if twice:
             raise LogError(f"has two columns {twice[0]!r}", where=path)
-        leaves = {
-            metadata.schema.column(at).path.removesuffix(".list.element").removesuffix(".list.item"): at
-            for at in range(metadata.num_columns)
-        }
-        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-        columns: dict[str, Any] = {}
-        full = set()
-        for field in schema:
-            leaf = leaves.get(field.name)
-            found = [] if leaf is None else [group.column(leaf).statistics for group in groups]
-            known = bool(found) and all(one is not None and one.has_null_count for one in found)
-            nulls = sum(one.null_count for one in found) if known else -1
-            if nulls == rows and not arrow.types.is_nested(field.type):
-                continue
-            if nulls == 0:
-                full.add(field.name)
-            columns[field.name] = partial(_column, path, stamp, metadata, field)
-            # Statistics of floating-point numbers leave out NaN, and take -0.0 for 0.0.
-            exact = any(
-                is_(field.type) for is_ in (arrow.types.is_string, arrow.types.is_integer, arrow.types.is_boolean)
-            )
-            if nulls == 0 and exact and all(one.has_min_max for one in found):
-                ends = {end for one in found for end in (one.min, one.max)}
-                if len(ends) == 1:
-                    columns[field.name] = constant(_value(field, ends.pop()), rows)
-    return Runs(Table(columns, rows, partial(_shapes, path, stamp, metadata, columns, rows, full), full))
+        numbers = list(range(metadata.num_row_groups))
+        sets = [[number] for number in numbers] if in_groups and numbers else [numbers]
+        return [_runs(_Part(path, stamp, metadata, groups), schema) for groups in sets]
 
 
-_Stamp = tuple[int, int, int]
+class _Part(NamedTuple):
+    """Row groups of a file."""
+
+    path: str
+    stamp: _Stamp
+    metadata: Any
+    groups: list[int]
+
+
+def _runs(part: _Part, schema: Any) -> Runs:
+    arrow = require("pyarrow", "parquet")
+    metadata = part.metadata
+    leaves = {
+        metadata.schema.column(at).path.removesuffix(".list.element").removesuffix(".list.item"): at
+        for at in range(metadata.num_columns)
+    }
+    groups = [metadata.row_group(number) for number in part.groups]
+    rows = sum(group.num_rows for group in groups)
+    columns: dict[str, Any] = {}
+    full = set()
+    for field in schema:
+        leaf = leaves.get(field.name)
+        found = [] if leaf is None else [group.column(leaf).statistics for group in groups]
+        known = bool(found) and all(one is not None and one.has_null_count for one in found)
+        nulls = sum(one.null_count for one in found) if known else -1
+        if nulls == rows and not arrow.types.is_nested(field.type):
+            continue
+        if nulls == 0:
+            full.add(field.name)
+        columns[field.name] = partial(_column, part, field)
+        # Statistics of floating-point numbers leave out NaN, and take -0.0 for 0.0.
+        exact = any(is_(field.type) for is_ in (arrow.types.is_string, arrow.types.is_integer, arrow.types.is_boolean))
+        if nulls == 0 and exact and all(one.has_min_max for one in found):
+            ends = {end for one in found for end in (one.min, one.max)}
+            if len(ends) == 1:
+                columns[field.name] = constant(_value(field, ends.pop()), rows)
+    return Runs(Table(columns, rows, partial(_shapes, part, columns, rows, full), full))
 
 
 @contextmanager
@@ -207,12 +225,14 @@ def _file(path: str, arrow: Any, known: _Stamp | None = None, **options: Any) ->
         raise LogError(f"cannot be read: {' '.join(str(error).split())[:200]}", where=path) from None
 
 
-def _read(path: str, stamp: _Stamp, metadata: Any, field: Any) -> Any:
+def _read(part: _Part, field: Any) -> Any:
     """The values of a column, encoded by a dictionary if they are texts."""
     arrow = require("pyarrow", "parquet")
     texts = [field.name] if arrow.types.is_string(field.type) else []
-    with _file(path, arrow, stamp, metadata=metadata, read_dictionary=texts) as (file, _):
-        table = file.read(columns=[field.name])  # and columns whose names begin with this one and a dot
+    with _file(part.path, arrow, part.stamp, metadata=part.metadata, read_dictionary=texts) as (file, _):
+        table = file.read_row_groups(
+            part.groups, columns=[field.name]
+        )  # and columns whose names begin with this one and a dot
         return table.column(table.schema.names.index(field.name))
 
 
@@ -220,9 +240,9 @@ def _value(field: Any, value: Any) -> Any:
     return load_json(value) if (field.metadata or {}).get(_AS_JSON) else value
 
 
-def _column(path: str, stamp: _Stamp, metadata: Any, field: Any) -> Column:
+def _column(part: _Part, field: Any) -> Column:
     arrow = require("pyarrow", "parquet")
-    found = _read(path, stamp, metadata, field)
+    found = _read(part, field)
     is_ = arrow.types
     try:
         if is_.is_integer(field.type) or is_.is_boolean(field.type):
@@ -240,7 +260,7 @@ def _column(path: str, stamp: _Stamp, metadata: Any, field: Any) -> Column:
             return Column(_numbers("d", *whole.chunks), present)
         return Column([_value(field, value) for value in whole.to_pylist()], present)
     except (ValueError, arrow.ArrowException) as error:
-        raise LogError(f"cannot be read: {' '.join(str(error).split())[:200]}", where=path) from None
+        raise LogError(f"cannot be read: {' '.join(str(error).split())[:200]}", where=part.path) from None
 
 
 def _numbers(kind: str, *arrays: Any) -> array[Any]:
@@ -262,13 +282,13 @@ def _present(found: Any) -> Sequence[int]:
     return codes
 
 
-def _shapes(path: str, stamp: _Stamp, metadata: Any, columns: dict[str, Any], rows: int, full: set[str]) -> Column:
+def _shapes(part: _Part, columns: dict[str, Any], rows: int, full: set[str]) -> Column:
     """The keys of each row, for which only columns with null values are read."""
     partly = {name: column for name, column in columns.items() if name not in full}
     present = []
     for column in partly.values():
         field = column.args[-1]
-        found = _read(path, stamp, metadata, field)
+        found = _read(part, field)
         present.append(found.is_valid().to_pylist())
     if not present:
         return constant(tuple(columns), rows)

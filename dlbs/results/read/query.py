@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dlbs.config.config import parse_value
@@ -15,11 +18,14 @@ from dlbs.language.template import escape
 from dlbs.plan.compile import Processor
 from dlbs.results.columns import ABSENT
 from dlbs.results.runs import Record, Runs
-from dlbs.text import counted
+from dlbs.text import counted, finite, text
 
 FLAG = "--filter_query"
 _RESULT = "query.result"
 _TAGS = "db.tags"
+# Keys whose numbers may be searched without a name; others, such as threads, need `name=value`.
+_SPOKEN_NUMBERS = frozenset({"exp.replica_batch", "exp.repeat", "exp.num_gpus", "exp.effective_batch"})
+_NAMED = {"batch": "exp.replica_batch", "repeat": "exp.repeat"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Query:
 
     def of(self, runs: Runs) -> Runs:
         """The runs that match."""
-        return runs.where(runs.each(self.names, self.fits, exact=True))
+        return runs.where(runs.each(self.names, self.fits))
 
 
 def check_keys(names: Iterable[str], known: Collection[str], where: str = FLAG) -> None:
@@ -128,6 +134,52 @@ def _expression(query: str) -> Query:
     return Query(tuple(names), fits)
 
 
+@dataclass(frozen=True)
+class Word:
+    """A test whether some parameter of a run has a value: a whole value, or a part of it between blanks and commas.
+
+    Attributes:
+        name: The only parameter, also without its namespace; empty for any.
+        value: The value in small letters.
+    """
+
+    name: str
+    value: str
+
+    @cached_property
+    def _in_json(self) -> bytes:
+        return json.dumps(self.value)[1:-1].encode()
+
+    def concerns(self, key: str) -> bool:
+        """Whether the values of a key count."""
+        return not key.startswith("results.") and self.name in {"", key, key.rpartition(".")[2]}
+
+    def may_be_in(self, content: bytes) -> bool:
+        """Whether one of several values can be the word, or have it as a part, by their JSON texts in small letters."""
+        return self._in_json in content or b"\\u" in content
+
+    def fits(self, key: str, found: Any) -> bool:
+        """Whether a value is the word, or a text has it as a part: `float16` is no part of `bfloat16`."""
+        if isinstance(found, str):
+            if self.value not in (shown := found.lower()):
+                return False
+            return shown == self.value or (not self.name and self.value in re.split(r"[\s,]+", shown))
+        if not isinstance(found, (bool, int, float, list)) or text(found).lower() != self.value:
+            return False
+        return bool(self.name) or finite(found) is None or key in _SPOKEN_NUMBERS
+
+
+def words_of(words: str) -> list[Word]:
+    """Tests of which all must hold: `resnet18 training 16`, or `batch 16`, `name=value`, which are no other number, such as that of the devices."""
+    named = re.sub(r"(?<![^\s,])(batch|repeat)\s+(?=\d)", lambda found: f"{_NAMED[found[1]]}=", words.lower())
+    made = []
+    for word in re.split(r"[\s,]+", named):
+        if word not in {"", "batch", "repeat"}:
+            name, equals, value = word.partition("=")
+            made.append(Word(name, value) if equals else Word("", word))
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class Additions:
     """Keys to add to runs.
@@ -147,7 +199,7 @@ class Additions:
             def made(record: Record, name: str = name, needs: list[str] = needs) -> Any:
                 return self.value(name, record) if all(need in record for need in needs) else record.get(name, ABSENT)
 
-            runs = runs.derived(name, runs.each([name, *needs], made, exact=True))
+            runs = runs.derived(name, runs.each([name, *needs], made))
         return runs
 
 

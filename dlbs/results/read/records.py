@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
@@ -15,12 +16,10 @@ from functools import lru_cache
 from itertools import repeat
 from typing import IO, Any
 
-import orjson
-
 from dlbs.errors import LogError
-from dlbs.files import MAX_DEPTH, JsonError, load_json, make_parent, open_regular, write_atomically
+from dlbs.files import JsonError, load_json, load_json_bytes, make_parent, open_regular, write_atomically
 from dlbs.results.columns import plain
-from dlbs.results.read.logs import in_processes, read_logs, unpacked
+from dlbs.results.read.logs import has_logs, in_processes, read_logs, unpacked
 from dlbs.results.read.onelog import LONGEST, Reading
 from dlbs.results.runs import Record, Runs, blocks_of
 from dlbs.text import csv_cell, csv_line, formula_escaped, formula_unescaped
@@ -180,13 +179,26 @@ def is_results_file(path: str) -> bool:
 
 
 def read_runs(paths: Iterable[str], reading: Reading | None = None, *, jobs: int = 1, cached: bool = True) -> Runs:
+    """Read runs as one table; arguments and errors as for `read_blocks`."""
+    return Runs.together(read_blocks(paths, reading, jobs=jobs, cached=cached))
+
+
+def read_blocks(
+    paths: Iterable[str],
+    reading: Reading | None = None,
+    *,
+    jobs: int = 1,
+    cached: bool = True,
+    in_groups: bool = False,
+) -> list[Runs]:
     """Read runs from results files (those of `write_blocks`) and from logs.
 
     Args:
-        paths: Results files, and everything that `find_logs` accepts.
+        paths: Results files, patterns of them, directories of Parquet files, and everything that `find_logs` accepts.
         reading: Collects findings about logs.
         jobs: Processes that read logs and large files.
         cached: As for `read_logs`.
+        in_groups: Make a table of each row group of a Parquet file, instead of each file.
 
     Raises:
         LogError: A file is missing, or a results file cannot be read or has another structure.
@@ -194,13 +206,24 @@ def read_runs(paths: Iterable[str], reading: Reading | None = None, *, jobs: int
     blocks: list[Runs] = []
     logs = []
     for path in paths:
-        if is_results_file(path):
-            blocks += _blocks_of_file(path, jobs)
-        else:
+        files = _results_files(path)
+        for file in files:
+            blocks += _blocks_of_file(file, jobs, in_groups=in_groups)
+        if not files:
             logs.append(path)
     if logs:
         blocks += read_logs(logs, reading, jobs=jobs, cached=cached)
-    return Runs.together(blocks)
+    return blocks
+
+
+def _results_files(path: str) -> list[str]:
+    """The results files of a path; none if it is for `find_logs`. A directory has its Parquet files, unless it has logs."""
+    if is_results_file(path):
+        return [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True)) or [path]
+    if not os.path.isdir(path):
+        return []
+    files = sorted(glob.glob(os.path.join(glob.escape(path), "*.parquet")))
+    return files if files and not has_logs(path) else []
 
 
 @contextmanager
@@ -209,12 +232,12 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         yield io.BufferedReader(unpacked(raw, os.fstat(raw.fileno()).st_size)) if path.endswith(".gz") else raw  # type: ignore[type-var]
 
 
-def _blocks_of_file(path: str, jobs: int) -> Iterable[Runs]:
+def _blocks_of_file(path: str, jobs: int, *, in_groups: bool) -> Iterable[Runs]:
     kind = path.removesuffix(".gz")
     if kind.endswith(".parquet"):
         from dlbs.results.read.parquet import read_parquet
 
-        return [read_parquet(path)]
+        return read_parquet(path, in_groups=in_groups)
     try:
         with _opened(path) as stream:
             if kind.endswith(".jsonl"):
@@ -226,7 +249,7 @@ def _blocks_of_file(path: str, jobs: int) -> Iterable[Runs]:
             with suppress(JsonError, _OtherDocumentError):
                 return list(blocks_of(_lines_of_document(stream)))
         with _opened(path) as stream:
-            document = load_json(stream.read().decode())
+            document = load_json(stream.read().decode(), around=3)
     except FileNotFoundError:
         raise LogError(
             "no such file", where=path, hint="create one: dlbs parse LOGS --output_file results.json"
@@ -255,24 +278,6 @@ def _csv_rows(stream: IO[str]) -> Iterator[Record]:
         }
 
 
-_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
-_LONG_NUMBER = b"0" * 19  # in a line whose digits are all 0: orjson converts longer integers to floating-point numbers
-
-
-def _line(line: bytes) -> Any:
-    """The value of a line, as `load_json` reads it.
-
-    Raises:
-        JsonError: It is not JSON.
-    """
-    if line.count(b"[") + line.count(b"{") <= MAX_DEPTH and _LONG_NUMBER not in line.translate(_DIGITS):
-        try:
-            return orjson.loads(line)
-        except orjson.JSONDecodeError:
-            pass  # NaN, or half of a surrogate pair
-    return load_json(line)
-
-
 class _OtherDocumentError(Exception):
     """A document that `write_blocks` has not written."""
 
@@ -298,7 +303,7 @@ def _lines_of_document(lines: IO[bytes]) -> Iterator[Record]:
             continue
         whole = line.rstrip(b"\r\n")
         comma = whole.endswith(b",")
-        record = _line(whole[:-1] if comma else whole) if more else None
+        record = load_json_bytes(whole[:-1] if comma else whole, around=1) if more else None
         if not isinstance(record, dict):
             break
         more = comma
@@ -321,7 +326,7 @@ def _json_lines(lines: Iterable[bytes], path: str) -> Iterator[Record]:
         if line.isspace():
             continue
         try:
-            record = _line(line)
+            record = load_json_bytes(line, around=1)
         except JsonError as error:
             raise LogError(f"not JSON: {error.what}", where=f"{path}:{number}") from None
         if not isinstance(record, dict):

@@ -13,10 +13,11 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from functools import partial
+from functools import cached_property, lru_cache, partial
+from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dlbs.files import load_json
+from dlbs.files import load_json_bytes
 from dlbs.results.columns import Column, Table, constant, joined, merged, plain, shapes_of
 from dlbs.results.runs import Runs, utc
 from dlbs.text import text
@@ -24,8 +25,11 @@ from dlbs.text import text
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from dlbs.results.read.query import Word
+
 ROWS = 16_384  # in a block: so many that a million runs are few reads, so few that one is soon rewritten
 ADDED, TAGS, ID = "db.added", "db.tags", "db.id"
+_SHORT = 256  # bytes of a column that is kept when it was read
 _LARGEST = 256 << 20  # bytes of a column that are read
 _CONSTANT, _EACH, _CODED = b"1", b"n", b"c"  # one value for all runs; each its own; values and codes
 
@@ -71,28 +75,83 @@ def packed(columns: Runs, column: Column) -> bytes:
     return zlib.compress(kind + len(content).to_bytes(4, "big") + content + codes)
 
 
+class Packed:
+    """What `packed` made of a column.
+
+    Attributes:
+        kind: One of the three.
+        text: The JSON text of its values.
+        codes: The bytes of the codes.
+
+    Raises:
+        TypeError, zlib.error: These are not its bytes.
+    """
+
+    def __init__(self, data: Any) -> None:
+        if not isinstance(data, bytes):
+            raise TypeError("not bytes")
+        content = zlib.decompressobj().decompress(data, _LARGEST)
+        end = 5 + int.from_bytes(content[1:5], "big")
+        self.kind, self.text, self.codes = content[:1], content[5:end], content[end:]
+
+    @classmethod
+    def of(cls, data: Any) -> Packed:
+        """The same for bytes that were read; short ones, such as those of constants, are equal in many blocks."""
+        return _short(data) if isinstance(data, bytes) and len(data) <= _SHORT else cls(data)
+
+    @cached_property
+    def values(self) -> list[Any]:
+        """The values.
+
+        Raises:
+            TypeError, ValueError: The text is damaged.
+        """
+        values = load_json_bytes(self.text, around=1)
+        if not isinstance(values, list):
+            raise TypeError("not a list of values")
+        return values
+
+    @cached_property
+    def small(self) -> bytes:
+        """The text in small letters."""
+        return self.text.lower()
+
+
+_short = lru_cache(4096)(Packed)
+
+
 def unpacked(data: Any, rows: int) -> Column:
-    """The column of `packed`.
+    """The column of `packed`, or what an instance of `Packed` has of it.
 
     Raises:
         TypeError, ValueError, zlib.error: These are not its bytes, or not of so many rows.
     """
-    if not isinstance(data, bytes):
-        raise TypeError("not bytes")
-    content = zlib.decompressobj().decompress(data, _LARGEST)
-    end = 5 + int.from_bytes(content[1:5], "big")
-    kind, values, codes = content[:1], load_json(content[5:end]), array("i")
-    if not isinstance(values, list):
-        raise TypeError("not a list of values")
+    content = data if isinstance(data, Packed) else Packed.of(data)
+    kind, values = content.kind, content.values
     if kind == _CONSTANT and len(values) == 1:
         return constant(values[0], rows)
     if kind == _EACH and len(values) == rows:
         return Column(values, range(rows))
-    codes.frombytes(content[end:])
+    codes = array("i")
+    codes.frombytes(content.codes)
     codes = _swapped(codes)
-    if kind != _CODED or len(codes) != rows or not rows or min(codes) < -1 or max(codes) >= len(values):
+    different = set(codes)
+    if kind != _CODED or len(codes) != rows or not rows or min(different) < -1 or max(different) >= len(values):
         raise ValueError("not a column of these runs")
     return Column(values, codes)
+
+
+def rows_with(word: Word, columns: dict[str, Packed], rows: int) -> set[int]:
+    """The places of the runs of a block that have a word in one of these columns."""
+    found: set[int] = set()
+    for key, content in columns.items():
+        if word.concerns(key) and word.may_be_in(content.small):
+            column = unpacked(content, rows)
+            hits = [word.fits(key, value) for value in column.values]
+            if any(hits):
+                hits.append(False)  # of code -1
+                found.update(compress(range(rows), map(hits.__getitem__, column.codes)))
+    return found
 
 
 def _swapped(codes: array[int]) -> array[int]:

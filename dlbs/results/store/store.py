@@ -8,22 +8,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from itertools import compress, groupby
+from itertools import chain, compress, groupby, repeat
 from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError, require
 from dlbs.results.columns import Column, Table, constant, joined, merged
-from dlbs.results.read.query import Query, check_keys
+from dlbs.results.read.query import Query, Word, check_keys
 from dlbs.results.runs import Record, Runs, blocks_of
 from dlbs.results.store.blocks import (
     ID,
     ROWS,
     TAGS,
     Block,
+    Packed,
     Parts,
     lazy_table,
     parts_of,
     rows_of,
+    rows_with,
     runs_of,
     shapes,
     stored_name,
@@ -115,15 +117,15 @@ class Store:
             yield connection
 
     def add(self, records: Iterable[Record], tag: str | None = None) -> Added:
+        """Add records, as `add_blocks` does."""
+        return self.add_blocks(blocks_of(records), tag)
+
+    def add_blocks(self, blocks: Iterable[Runs], tag: str | None = None) -> Added:
         """Add finished experiments, and tag all of them, including those already known.
 
         Raises:
             LogError: The database reports an error.
         """
-        blocks: Iterable[Runs] = blocks_of(records)
-        if isinstance(records, Runs):
-            # Tables of their own: what is worked out for each value of a column must not be worked out for those of the other blocks.
-            blocks = (Runs(merged([records[start : start + ROWS]])) for start in range(0, len(records), ROWS))
         new = known = unfinished = 0
         waiting: list[Runs] = []
         first = rows = 0
@@ -223,14 +225,15 @@ class Store:
         with self._reading() as connection:
             asked = self._sql.select(table.c.id)
             asked = asked.order_by(table.c.id) if exp_id is None else asked.where(table.c.exp_id == exp_id).order_by(table.c.started, table.c.id)  # fmt: skip
-            if ids is None:
-                chosen = list(map(int, connection.scalars(asked)))
-            else:
+            chosen = self._all(connection) if ids is None and exp_id is None else None
+            if ids is not None:
                 chosen = []
                 wanted = sorted(ids)
                 for start in range(0, len(wanted), _TOGETHER):
                     some = asked.where(table.c.id.in_(wanted[start : start + _TOGETHER]))
                     chosen += map(int, connection.scalars(some))
+            elif chosen is None:
+                chosen = list(map(int, connection.scalars(asked)))
             runs = self._table(connection, sorted(chosen))
             if exp_id is not None:
                 place = {one: row for row, one in enumerate(sorted(chosen))}
@@ -238,7 +241,7 @@ class Store:
         if not tests:
             return runs
         known = runs.names
-        flags = [any(fits) for fits in zip(*(_fitting(runs, test) for test in tests), strict=True)]
+        flags = [any(fits) for fits in zip(*(runs.each(test.names, test.fits) for test in tests), strict=True)]
         for query in tests:
             check_keys(query.names, known, "query")
         if all(flags):
@@ -246,6 +249,45 @@ class Store:
         # A table of the chosen runs alone: its columns are read for no others.
         with self._reading() as connection:
             return self._table(connection, sorted(runs.where(flags).values(ID)))
+
+    def _all(self, connection: Connection) -> list[int] | None:
+        """The numbers of all runs as their blocks have them; None if some were removed."""
+        found = connection.execute(
+            self._sql.select(self._blocks.c.first, self._blocks.c.rows).order_by(self._blocks.c.first)
+        )
+        blocks = [Block.of(*row) for row in found]
+        count = self._sql.select(self._sql.func.count()).select_from(self._runs)
+        if connection.scalar(count) != sum(block.rows for block in blocks):
+            return None
+        return list(chain.from_iterable(range(block.first, block.first + block.rows) for block in blocks))
+
+    def search(self, words: Sequence[Word]) -> list[int]:
+        """The numbers of the runs that have all words, ascending. Only values among which a word can be are read.
+
+        Raises:
+            LogError: The database reports an error, or its content is damaged.
+        """
+        blocks, values, tags = self._blocks, self._values, self._tags
+        found: list[int] = []
+        with self._reading() as connection:
+            names = connection.scalars(self._sql.select(tags.c.tag).distinct()).all()
+            tagged = []
+            for word in words:
+                chosen = [tag for tag in names if word.concerns(TAGS) and word.fits(TAGS, tag)]
+                asked = self._sql.select(tags.c.run).where(tags.c.tag.in_(chosen))
+                tagged.append(set(connection.scalars(asked)) if chosen else set())
+            for row in connection.execute(self._sql.select(blocks).order_by(blocks.c.first)).all():
+                block = Block.of(row.first, row.rows)
+                keys = {stored_name(key): key for shape in shapes(row.keys, block.rows).values for key in shape}
+                asked = self._sql.select(values.c.name, values.c.data).where(
+                    values.c.first == block.first, values.c.name.not_like("results.%")
+                )
+                columns = {keys[name]: Packed.of(data) for name, data in connection.execute(asked) if name in keys}
+                rows = set(range(block.rows))
+                for word, others in zip(words, tagged, strict=True):
+                    rows &= rows_with(word, columns, block.rows) | {one - block.first for one in others}
+                found += sorted(one + block.first for one in rows)
+        return found
 
     def _table(self, connection: Connection, ids: Sequence[int]) -> Runs:
         """The runs with these numbers, which ascend."""
@@ -295,9 +337,9 @@ class Store:
                 asked = asked.where(self._tags.c.run.in_(ids))
             for one, tag in connection.execute(asked):
                 tags.setdefault(one, []).append(tag)
-            places: dict[tuple[str, ...], int] = {}
-            codes = [places.setdefault(tuple(sorted(tags.get(one, ()))), len(places)) for one in ids]
-        return Column(list(map(list, places)), codes)
+            places: dict[tuple[str, ...], int] = {(): 0}
+            codes = {one: places.setdefault(tuple(sorted(names)), len(places)) for one, names in tags.items()}
+        return Column(list(map(list, places)), list(map(codes.get, ids, repeat(0))))
 
     def version(self) -> int:
         """A number that changes when experiments or tags are added or removed.
@@ -348,8 +390,3 @@ class Store:
             left = groupby(range(block.rows), gone.__contains__)
             parts = [(none if is_gone else whole).take(list(rows)) for is_gone, rows in left]
             write_block(connection, block.first, Runs(merged(parts)))
-
-
-def _fitting(runs: Runs, query: Query) -> list[bool]:
-    """Whether each run matches; worked out once for each combination of the values of the keys that the query reads."""
-    return runs.each(query.names, query.fits)

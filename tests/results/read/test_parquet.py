@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from dlbs.errors import LogError
+from dlbs.results.read.parquet import read_parquet
 from dlbs.results.read.records import read_runs, write_records
+from tests.conftest import RunDlbs
+from tests.made_logs import make_logs, make_record
 
 
 @pytest.mark.parametrize(
@@ -67,3 +72,54 @@ def test_statistics_of_a_column_hide_no_value(tmp_path: Path, values: list[Any])
     file = str(tmp_path / "r.parquet")
     write_records(file, [{"exp.id": n, "my.x": value} for n, value in enumerate(values)])
     assert repr([record.get("my.x") for record in read_runs([file]).records()]) == repr(values)
+
+
+def a_year(directory: Path) -> list[str]:
+    """A directory with a file for each of three models."""
+    files = [str(directory / f"{model}.parquet") for model in "abc"]
+    for file, model in zip(files, "abc", strict=True):
+        write_records(file, [make_record(model, batch=batch, my__word=f"w{batch}") for batch in (1, 2)])
+    return files
+
+
+def test_a_directory_of_parquet_files_is_a_source_of_results(dlbs: RunDlbs, tmp_path: Path) -> None:
+    files = a_year(tmp_path)
+    reports = [
+        dlbs("report", *paths).stdout for paths in (files, [str(tmp_path)], [str(tmp_path / "*.parquet")], files[:1])
+    ]
+    assert reports[0] == reports[1] == reports[2] != reports[3]
+    assert dlbs("db", "add", str(tmp_path), "--db", str(tmp_path / "r.db")).stderr == "6 new, 0 already known\n"
+    assert "no such file" in dlbs("report", str(tmp_path / "*.parq?et.parquet")).stderr
+
+
+def test_in_a_directory_with_logs_the_logs_count(tmp_path: Path) -> None:
+    a_year(tmp_path)
+    make_logs(tmp_path / "logs", [make_record("d")])
+    assert read_runs([str(tmp_path)]).values("exp.model") == ["d"]
+
+
+def test_of_a_file_without_matching_runs_nothing_but_its_statistics_is_read(dlbs: RunDlbs, tmp_path: Path) -> None:
+    """The pages of such a file may be damaged, but not those of the others."""
+    files = a_year(tmp_path)
+    metadata = parquet.read_metadata(files[1])
+    start = min(metadata.row_group(0).column(at).data_page_offset for at in range(metadata.num_columns))
+    with open(files[1], "r+b") as stream:
+        stream.seek(start)
+        stream.write(b"\xff" * (os.path.getsize(files[1]) - metadata.serialized_size - 8 - start))
+    whole = dlbs("report", files[0]).stdout
+    query = '{"exp.model": "a"}'
+    assert dlbs("report", str(tmp_path), "--filter_query", query).stdout == whole
+    refused = dlbs("report", str(tmp_path), "--filter_query", '{"exp.model": "[ab]"}')
+    assert f"{files[1]}: cannot be read" in refused.stderr
+    assert refused.returncode == 2
+
+
+def test_row_groups_are_tables_of_their_own(tmp_path: Path) -> None:
+    file = str(tmp_path / "r.parquet")
+    records = [{"exp.id": n, **({"my.x": n} if n % 3 else {}), "my.half": n // 8192} for n in range(20_000)]
+    write_records(file, records)
+    groups = read_parquet(file, in_groups=True)
+    assert list(map(len, groups)) == [8192, 8192, 3616]
+    assert [record for group in groups for record in group.records()] == records
+    (whole,) = read_parquet(file)
+    assert whole.records() == records

@@ -19,8 +19,9 @@ from dlbs.results.read.logs import find_logs
 from dlbs.results.read.logs import read_logs as stream_logs
 from dlbs.results.read.onelog import Reading
 from dlbs.results.read.query import compile_query
-from dlbs.results.read.records import read_runs
+from dlbs.results.read.records import read_runs, write_records
 from dlbs.results.runs import Record, status_of
+from dlbs.results.store.store import Store
 from dlbs.version import __version__
 from tests.conftest import RunDlbs
 
@@ -347,3 +348,25 @@ def test_documents_are_read_by_lines_or_whole(tmp_path: Path, document: bytes, c
             read_runs([str(file)])
     else:
         assert len(read_runs([str(file)])) == count
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "csv", "parquet", "db"])
+def test_values_of_the_largest_depth_come_back_and_deeper_ones_are_findings(tmp_path: Path, ending: str) -> None:
+    deepest = json.loads("[" * 100 + "1" + "]" * 100)
+    log = write_log(tmp_path / "a.log", my__deep=deepest, my__list=[[1], {}], exp__status="ok")
+    with log.open("a") as stream:
+        stream.write(f"__my.deeper__= {'[' * 600}1{']' * 600}\n")
+    (record,), reading = read_logs(log)
+    assert [(one.kind, one.detail[:60]) for one in reading.findings] == [
+        ("broken", "the value of 'my.deeper' is not JSON (nested more than 100 l")
+    ]
+    assert record["my.deep"] == deepest
+    path = str(tmp_path / f"r.{ending}")
+    if ending == "db":
+        with Store(path) as store:
+            store.add([record, {**record, "my.deep": 1}])
+            (found, _) = store.runs()
+    else:
+        write_records(path, [record])
+        (found,) = read_runs([path])
+    assert found["my.deep"] == deepest
