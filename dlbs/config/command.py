@@ -113,6 +113,9 @@ def check_placeholders(config: Config, words: Sequence[str]) -> None:
         or FRAMEWORK in owners
     }
     for name in placeholders(words):
+        if isinstance(config.parameters().get(name), list) and name not in config.varying_names():
+            hint = "to vary it, write -V instead of -P"
+            raise ConfigError(f"the placeholder {{{name}}} is a list", where=config.origin(name), hint=hint)
         if name not in known:
             own = [one for one in known if not config.is_shipped(one)]
             own += [one for one in config.declarations if name.partition(".")[0] in config.namespaces and one != name]
