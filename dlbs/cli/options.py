@@ -202,7 +202,7 @@ def usage_hint(error: click.UsageError) -> str:
         name, _, value = bare[0].partition("=")
         if name == "exp.repeat":  # the plan builder sets it
             return f"write -Pexp.repeats={value}"
-        return f"write -P{bare[0]}, or -V{name}=[...] for several values"
+        return f"write -P{bare[0]}, or -V{name}=A,B for several values"
     return _stray_word_hint(error.ctx, words) if "unexpected extra argument" in error.format_message() else ""
 
 
@@ -377,10 +377,10 @@ def plan_options(function: Function) -> Function:
     @click.option(
         "-V",
         "variables",
-        metavar="NAME=[...]",
+        metavar="NAME=A,B,...",
         multiple=True,
         shell_complete=completed("parameter"),
-        help="Vary a parameter over a list: -Vexp.model=[alexnet,resnet18].",
+        help="Vary a parameter: -Vexp.model=alexnet,resnet18. A JSON list is accepted too, in quotes.",
     )
     @click.option(
         "-E", "extensions", metavar="JSON", multiple=True, help="Add an extension: a JSON object with a condition."

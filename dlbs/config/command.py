@@ -32,7 +32,7 @@ def own_options(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """The command, and the texts of `-P` and `-V` that follow it.
 
     The words after `--` are the command, except words at its end that set a parameter which the command refers to, as in
-    `bench --size {size} -Vsize=[1,2]`: these are options of dlbs.
+    `bench --size {size} -Vsize=1,2`: these are options of dlbs.
     """
     command = list(words)
     given: dict[str, list[str]] = {"P": [], "V": []}
@@ -85,7 +85,7 @@ def command_parameters(words: Sequence[str]) -> dict[str, Any]:
     """
     if not words or not words[0]:
         raise ConfigError(
-            "the command is missing", where="--", hint="dlbs run -- python bench.py --size {size} -Vsize=[1,2,4]"
+            "the command is missing", where="--", hint="dlbs run -- python bench.py --size {size} -Vsize=1,2,4"
         )
     return {
         "exp.framework": FRAMEWORK,

@@ -64,7 +64,7 @@ def load_config(
     Args:
         files: The `--plan` files; later ones take precedence. Files that do not exist are searched among the shipped ones.
         parameters: Of `-P`: a mapping, or `name=value` strings.
-        variables: Of `-V`: a mapping, or `name=[...]` strings.
+        variables: Of `-V`: a mapping, or `name=a,b` strings.
         extensions: Of `-E`: mappings, or their JSON text.
         discard_default: Ignore the shipped values; the declarations are kept.
         root: The directory that contains `config/`; `dlbs_root()` by default.

@@ -508,7 +508,7 @@ def _sides(runs: Runs, by: str) -> dict[Any, Runs]:
             if len(side) > 1
             else "there is only one experiment"
         )
-        raise LogError(f"{what}: nothing to compare", where=where, hint=f"vary it: dlbs run -V{by}=[...]")
+        raise LogError(f"{what}: nothing to compare", where=where, hint=f"vary it: dlbs run -V{by}=A,B")
     if len(sides) > MOST_VALUES:
         raise LogError(
             f"has {len(sides)} values, more than {MOST_VALUES}",
