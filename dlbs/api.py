@@ -80,7 +80,7 @@ def load_config(
     Args:
         files: YAML or JSON files; later ones take precedence.
         parameters: Name → value, or `name=value` strings as for `-P`.
-        variables: Name → values, or `name=[...]` strings as for `-V`. Their product is the plan.
+        variables: Name → values, or `name=a,b` strings as for `-V`. Their product is the plan.
         extensions: Mappings with `condition`, `parameters` and `cases`, or their JSON text.
         select: Run the packs whose name, tag or install group is one of these words.
         exclude: Exclude packs with one of these words from those of `select` or `exp.pack`, otherwise from all.

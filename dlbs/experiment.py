@@ -70,6 +70,8 @@ def log_path(experiment: Experiment, directory: Path) -> Path:
     name = text(experiment.get("exp.log_file"))
     if not name:
         raise ConfigError("exp.log_file is empty", hint="set exp.log_file")
+    if experiment.get("exp.log_dir") == "" and name.startswith("/"):
+        raise ConfigError("exp.log_dir is empty", hint="set exp.log_dir, . is the current directory")
     if "\0" in name:
         raise ConfigError("exp.log_file contains a NUL character, which is not allowed in file names", hint="remove it")
     return _joined(directory, name)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmark_core.files import synced
-from dlbs.errors import ConfigError, LogError
+from dlbs.errors import ConfigError, LogError, did_you_mean
 
 _LONGEST_SOURCE = 64 << 20  # bytes
 _TEMPORARY = r"(?s)\..{1,50}\.[0-9a-f]{12}\.tmp"  # as named by `_writing`
@@ -138,9 +138,18 @@ def read_text(path: str | os.PathLike[str]) -> str:
     try:
         return read_source(path, "strict")
     except FileNotFoundError:
-        raise ConfigError("no such file", where=str(path), hint="check the path") from None
+        raise ConfigError("no such file", where=str(path), hint=similar_files(path) or "check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read: {error}", where=str(path)) from None
+
+
+def similar_files(path: str | os.PathLike[str]) -> str:
+    """`did you mean 'plan.yaml'?` for names in the directory of a path that does not exist; may be empty."""
+    directory, name = os.path.split(path)
+    try:
+        return did_you_mean(name, os.listdir(directory or "."))
+    except OSError:
+        return ""
 
 
 def make_parent(path: str | os.PathLike[str]) -> None:

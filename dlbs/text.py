@@ -33,6 +33,18 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+_UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_PART = r"(\d+(?:\.\d+)?)\s*(sec|s|min|m|h|d)\s*"
+
+
+def seconds_of(words: str) -> float | None:
+    """Seconds of a duration such as `90s`, `1.5 d` or `1h30m`; None if it is none."""
+    words = words.strip()
+    if not re.fullmatch(f"(?:{_PART})+", words):
+        return None
+    return math.fsum(float(count) * _UNITS[unit] for count, unit in re.findall(_PART, words))
+
+
 def counted(count: int, noun: str) -> str:
     """A number with its noun: `1 experiment`, `2 experiments`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

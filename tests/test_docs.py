@@ -75,3 +75,26 @@ def test_examples_are_valid_plans() -> None:
 def test_the_repository_names_no_machine_paths() -> None:
     for page in [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
         assert "/root/" not in page.read_text()
+
+
+# zsh refuses a word with an unquoted bracket that matches no file.
+_UNQUOTED = re.compile(r"(?<![\"'])-[PVE][\w.,]*=\[|pip install (?:-\S+ )*[\w.]+\[")
+
+
+@pytest.mark.parametrize(
+    "directory", ["README.md", "docs", "examples", "dlbs", "config", "python", "scripts"]
+)
+def test_examples_can_be_pasted_into_zsh(directory: str) -> None:
+    place = ROOT / directory
+    files = [place] if place.is_file() else [path for path in place.rglob("*") if path.suffix in _PAGES]
+    assert files
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in files
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if _UNQUOTED.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+_PAGES = {".md", ".py", ".yaml", ".sh", ".ipynb", ".html", ".j2"}

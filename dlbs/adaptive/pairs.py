@@ -322,15 +322,14 @@ def pair_line(pairs: Pairs, pair: Pair, seconds: float | None = None) -> str:
         seconds: Time of a round of this pair, if it is to be shown.
     """
     base, value = pair.names
-    ratio = "" if pair.estimate is None else speed_words(pairs.metric, pair.verdict, pair.estimate)
+    ratio = "" if pair.estimate is None else speed_words(pairs.metric, pair.estimate)
     if not is_speed(pairs.metric) and ratio:
         ratio = f"{pairs.metric} {ratio}"
     words = [ratio] if ratio else []
     if pair.given_up:
         words += [pair.verdict, pair.given_up]
     elif pair.is_decided:
-        if not ratio.endswith(pair.verdict):
-            words.append(pair.verdict)
+        words.append(pair.verdict)
         words.append(f"decided after {counted(pair.rounds, 'round')}")
     else:
         words.append(f"open: {outlook(pairs, pair, seconds)}")

@@ -376,7 +376,7 @@ def run_until_known(
     ...     variables={"exp.replica_batch": [16, 32]},
     ... )
     >>> known = dlbs.run_until_known(config, by="exp.replica_batch", budget=600, on_line=print)
-    round 5: replica_batch=32 vs replica_batch=16: 2.000 ± 0.000 times faster, decided after 5 rounds
+    round 5: replica_batch=32 vs replica_batch=16: 2.000 ± 0.000 times as fast, faster, decided after 5 rounds
     >>> known.rounds, known.is_decided, known.comparison.counts
     (5, True, {'32': {'faster': 1}})
 

@@ -58,7 +58,7 @@ _START = """\
 DLBS runs grids of deep-learning benchmarks and compares their results.
 
 Time any command, or a model on the CPUs of this machine ('dlbs[torch]'):
-  dlbs run -- sleep 0.{n} -Vn=[1,2]
+  dlbs run -- sleep 0.{n} -Vn=1,2
   dlbs run -Pexp.model=alexnet -Pexp.gpus='' -Pexp.docker=false
 Print a table of the results, or report what is faster or slower:
   dlbs report logs
@@ -78,7 +78,7 @@ def cli(context: click.Context) -> None:
 
     \b
     dlbs run -Pexp.model=alexnet -Pexp.gpus='' -Pexp.docker=false
-    dlbs run -Vexp.model=[alexnet,resnet18] -Vexp.replica_batch=[1,2,4]
+    dlbs run -Vexp.model=alexnet,resnet18 -Vexp.replica_batch=1,2,4
     dlbs parse logs --output_file results.json
     dlbs report results.json
     """

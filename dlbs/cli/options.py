@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,6 +26,19 @@ Function = Callable[..., Any]
 
 _COMMAND = "dlbs.command"  # key of the words after -- in a context
 _WORDS = "dlbs.words"  # key of the verb's own words
+_PLAN = r"[^-].*\.(ya?ml|jsonl?)(\.gz)?"
+# Verbs of other tools and likely guesses → ours.
+_VERBS_MEANT = {
+    **dict.fromkeys(("start", "benchmark", "bench", "launch", "execute", "exec", "resume", "measure", "train"), "run"),
+    **dict.fromkeys(("show", "table", "results", "summary", "print"), "report"),
+    **dict.fromkeys(("graph", "chart", "draw"), "plot"),
+    **dict.fromkeys(("check", "lint", "test"), "validate"),
+    **dict.fromkeys(("info", "env", "version"), "sysinfo"),
+    **dict.fromkeys(("config", "settings"), "print-config"),
+    **dict.fromkeys(("progress", "list", "ps"), "status"),
+    **dict.fromkeys(("doctor", "diagnose"), "check-machine"),
+    **dict.fromkeys(("web", "dashboard", "ui", "server"), "serve"),
+}
 
 
 def _with_dashes(name: str) -> str:
@@ -139,11 +153,20 @@ class Group(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl(list(self.lines().items()))
 
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        context.meta[_WORDS] = list(args)
+        return super().parse_args(context, args)
+
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
         try:
             return super().resolve_command(context, args)
         except click.UsageError:
-            hint = suggestion(args[0], self.lines(), "verbs are", cutoff=0.5)
+            meant = _VERBS_MEANT.get(args[0].lower(), "")
+            if re.fullmatch(_PLAN, args[0]):
+                meant = f"run --plan {args[0]}"
+            hint = suggestion(args[0], self.lines(), "verbs are", cutoff=0.6)
+            if meant.split(" ")[0] in self.lines():
+                hint = f"did you mean '{context.command_path} {meant}'?"
             raise click.UsageError(f"No such verb {args[0]!r} ({hint})", context) from None
 
 
@@ -162,17 +185,24 @@ def verb(name: str, *, group: click.Group | None = None, **settings: Any) -> Cal
 def usage_hint(error: click.UsageError) -> str:
     """The probable intention: an option or value of the original DLBS, or a parameter in the syntax of other tools (`--model alexnet`)."""
     hint = _former_hint(error)
-    if error.ctx is None or hint or not any(option.name == "parameters" for option in error.ctx.command.params):
+    if error.ctx is None or hint:
         return hint
+    words = error.ctx.meta.get(_WORDS, [])
+    if isinstance(error.ctx.command, Group) and isinstance(error, click.NoSuchOption):
+        verb = next((word for word in words if word in error.ctx.command.lines()), "run")
+        others = [word for word in words if word != verb]
+        return f"options follow the verb: {error.ctx.command_path} {shlex.join([verb, *others])}"
+    if not any(option.name == "parameters" for option in error.ctx.command.params):
+        return ""
     if isinstance(error, click.NoSuchOption):
-        return _option_hint(error)
-    words = error.ctx.meta[_WORDS]
+        letter = error.option_name.lstrip("-").upper()
+        return f"did you mean -{letter}?" if letter in {"P", "V", "E"} else _option_hint(error)
     bare = [word for word in words if re.fullmatch(r"[\w.-]+=.*", word) and not word.startswith("-")]
     if bare:
         name, _, value = bare[0].partition("=")
         if name == "exp.repeat":  # the plan builder sets it
             return f"write -Pexp.repeats={value}"
-        return f"write -P{bare[0]}, or -V{name}=[...] for several values"
+        return f"write -P{bare[0]}, or -V{name}=A,B for several values"
     return _stray_word_hint(error.ctx, words) if "unexpected extra argument" in error.format_message() else ""
 
 
@@ -203,11 +233,17 @@ def _option_hint(error: click.NoSuchOption) -> str:
 
 def _stray_word_hint(context: click.Context, words: list[str]) -> str:
     """The probable intention behind a word that belongs to no option."""
-    if "=" in words:
-        return "write -PNAME=VALUE without spaces"
     if any(word.count("[") > word.count("]") for word in words):
         return "quote a list with spaces: '-VNAME=[A, B]'"
-    file = next((word for word in words if re.fullmatch(r"[^-].*\.(ya?ml|jsonl?)(\.gz)?", word)), "")
+    if word := next((word for word in words if word[0:1] in "–—" and word), ""):
+        return f"write -{word.lstrip('–—')} with an ASCII hyphen"
+    spaced = re.search(r"(?:^|\n)(-[PV])\n?([\w.-]+)\n?=?\n([^-\n].*)", "\n".join(words))
+    if spaced:
+        return f"write {spaced[1]}{spaced[2]}={spaced[3]} without spaces"
+    several = re.search(r"(?:^|\n)-V\n?([\w.-]+)=([^\n]+)\n([^-\n].*)", "\n".join(words))
+    if several:
+        return f"separate values by commas: -V{several[1]}={several[2].rstrip(',')},{several[3]}"
+    file = next((word for word in words if re.fullmatch(_PLAN, word)), "")
     if file and context.info_name == "build" and not os.path.exists(file):
         return f"the plan is written to a file with -o {file}"
     if file:
@@ -341,10 +377,10 @@ def plan_options(function: Function) -> Function:
     @click.option(
         "-V",
         "variables",
-        metavar="NAME=[...]",
+        metavar="NAME=A,B,...",
         multiple=True,
         shell_complete=completed("parameter"),
-        help="Vary a parameter over a list: -Vexp.model=[alexnet,resnet18].",
+        help="Vary a parameter: -Vexp.model=alexnet,resnet18. A JSON list is accepted too, in quotes.",
     )
     @click.option(
         "-E", "extensions", metavar="JSON", multiple=True, help="Add an extension: a JSON object with a condition."

@@ -47,8 +47,8 @@ def build_command(config: Config, plan: str | None, output_file: str | None, res
 
     \b
     Examples:
-      dlbs build -o plan.json -Vexp.model=[alexnet,resnet18] \\
-        -Vexp.replica_batch=[1,2,4]
+      dlbs build -o plan.json -Vexp.model=alexnet,resnet18 \\
+        -Vexp.replica_batch=1,2,4
       dlbs build --resolve --plan plan.yaml -o plan.jsonl
     """
     from dlbs.plan.build import build

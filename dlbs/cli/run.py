@@ -135,18 +135,18 @@ def run_command(
     \b
     Examples:
       dlbs run -Pexp.model=alexnet -Pexp.gpus='' -Pexp.docker=false
-      dlbs run -Vexp.model=[alexnet,resnet18] -Vexp.replica_batch=[1,2,4] \\
-        -Vexp.phase=[training,inference]
+      dlbs run -Vexp.model=alexnet,resnet18 -Vexp.replica_batch=1,2,4 \\
+        -Vexp.phase=training,inference
       dlbs run --plan plan.yaml
       dlbs run --plan experiments.json -Pexp.rerun=onfail
       dlbs run --plan plan.yaml -Pexp.repeats=5 \\
         --order round-robin --retries 1 --deadline 2h
-      dlbs run -Vexp.seed=[1,2,3,4] -Pexp.gpus=any:1 --jobs 4
+      dlbs run -Vexp.seed=1,2,3,4 -Pexp.gpus=any:1 --jobs 4
       dlbs run --nodes host1,host2 -Pexp.gpus=0,1 -Pexp.docker=false
-      dlbs run -Vruntime.malloc=[system,keep] --until-known --by runtime.malloc \\
+      dlbs run -Vruntime.malloc=system,keep --until-known --by runtime.malloc \\
         --threshold 3% --budget 2h
       dlbs run -Pexp.repeats=5 --order round-robin -- python bench.py \\
-        --size {size} -Vsize=[1,2,4]
+        --size {size} -Vsize=1,2,4
     """
     from dlbs.plan.pipeline import planned_and_ordered, unlabelled_names
     from dlbs.run.driver import look_through

@@ -10,12 +10,14 @@ from typing import Any
 from dlbs.config.config import Config, Extension, values_of
 from dlbs.errors import ConfigError, did_you_mean
 from dlbs.language.template import escape
+from dlbs.text import text
 
 FRAMEWORK = "command"
 
 # `{name}` is a parameter and `{{name}}` the characters {name}. Other braces are unchanged: `{}` of find, JSON, `${x}` of shells.
 _PLACEHOLDER = r"\{\{([\w.-]+)\}\}|(?<!\$)\{([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}"
 _OPTION = r"(?s)-([PV])([A-Za-z_][\w.,-]*)=.*"
+_REFERENCE = re.compile(r"\$\{([\w.-]+)\}")
 _PLAIN = r"[\w@%+=:,./{}-]+"  # words that a label shows without quotes
 _NAME = 60  # characters of the command in the names of log files
 
@@ -30,7 +32,7 @@ def own_options(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """The command, and the texts of `-P` and `-V` that follow it.
 
     The words after `--` are the command, except words at its end that set a parameter which the command refers to, as in
-    `bench --size {size} -Vsize=[1,2]`: these are options of dlbs.
+    `bench --size {size} -Vsize=1,2`: these are options of dlbs.
     """
     command = list(words)
     given: dict[str, list[str]] = {"P": [], "V": []}
@@ -83,14 +85,18 @@ def command_parameters(words: Sequence[str]) -> dict[str, Any]:
     """
     if not words or not words[0]:
         raise ConfigError(
-            "the command is missing", where="--", hint="dlbs run -- python bench.py --size {size} -Vsize=[1,2,4]"
+            "the command is missing", where="--", hint="dlbs run -- python bench.py --size {size} -Vsize=1,2,4"
         )
-    line = " ".join(word if re.fullmatch(_PLAIN, word) else shlex.quote(word) for word in words)
     return {
         "exp.framework": FRAMEWORK,
         "command.argv": [_template(word) for word in words],
-        "command.line": escape(line),
+        "command.line": _line(words),
     }
+
+
+def _line(words: Iterable[str]) -> str:
+    """The command as one literal line, with its placeholders."""
+    return str(escape(" ".join(word if re.fullmatch(_PLAIN, word) else shlex.quote(word) for word in words)))
 
 
 def check_placeholders(config: Config, words: Sequence[str]) -> None:
@@ -107,6 +113,9 @@ def check_placeholders(config: Config, words: Sequence[str]) -> None:
         or FRAMEWORK in owners
     }
     for name in placeholders(words):
+        if isinstance(config.parameters().get(name), list) and name not in config.varying_names():
+            hint = "to vary it, write -V instead of -P"
+            raise ConfigError(f"the placeholder {{{name}}} is a list", where=config.origin(name), hint=hint)
         if name not in known:
             own = [one for one in known if not config.is_shipped(one)]
             own += [one for one in config.declarations if name.partition(".")[0] in config.namespaces and one != name]
@@ -151,6 +160,9 @@ def add_command(config: Config) -> None:
     parameters["runtime.malloc"] = "system"  # a program's memory management is part of the measurement
     if "exp.num_batches" not in given:
         parameters["command.min_seconds"] = 3
+    if len(lines := values_of(config, "command.argv")) == 1 and "command.argv" in given:
+        words = shlex.split(lines[0]) if isinstance(lines[0], str) else lines[0]
+        parameters["command.line"] = _line(_REFERENCE.sub(r"{\1}", text(word)) for word in words)
     left = {name: value for name, value in parameters.items() if name not in given}
     where = config.settings["exp.framework"].where if "exp.framework" in config.settings else "exp.framework"
     config.extensions.insert(0, Extension({"exp.framework": FRAMEWORK}, left, [], where))

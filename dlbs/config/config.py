@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dlbs.config.declarations import Parameter
+from dlbs.config.declarations import SCALARS, Parameter
 from dlbs.errors import ConfigError, DlbsError, Problems, log
 from dlbs.experiment import check_name
 from dlbs.files import JsonError, load_json
+from dlbs.language.patterns import compiled
 from dlbs.language.template import is_template, parse
+from dlbs.text import text
 
 OPEN = ("runtime.env.", "slurm.", "voir.", "exp.sys.")  # DLBS's namespaces in which any name is allowed
 _ACCEPTED = {
@@ -137,6 +140,10 @@ class Config:
             ConfigError: The name is malformed, or the value has the wrong type or is not allowed.
         """
         check_name(name, where)
+        declared = self.declarations.get(name)
+        if declared is not None and declared.type in SCALARS and (listed := _listed(value)):
+            vary = "move it from parameters to variables" if ":" in where else f"write '-V{name}={listed}'"
+            raise ConfigError(f"{name} is one value, not a list", where=where, hint=f"to vary it, {vary}")
         self.check_value(name, value, where)
         self.settings[name] = Setting(value, where)
 
@@ -169,6 +176,8 @@ class Config:
         """
         names = split_names(given)
         key = ",".join(names)
+        if isinstance(values, str) and "," in values and len(names) == 1 and not is_template(values):
+            values = self._separated(key, values, where)
         if not isinstance(values, list):
             values = [values]
         if not values:
@@ -199,6 +208,21 @@ class Config:
         self.variables[key] = values
         self.variable_origins[key] = where
 
+    def _separated(self, key: str, values: str, where: str) -> list[Any]:
+        """The values of `a,b,c`, without brackets; an error if it may be one value, as `0,1` for exp.gpus."""
+        parameter = self.declarations.get(key)
+        words = [word.strip() for word in values.split(",")]
+        is_one = parameter is not None and (
+            compiled(parameter.regexp).fullmatch(values) if parameter.regexp else parameter.type not in SCALARS
+        )
+        if not all(words):
+            raise ConfigError(f"{values!r} has an empty value", where=where, hint="remove a comma")
+        if is_one:
+            left = f"-V{key}=" if where.startswith("-V") else f"{key}: "
+            hint = f"write '{left}[{values}]' for several values, or '{left}[\"{values}\"]' for one"
+            raise ConfigError(f"{values!r} may be one value or several", where=where, hint=hint)
+        return list(map(parse_value, words))
+
     def check_value(self, name: str, value: Any, where: str) -> None:
         """Raise a ConfigError if a value is malformed or not allowed; references are checked when they are resolved."""
         try:
@@ -216,9 +240,11 @@ class Config:
                 if value_hint(name, value):  # declared, but without effect
                     raise ConfigError(f"{name} cannot be set", where=where)
         except DlbsError as error:
-            from dlbs.config.names import expression_hint, value_hint
+            from dlbs.config.names import expression_hint, value_hint, word_hint
 
-            hint = value_hint(name, value) or expression_hint(value) or error.hint
+            hint = value_hint(name, value) or expression_hint(value) or word_hint(name, value) or error.hint
+            if where.startswith("-V") and re.fullmatch(r"\d+ *([-:]|\.\.+) *\d+|range\(.*", str(value)):
+                hint = f"list the values: -V{name}=1,2,4"
             raise ConfigError(error.what, where=where, hint=hint) from None
 
     def check_names(self, names: Iterable[str], where: str) -> None:
@@ -288,12 +314,28 @@ def _assignment(flag: str, given: str) -> tuple[str, Any]:
     name, equals, value = given.partition("=")
     if not equals or not name.strip():
         raise ConfigError(f"{given!r} is not name=value", where=flag, hint=f"write {flag}exp.model=alexnet")
-    name = name.strip()
+    if name != name.strip():  # name = value
+        name, value = name.strip(), value.strip()
+    if re.match("\\[?[“”‘’]", value):
+        raise ConfigError(f"{value!r} has typographic quotes", where=f"{flag}{name}", hint="write \" or '")
     parsed = parse_value(value, words=flag == "-V")
-    if flag == "-V" and isinstance(parsed, str) and "," in parsed and parsed == value and not is_template(parsed):
-        hint = f"write -V{name}=[{value}] for several values, or -P{name}={value} for one with a comma in it"
-        raise ConfigError(f"{value!r} is not a list", where=f"-V{name}", hint=hint)
+    if (
+        flag == "-V"
+        and value.startswith("[")
+        and len(parsed) == 1
+        and (words := str(parsed[0]).split())[1:]
+        and '"' not in value
+    ):
+        hint = f"write -V{name}={','.join(words)}"
+        raise ConfigError(f"{value!r} has no commas between values", where=f"-V{name}", hint=hint)
     return name, parsed
+
+
+def _listed(value: Any) -> str:
+    """The values of a list, or of a text in brackets, separated by commas; empty for other values."""
+    if isinstance(value, str) and re.fullmatch(r"\[[^\[\]{}\"]*,[^\[\]{}\"]*\]", value.strip()):
+        return value.strip()[1:-1].replace(" ", "")
+    return ",".join(map(text, value)) if isinstance(value, list) else ""
 
 
 def parse_value(given: str, *, words: bool = False) -> Any:

@@ -11,9 +11,15 @@ from benchmark_core.text import truth
 from dlbs.errors import ResolveError
 from dlbs.files import load_json
 from dlbs.language.patterns import compiled
-from dlbs.text import text
+from dlbs.text import seconds_of, text
 
-TYPES = ("str", "int", "float", "bool", "list", "dict", "any")
+TYPES = ("str", "int", "float", "seconds", "bool", "list", "dict", "any")
+SCALARS = frozenset({"str", "int", "float", "seconds", "bool"})
+_MEANINGS = {
+    "[1-9][0-9]*": "must be at least 1",
+    "[0-9]+": "must be at least 0",
+    "[0-9].*": "must be at least 0",
+}  # of patterns
 
 
 class Parameter(NamedTuple):
@@ -69,7 +75,8 @@ class Parameter(NamedTuple):
                 hint=did_you_mean(text(cast), map(text, self.domain)),
             )
         if self.regexp and not compiled(self.regexp).fullmatch(text(cast)):
-            what = f"{self.name} is {json.dumps(value, default=str)}, which does not match {self.regexp!r}"
+            meaning = _MEANINGS.get(self.regexp, f"does not match {self.regexp!r}")
+            what = f"{self.name} is {json.dumps(value, default=str)}, which {meaning}"
             raise ResolveError(what, hint=self._meaning())
         return cast
 
@@ -100,7 +107,8 @@ class Parameter(NamedTuple):
         except (TypeError, ValueError, OverflowError):
             shown = json.dumps(value, default=str)
             what = f"{self.name} must be of type {self.type}, not {shown[:200]}"
-            raise ResolveError(what, hint=self._meaning()) from None
+            hint = "write 90, 90s, 5m or 1h30m" if self.type == "seconds" else self._meaning()
+            raise ResolveError(what, hint=hint) from None
 
     def _meaning(self) -> str:
         """The first sentence of the description."""
@@ -121,6 +129,11 @@ def _to_float(value: Any) -> float:
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         return float(value)
     raise TypeError(value)
+
+
+def _to_seconds(value: Any) -> float:
+    seconds = seconds_of(value) if isinstance(value, str) else None
+    return _to_float(value) if seconds is None else seconds
 
 
 def _to_bool(value: Any) -> bool:
@@ -151,6 +164,7 @@ _CASTS = {
     "str": text,
     "int": _to_int,
     "float": _to_float,
+    "seconds": _to_seconds,
     "bool": _to_bool,
     "list": _to_list,
     "dict": _to_dict,

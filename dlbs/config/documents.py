@@ -148,6 +148,9 @@ def _load_yaml(name: str, source: str) -> Document:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{name}:{mark.line + 1}" if mark else name
+        line = source.splitlines()[mark.line : mark.line + 1] if mark else []
+        if line and re.match(r" *\t", line[0]):
+            raise ConfigError("a tab in the indentation", where=place, hint="YAML needs spaces") from None
         raise ConfigError(f"not YAML: {getattr(error, 'problem', None) or error}", where=place) from None
     except RecursionError:
         raise ConfigError("not YAML: nested too deeply, or an alias inside itself", where=name) from None

@@ -10,6 +10,7 @@ import functools
 import json
 import marshal
 import os
+import re
 import sys
 import zlib
 from collections.abc import Iterable, Mapping
@@ -63,7 +64,7 @@ def load_config(
     Args:
         files: The `--plan` files; later ones take precedence. Files that do not exist are searched among the shipped ones.
         parameters: Of `-P`: a mapping, or `name=value` strings.
-        variables: Of `-V`: a mapping, or `name=[...]` strings.
+        variables: Of `-V`: a mapping, or `name=a,b` strings.
         extensions: Of `-E`: mappings, or their JSON text.
         discard_default: Ignore the shipped values; the declarations are kept.
         root: The directory that contains `config/`; `dlbs_root()` by default.
@@ -206,7 +207,9 @@ def _merge(config: Config, document: Document, problems: Problems) -> None:
         )
     for key in data:
         if key not in _ROOT_KEYS:
-            raise ConfigError(f"unknown key {key!r}", where=document.where(key), hint=suggestion(str(key), _ROOT_KEYS))
+            hint = "write it below parameters:, or below variables: to vary it" if "." in str(key) else ""
+            hint = hint or suggestion(str(key), _ROOT_KEYS)
+            raise ConfigError(f"unknown key {key!r}", where=document.where(key), hint=hint)
     frameworks = _file_frameworks(config, document)
     given = _section(document, "parameters", dict)
     for name, value in given.items():
@@ -243,7 +246,8 @@ def _section(document: Document, key: str, kind: type) -> Any:
         return kind()
     if not isinstance(value, kind):
         expected = "a mapping" if kind is dict else "a list"
-        raise ConfigError(f"{key!r} must be {expected}", where=document.where(key))
+        hint = "write a space after the colon: name: value" if re.match(r"[\w.-]+:\S", str(value)) else ""
+        raise ConfigError(f"{key!r} must be {expected}", where=document.where(key), hint=hint)
     return value
 
 
@@ -258,7 +262,8 @@ def _extension_data(given: str | Mapping[str, Any]) -> Any:
     try:
         return load_json(given)
     except JsonError as error:
-        raise ConfigError(f"{given[:200]!r} is not JSON: {error}", where="-E") from None
+        hint = """write -E '{"condition": {"exp.model": "alexnet"}, "parameters": {"exp.replica_batch": 64}}'"""
+        raise ConfigError(f"{given[:200]!r} is not JSON: {error}", where="-E", hint=hint) from None
 
 
 def _extension(data: Any, where: str) -> Extension:

@@ -169,6 +169,12 @@ def value_hint(name: str, value: Any) -> str:
     return f"{name}={text(value)} is now {_settings(meant)}" if meant else ""
 
 
+def word_hint(name: str, value: Any) -> str:
+    """The value that a word of another tool means: `did you mean 'float16'?` for `fp16`; may be empty."""
+    ours, _, meant = table().words.get(text(value).lower(), "").partition("=")
+    return f"did you mean {meant!r}?" if ours == name and meant else ""
+
+
 def _settings(meant: Mapping[str, Any]) -> str:
     return " ".join(f"{new}={text(becomes)}" for new, becomes in meant.items())
 

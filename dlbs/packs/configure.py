@@ -45,7 +45,7 @@ def configure(
     Args:
         files: Configuration files, later ones winning.
         parameters: `{"exp.model": "alexnet"}`, or `name=value` texts as `-P` takes them.
-        variables: `{"exp.model": ["alexnet", "vgg16"]}`, or `name=[...]` texts as `-V` takes them.
+        variables: `{"exp.model": ["alexnet", "vgg16"]}`, or `name=a,b` texts as `-V` takes them.
         extensions: Mappings with a condition, or their JSON texts.
         discard_default: Ignore the shipped values but keep the declarations.
         select: Run the packs with one of these words as name, tag or install group.

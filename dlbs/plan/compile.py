@@ -30,7 +30,7 @@ from dlbs.language.work import MAX_TEXT, BackstopError
 from dlbs.plan.trace import EVALUATION_ERRORS, IDENTITY, Trace, Tracer, encode, environment_value, identity_digest
 from dlbs.text import text
 
-_EXACT_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
+_EXACT_TYPES = {"str": str, "int": int, "float": float, "seconds": float, "bool": bool}
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _FIXED, _OUTER, _INNER = range(3)  # how often a value changes
 

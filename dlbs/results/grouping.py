@@ -11,8 +11,9 @@ from typing import Any
 from dlbs.config.declarations import Parameter
 from dlbs.experiment import TITLES, describe, told_names, usual_names
 from dlbs.results.runs import Record, Runs
+from dlbs.text import text
 
-FIRST = ("exp.framework", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus", "exp.docker")
+FIRST = ("exp.framework", "command.line", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus", "exp.docker")
 _FACTS = ("exp.framework_version", "exp.device_title", "exp.node_id")  # detected by a run, and decisive
 
 _LAST = frozenset({"command.argv"})  # composed of others
@@ -158,17 +159,21 @@ def label_of(record: Record, names: Sequence[str]) -> str:
     return describe(record, shown, whole=True) if shown else "all experiments"
 
 
-def group_label(records: Sequence[Record], names: Sequence[str], everything: Sequence[Record]) -> str:
+def group_label(records: Sequence[Record], names: Sequence[str], sides: Sequence[Runs], everything: Runs) -> str:
     """Label a group of experiments by the parameters that distinguish groups or, without any, by the usual ones that all experiments have in common.
 
     Args:
         records: The group, at least one.
         names: Parameters that have one value in each group and distinguish groups.
+        sides: The experiments by side: models or commands, one on each side, are in the label: `./old → ./new, cpu`.
         everything: The experiments of all groups.
     """
     if told_names(records[0], names):
         return label_of(records[0], names)
-    return common_label(everything) or "all experiments"
+    title = title_name(everything)
+    titles = [text(value) for side in sides for value in side.distinct(title)]
+    changed = " → ".join(titles) if len(set(titles)) == len(titles) == len(sides) else ""
+    return ", ".join(filter(None, [changed, common_label(everything)])) or "all experiments"
 
 
 def common_label(records: Sequence[Record], *, without: Collection[str] = ()) -> str:

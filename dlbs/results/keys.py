@@ -111,8 +111,8 @@ def _titled_unit(key: str, title: str, records: Sequence[Record]) -> tuple[str, 
     """Title and unit of a key for these records: instances have names, and commands no batches."""
     unit = unit_of(key)
     if key == "results.throughput":
-        instances = {text(record["results.unit"]) for record in records if record.get("results.unit")}
-        unit = f"{instances.pop() if len(instances) == 1 else 'instances'}/s"
+        instances = dict.fromkeys(text(record["results.unit"]) for record in records if record.get("results.unit"))
+        unit = " or ".join(f"{one}/s" for one in instances) or "instances/s"
     if key.startswith("results.time") and any(record.get("command.line") for record in records):
         title = title.replace("batch time", "time").replace("batch", "run")
     return title, unit

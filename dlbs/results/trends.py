@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _ENDED_WELL = frozenset({"ok", "skipped"})
 _TIMES = ("exp.start_time", "db.added")
 _MACHINE = ("exp.env.host", "exp.device_title")
-_USUAL = ("exp.framework", "exp.model", "exp.phase", "exp.dtype", "exp.replica_batch", "command.argv")
+_USUAL = ("exp.framework", "exp.model", "exp.phase", "exp.dtype", "exp.replica_batch", "command.line")
 # Expected to change over time, so these do not separate trends.
 _OVER_TIME = ("exp.repeat", "exp.id", "exp.effective_batch", "exp.framework_version", "exp.node_id", *_MACHINE)
 _MOST_LISTED = 8  # matching experiments in an error

@@ -15,7 +15,7 @@ from dlbs.errors import ConfigError, LogError
 from dlbs.executors.base import Outcome
 from dlbs.experiment import Experiment
 from dlbs.logs import first_number, first_values, last_values
-from dlbs.text import text
+from dlbs.text import seconds_of, text
 
 _LONGEST_PAUSE = 60.0
 
@@ -153,25 +153,19 @@ def _present(logs: Iterable[str]) -> list[str]:
     return found
 
 
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _LONGEST_DEADLINE = 3650 * 86400.0  # later dates exceed the range of the system's calendar
 
 
 def parse_duration(value: str, where: str) -> float:
-    """Seconds of `90s`, `90m`, `2h` or `1.5d`.
+    """Seconds of `90s`, `1h30m` or `1.5d`.
 
     Raises:
         ConfigError: The value has none of these forms, or is 0.
     """
-    seconds = _seconds(value)
+    seconds = seconds_of(value)
     if not seconds:
-        raise ConfigError(f"{value!r} is not a duration", where=where, hint="write 90s, 90m, 2h or 1d")
+        raise ConfigError(f"{value!r} is not a duration", where=where, hint="write 90s, 90m, 1h30m or 1d")
     return seconds
-
-
-def _seconds(value: str) -> float | None:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)", value.strip())
-    return float(found[1]) * _UNITS[found[2]] if found else None
 
 
 def parse_deadline(value: str) -> float:
@@ -180,7 +174,7 @@ def parse_deadline(value: str) -> float:
     Raises:
         ConfigError: The value has none of these forms, or is in the past.
     """
-    seconds = _seconds(value)
+    seconds = seconds_of(value)
     if seconds is None:
         seconds = _seconds_until(value)
     if seconds > _LONGEST_DEADLINE:
@@ -202,7 +196,7 @@ def _seconds_until(value: str) -> float:
         raise ConfigError(
             f"{value!r} is neither a duration nor a time",
             where="--deadline",
-            hint="write 90m, 2h, 18:30 or 2026-11-30T18:30",
+            hint="write 90m, 1h30m, 18:30 or 2026-11-30T18:30",
         ) from None
     if moment <= now:
         raise ConfigError(f"{value} is in the past", where="--deadline")

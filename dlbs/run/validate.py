@@ -338,6 +338,8 @@ def _command(experiment: Experiment, site: Site) -> Problem | None:
     for words, where in ((command, ""), *((experiment.get(name), name) for name in _HELPERS)):
         if words and which(program := text(words[0]), path=_search_path(experiment)) is None:
             hint = "shell built-ins and pipes need a shell: -- bash -c 'COMMAND'"
+            if which((program.split() or [""])[0], path=_search_path(experiment)) and " " in program:
+                hint = f"remove the quotes around the whole command: -- {program}"
             return Problem(f"{f'{where}: ' if where else ''}program {program!r} not found", hint)
     return None
 

@@ -64,7 +64,7 @@ def test_a_pair_is_decided_by_the_first_round_that_can_tell_and_then_needs_no_mo
     assert (pair.verdict, pair.rounds, pair.used) == ("faster", 5, (5, 5))
     assert pairs.wanted() == []
     assert pair_line(pairs, pair).startswith("keep vs system: 1.2")
-    assert pair_line(pairs, pair).endswith(" times faster, decided after 5 rounds")
+    assert pair_line(pairs, pair).endswith(" times as fast, faster, decided after 5 rounds")
 
 
 def changing_machine(experiment: dict[str, Any], repeat: int) -> dict[str, Any]:
@@ -227,12 +227,12 @@ def test_lines_of_rounds_have_the_direction_of_the_final_sentence_whatever_the_m
         "results.time": fast_with("keep")(experiment, repeat)["results.throughput"],
     }
     add_rounds(pairs, experiments, 4, run)
-    assert pair_line(pairs, pairs.pairs[0]).startswith("keep vs system: 0.7")  # a longer time is slower
+    assert pair_line(pairs, pairs.pairs[0]).startswith("keep vs system: 1.")
     add_rounds(pairs, experiments, 1, run)
     (sentence,) = sentences(pairs.comparison())
-    words = sentence.removeprefix("keep ran ").removesuffix(" than system")
-    assert words.endswith(" times slower")
-    assert pair_line(pairs, pairs.pairs[0]) == f"keep vs system: {words}, decided after 5 rounds"
+    words = sentence.removeprefix("keep took ").removesuffix(" as system")
+    assert words.endswith(" times as long")
+    assert pair_line(pairs, pairs.pairs[0]) == f"keep vs system: {words}, slower, decided after 5 rounds"
 
 
 def test_trusted_doubtful_runs_are_explained_below_the_table() -> None:

@@ -245,12 +245,55 @@ def test_a_command_without_dashes_is_told_where_it_stands(dlbs: RunDlbs) -> None
     ("words", "said"),
     [
         (["plan.yaml"], "a plan is given with --plan plan.yaml"),
-        (["-Pexp.model", "=", "alexnet"], "write -PNAME=VALUE without spaces"),
+        (["-Pexp.model", "=", "alexnet"], "write -Pexp.model=alexnet without spaces"),
+        (["-Pexp.seed=1", "-Pexp.model=", "alexnet"], "write -Pexp.model=alexnet without spaces"),
+        (["-P", "exp.model", "alexnet"], "write -Pexp.model=alexnet without spaces"),
+        (["-Vexp.model=alexnet", "resnet18"], "separate values by commas: -Vexp.model=alexnet,resnet18"),
+        (["\N{EN DASH}Pexp.model=alexnet"], "write -Pexp.model=alexnet with an ASCII hyphen"),
+        (["-pexp.model=alexnet"], "did you mean -P?"),
         (["-Vexp.model=[alexnet,", "resnet18]"], "quote a list with spaces: '-VNAME=[A, B]'"),
     ],
 )
 def test_a_stray_word_gets_a_hint_of_its_own(dlbs: RunDlbs, words: list[str], said: str) -> None:
     assert said in dlbs("run", *words).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["start"], "did you mean 'dlbs run'?"),
+        (["benchmark"], "did you mean 'dlbs run'?"),
+        (["rnu"], "did you mean 'run'?"),
+        (["plan.yaml"], "did you mean 'dlbs run --plan plan.yaml'?"),
+        (["-Pexp.model=alexnet", "run"], "options follow the verb: dlbs run -Pexp.model=alexnet"),
+        (["--plan", "a b.yaml", "run"], "options follow the verb: dlbs run --plan 'a b.yaml'"),
+    ],
+)
+def test_what_stands_in_place_of_a_verb_gets_a_hint(dlbs: RunDlbs, words: list[str], said: str) -> None:
+    done = dlbs(*words)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("-Pexp.model=[alexnet,resnet18]", "exp.model is one value, not a list (to vary it, write '-Vexp.model=alexnet,resnet18')"),
+        ("-Vexp.replica_batch=1-8", "list the values: -Vexp.replica_batch=1,2,4"),
+        ("-Vexp.replica_batch=[1 2 4]", "write -Vexp.replica_batch=1,2,4"),
+        ("-Vexp.model=[\N{LEFT DOUBLE QUOTATION MARK}a\N{RIGHT DOUBLE QUOTATION MARK}]", "has typographic quotes"),
+        ("-Vexp.gpus=0,1", "'0,1' may be one value or several"),
+        ("-Pexp.replica_batch=-4", "exp.replica_batch is -4, which must be at least 1"),
+        ("-Eexp.model=alexnet", "is not JSON"),
+        ("--plan=plon.yaml", "plon.yaml: no such file (did you mean 'plan.yaml'?)"),
+        ("-Pexp.log_dir=", "exp.log_dir is empty"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_gets_what_to_write(dlbs: RunDlbs, tmp_path: Path, flag: str, said: str) -> None:
+    (tmp_path / "plan.yaml").write_text("")
+    done = dlbs("validate", flag)
+    assert done.returncode == 2
+    assert said in done.stderr
 
 
 def test_help_knows_verbs_short_keys_and_parameters_of_a_warning(dlbs: RunDlbs) -> None:

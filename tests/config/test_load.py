@@ -205,7 +205,7 @@ ERRORS = [
     ("parameters:\n  my.x: '${a'", [":2", "reference without its end"]),
     ("parameters:\n  my.x: $(().__class__)$", [":2", "__class__"]),
     ("parameters:\n  'my x': 1", [":2", "not a parameter name"]),
-    ("parameters:\n  exp.replica_batch: 0", [":2", "exp.replica_batch is 0", "does not match"]),
+    ("parameters:\n  exp.replica_batch: 0", [":2", "exp.replica_batch is 0, which must be at least 1"]),
     ("parameters:\n  exp.timeout: -1", [":2", "exp.timeout is -1"]),
     ("parameters:\n  my.x: {val: 1, identity: never}", [":2", "identity of my.x must be true or false"]),
     ("parameters:\n  my.x: {val: 1, val_regexp: 3}", [":2", "val_regexp of my.x must be a string"]),
@@ -225,6 +225,18 @@ ERRORS = [
         "extensions:\n  - condition: {exp.model: a}\n    parameters: {exp.replica_batch: x}",
         [":2", "must be of type int"],
     ),
+    ("exp.model: alexnet", [":1", "unknown key 'exp.model'", "write it below parameters:"]),
+    ("parameters:\n  exp.model:alexnet", [":1", "must be a mapping", "write a space after the colon"]),
+    ("parameters:\n\texp.model: alexnet", [":2: a tab in the indentation"]),
+    (
+        "parameters:\n  exp.model: [a, b]",
+        [":2: exp.model is one value, not a list", "move it from parameters to variables"],
+    ),
+    ("parameters:\n  exp.seed: '[1, 2]'", [":2: exp.seed is one value, not a list"]),
+    ("parameters:\n  exp.dtype: fp16", [":2: exp.dtype is", "did you mean 'float16'?"]),
+    ("parameters:\n  exp.timeout: soon", [":2: exp.timeout must be of type seconds", "write 90, 90s, 5m or 1h30m"]),
+    ("variables:\n  exp.gpus: 0,1", [":2: '0,1' may be one value or several", "exp.gpus: [0,1]"]),
+    ("variables:\n  exp.model: a,,b", [":2: 'a,,b' has an empty value"]),
     ("exclude: [1]", [":1", "must be a condition"]),
     ("a: [", ["not YAML"]),
     ("- a", ["must contain a mapping"]),
@@ -364,3 +376,24 @@ def test_any_number_of_lists_beside_each_other_is_accepted(tmp_path: Path) -> No
     value = "".join(f"  - [a, [{number}], '[[']\n" for number in range(DEEP))
     setting = load(tmp_path, f"parameters:\n  my.value:\n{value}").settings["my.value"]
     assert setting.value[-1] == ["a", [DEEP - 1], "[["]
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        ("exp.model=alexnet,resnet18", ["alexnet", "resnet18"]),
+        ("exp.replica_batch=1, 2,4", [1, 2, 4]),
+        ("my.file=a,b", ["a", "b"]),
+        ("exp.model=alexnet", ["alexnet"]),
+        ('exp.model=["a,b"]', ["a,b"]),
+    ],
+)
+def test_values_of_a_variable_are_separated_by_commas(given: str, values: list[Any]) -> None:
+    name = given.partition("=")[0]
+    assert load_config(variables=[given]).variables == {name: values}
+
+
+def test_seconds_are_durations() -> None:
+    config = load_config(parameters=["exp.timeout=1h30m", "monitor.interval=0.5"])
+    assert config.declarations["exp.timeout"].check(config.settings["exp.timeout"].value) == 5400.0
+    assert config.declarations["monitor.interval"].check("2 min") == 120.0

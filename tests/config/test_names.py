@@ -233,7 +233,6 @@ def test_the_hidden_parameters_of_a_built_plan_are_fine(dlbs: RunDlbs) -> None:
         (["exp.repeat=5"], "(write -Pexp.repeats=5)"),
         (["--model", "vgg16"], "did you mean 'exp.model'? Parameters are set with -PNAME=VALUE"),
         (["--batch-size=4"], "did you mean 'exp.replica_batch'?"),
-        (["-Vexp.replica_batch=1,2,4"], "write -Vexp.replica_batch=[1,2,4]"),
         (["-Pexp.repeat=5"], "exp.repeats=5"),
         (["-Vexp.repeat=[1,2]"], "exp.repeats=5"),
     ],

@@ -43,7 +43,8 @@ def test_rounds_run_only_what_is_open_and_the_comparison_ends_them(dlbs: RunDlbs
     assert len(logs(tmp_path)) == len(ran)
     assert "2 pairs, 3 experiments per round; no verdict before round 6" in done.stderr
     assert re.search(
-        r"round 6: seed=3 vs seed=1: 1\.[45]\d+ (± 0\.\d+|\[.*\]) times faster, decided after 6 rounds", done.stderr
+        r"round 6: seed=3 vs seed=1: 1\.[45]\d+ (± 0\.\d+|\[.*\]) times as fast, faster, decided after 6 rounds",
+        done.stderr,
     )
     assert f"known after {counts[1]} rounds" in done.stderr
     assert "seed=3 ran 1." in done.stdout

@@ -28,10 +28,10 @@ def test_deadlines() -> None:
 
 
 def test_durations() -> None:
-    given = ("90m", "2h", "1.5 d", "10s", "3 s")
-    assert [parse_duration(words, "--budget") for words in given] == [5400, 7200, 129_600, 10, 3]
+    given = ("90m", "2h", "1.5 d", "10s", "3 s", "1h30m", "1 min 5 s")
+    assert [parse_duration(words, "--budget") for words in given] == [5400, 7200, 129_600, 10, 3, 5400, 65]
     for wrong in ("soon", "18:30", "0", "4", "-1h", ""):
-        with pytest.raises(ConfigError, match=r"--budget: '.*' is not a duration \(write 90s, 90m, 2h or 1d\)"):
+        with pytest.raises(ConfigError, match=r"--budget: '.*' is not a duration \(write 90s, 90m, 1h30m or 1d\)"):
             parse_duration(wrong, "--budget")
 
 

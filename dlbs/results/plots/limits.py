@@ -64,7 +64,7 @@ def latency_load(figure: Figure, results: Results) -> Description:
         raise LogError(
             "no experiment has latencies of queries that arrive at a given rate",
             hint="run the server scenario at several rates: -Pexp.phase=serving -Pserving.scenario=server "
-            "-Vserving.target_qps=[10,20,40] -Pserving.target_latency=50, or let -Pserving.find=max_qps search",
+            "-Vserving.target_qps=10,20,40 -Pserving.target_latency=50, or let -Pserving.find=max_qps search",
         )
     axes = figure.subplots()
     names = distinguishing_names(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from dlbs.errors import LogError
-from dlbs.files import open_regular, read_small
+from dlbs.files import open_regular, read_small, similar_files
 from dlbs.results.columns import ROWS
 from dlbs.results.read.cache import MISSING, Cache, FoundLog, Noticed, Stamp
 from dlbs.results.read.onelog import Finding, Reading, read_log
@@ -174,7 +174,7 @@ def find_logs(paths: Iterable[str]) -> dict[str, FoundLog]:
 def _hint(path: str) -> str:
     if "${" in path or path.startswith("~"):
         return "the quotes prevent the shell from expanding it: remove them, or write \"${HOME}/logs/\"'*.log'"
-    return "give log files, directories or glob patterns"
+    return similar_files(path) or "give log files, directories or glob patterns"
 
 
 def has_logs(directory: str) -> bool:

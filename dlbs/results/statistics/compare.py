@@ -85,7 +85,7 @@ def changed_environment(a: Runs, b: Runs, known: Mapping[str, tuple[Any, ...]]) 
     return found
 
 
-_USUAL = ("exp.model", "exp.replica_batch")
+_USUAL = ("exp.model", "command.line", "exp.replica_batch")
 
 
 def differences(sides: Sequence[Runs], declarations: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
@@ -101,6 +101,11 @@ def differences(sides: Sequence[Runs], declarations: Mapping[str, Parameter]) ->
         if all(len(one) == 1 for one in distinct) and any(one != distinct[0] for one in distinct):
             found[name] = tuple(one[0] for one in values)
     return found
+
+
+def _independent(found: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    """Differences without the words of a command, which follow from its line and parameters."""
+    return {name: values for name, values in found.items() if name != "command.argv" or len(found) == 1}
 
 
 def side_by_side(sides: Sequence[Iterable[Record]]) -> tuple[Runs, list[Runs]]:
@@ -182,6 +187,14 @@ def gpu_caution(a: Runs, b: Runs, sides: tuple[str, str]) -> str:
 def _values(runs: Runs, key: str) -> set[str]:
     """The different values of a key, or those in its lists, which have one for each GPU."""
     return {text(one) for value in runs.present(key) for one in (value if isinstance(value, list) else [value])} - {""}
+
+
+def unit_caution(a: Runs, b: Runs, sides: tuple[str, str]) -> str:
+    """Warning if throughputs count other instances on the other side, such as sequences instead of images; empty otherwise."""
+    one, other = (sorted(_values(runs, "results.unit")) for runs in (a, b))
+    if not one or not other or one == other:
+        return ""
+    return f"throughput counts {first_few(one)} in {sides[0]} and {first_few(other)} in {sides[1]}: ratios between them mean little"
 
 
 def shared_runs_caution(a: Runs, b: Runs, sides: tuple[str, str]) -> str:
@@ -397,7 +410,8 @@ class _Compared:
         # Labels contain only parameters that all experiments of a match have in common: never a compared one or the repeat number.
         shown = varying(everything, names)
         groups: dict[tuple[Any, ...], Any] = everything.group(names)
-        labels = {key: group_label(groups[key], shown, everything) for key in ordered_keys(groups, names)}
+        of = sides if rules.by is None else []
+        labels = {key: group_label(groups[key], shown, of, everything) for key in ordered_keys(groups, names)}
         return cls(
             sides, [side.group(names) for side in sides], names, labels, rules.metric or usual_metric(everything)
         )
@@ -409,9 +423,9 @@ class _Compared:
         a, b = self.sides[0], self.sides[at]
         differing = differences((a, b), declarations)
         made = Comparison(self.metric, rules.threshold, confidence, rules.estimator, titles)
-        made.differences = {name: (one, other) for name, (one, other) in differing.items()}
+        made.differences = {name: (one, other) for name, (one, other) in _independent(differing).items()}
         made.environment = changed_environment(a, b, made.differences)
-        cautions = (shared_runs_caution, allocator_caution, gpu_caution)
+        cautions = [shared_runs_caution, allocator_caution, gpu_caution, *[unit_caution] * (self.metric == THROUGHPUT)]
         made.cautions += filter(None, [caution(a, b, titles) for caution in cautions])
         first, second = self.groups[0], self.groups[at]
         nothing = a.take([])
@@ -461,9 +475,7 @@ def compare_by(
     baseline = given[0][0][by]
     made = ComparisonBy(by, baseline, left_out=len(runs) - sum(map(len, given)))
     made.experiments = list(compared.labels.values())
-    # The command line contains the parameter, so its change is redundant.
-    composed = {"command.argv"} if len(runs.distinct("command.line")) == 1 else set()
-    made.differences = {name: values for name, values in differing.items() if name not in {by, *composed}}
+    made.differences = {name: values for name, values in _independent(differing).items() if name != by}
     confidence = rules.each(sum(len(keys[0] | other) for other in keys[1:]))
     for at, side in enumerate(given[1:], 1):
         value = side[0][by]
@@ -496,7 +508,7 @@ def _sides(runs: Runs, by: str) -> dict[Any, Runs]:
             if len(side) > 1
             else "there is only one experiment"
         )
-        raise LogError(f"{what}: nothing to compare", where=where, hint=f"vary it: dlbs run -V{by}=[...]")
+        raise LogError(f"{what}: nothing to compare", where=where, hint=f"vary it: dlbs run -V{by}=A,B")
     if len(sides) > MOST_VALUES:
         raise LogError(
             f"has {len(sides)} values, more than {MOST_VALUES}",

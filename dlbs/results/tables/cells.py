@@ -15,7 +15,7 @@ from dlbs.results.grouping import label_of, varying
 from dlbs.results.runs import FAMILY, HIGHEST_RATE, Record, Runs, number
 from dlbs.results.statistics.ratio import Interval, logged_interval, median_interval
 from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell
-from dlbs.text import counted, finite, text
+from dlbs.text import counted, finite, first_few, text
 
 AGGREGATES: Registry = {
     "median": ("statistics:median", "median with its confidence interval"),
@@ -38,7 +38,7 @@ def count(values: Sequence[float]) -> float:
     return float(len(values))
 
 
-_MOST_REASONS, _MOST_LABELS = 10, 3
+_MOST_REASONS = 10
 _MOST_TERMS = 5  # binomials of a formula that are written as numbers: those of many runs have hundreds of digits
 
 
@@ -171,6 +171,26 @@ def doubt_lines(records: Sequence[Record], keys: Sequence[str]) -> list[str]:
     return [f"{DOUBTFUL}: {len(kinds)} of {counted(len(used), 'run')} doubtful: {words}"]
 
 
+def unit_lines(records: Sequence[Record], names: Sequence[str]) -> list[str]:
+    """List the experiments of each unit of throughput in a table, if there are several: `sequences/s: bert`.
+
+    Args:
+        records: All experiments of the table.
+        names: Parameters that distinguish them.
+    """
+    runs = Runs.of(records).having("results.throughput")
+    shown, by_unit = varying(runs, names), runs.group(["results.unit"])
+    if len(by_unit) < 2:
+        return []
+    # One parameter is enough where its values determine the unit.
+    values = {name: sum(len(group.distinct(name)) for group in by_unit.values()) for name in shown}
+    shown = [name for name, count in values.items() if count == len(runs.distinct(name))][:1] or shown
+    return [
+        f"{text(unit) or 'instances'}/s: {first_few(list(dict.fromkeys(label_of(run, shown) for run in group)), '; ')}"
+        for (unit,), group in by_unit.items()
+    ]
+
+
 def reason_lines(records: Sequence[Record], names: Sequence[str]) -> list[str]:
     """List the reasons of unsuccessful experiments, each once with its experiments.
 
@@ -187,8 +207,7 @@ def reason_lines(records: Sequence[Record], names: Sequence[str]) -> list[str]:
             found.setdefault((status, message), {})[label_of(record, shown)] = None
     lines = []
     for (status, message), labels in found.items():
-        more = f"; and {len(labels) - _MOST_LABELS} more" if len(labels) > _MOST_LABELS else ""
-        lines.append(f"{status}: {message} ({'; '.join(list(labels)[:_MOST_LABELS])}{more})")
+        lines.append(f"{status}: {message} ({first_few(list(labels), '; ')})")
     if len(lines) > _MOST_REASONS:
         lines[_MOST_REASONS:] = [f"and {counted(len(lines) - _MOST_REASONS, 'other reason')}"]
     return lines

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark_core.text import short_number
 from dlbs.doubts import doubt_words
-from dlbs.results.keys import better_of, quantity
+from dlbs.results.keys import better_of, header, quantity
 from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match
 from dlbs.results.statistics.ratio import (
     ESTIMATORS,
@@ -44,7 +44,7 @@ def sentence(metric: str, sides: tuple[str, str], verdict: str, estimate: Estima
     if estimate is None:
         return f"{value} against {base}: {verdict}"
     limit = f"within {100 * threshold:g} %"
-    words = speed_words(metric, verdict, estimate)
+    words = speed_words(metric, estimate)
     if not is_speed(metric):
         if verdict == "same":
             return f"{metric} with {value} is the same as with {base}, {limit} ({words})"
@@ -52,31 +52,26 @@ def sentence(metric: str, sides: tuple[str, str], verdict: str, estimate: Estima
     if verdict == "same":
         return f"{value} ran as fast as {base}, {limit} ({words})"
     if verdict in {"faster", "slower"}:
-        return f"{value} ran {words} than {base}"
+        return f"{value} {'took' if better_of(metric) < 0 else 'ran'} {words} as {base}"
     return f"{value} against {base}: {verdict} ({words})"
 
 
-def speed_words(metric: str, verdict: str, estimate: Estimate) -> str:
-    """Format a ratio for a sentence: `1.31 ± 0.04 times faster`, `0.97 ± 0.02 times as fast`; for other quantities `1.31 ± 0.04 times`."""
+def speed_words(metric: str, estimate: Estimate) -> str:
+    """Format the ratio of a table for a sentence: `1.31 ± 0.04 times as fast`, of times `0.76 ± 0.02 times as long`; otherwise `1.31 ± 0.04 times`."""
+    words = f"{ratio_words(estimate)} times"
     if not is_speed(metric):
-        return f"{ratio_words(estimate)} times"
-    is_inverse = better_of(metric) < 0
-    if verdict in {"faster", "slower"}:
-        inverse = is_inverse == (verdict in IMPROVEMENTS)
-        return f"{ratio_words(estimate, inverse=inverse)} times {verdict}"
-    return f"{ratio_words(estimate, inverse=is_inverse)} times as fast"
+        return words
+    return f"{words} as {'long' if better_of(metric) < 0 else 'fast'}"
 
 
-def ratio_words(estimate: Estimate, *, inverse: bool = False) -> str:
-    """Format a ratio or its inverse with its interval: `1.31 ± 0.04`, half the width, or `2.53 [0.40, 15.9]` where ± would mislead."""
-    interval = estimate.interval
-    ratio = 1 / estimate.ratio if inverse else estimate.ratio
+def ratio_words(estimate: Estimate) -> str:
+    """Format a ratio with its interval: `1.31 ± 0.04`, half the width, or `2.53 [0.40, 15.9]` where ± would mislead."""
+    interval, ratio = estimate.interval, estimate.ratio
+    small = ratio < 0.2
     if interval is None:
-        return f"{ratio:.2f}"
-    if inverse:
-        interval = Interval(1 / interval.high, 1 / interval.low, interval.confidence)
+        return f"{ratio:.{2 + small}f}"
     half = (interval.high - interval.low) / 2
-    digits = 2 if half >= 0.005 else 3
+    digits = (2 if half >= 0.005 else 3) + small
     if is_nearly_symmetric(ratio, interval) or half < 0.5 * 10**-digits:
         return f"{ratio:.{digits}f} ± {half:.{digits}f}"
     low, high = (_bound(bound, digits) for bound in (interval.low, interval.high))
@@ -117,7 +112,7 @@ def comparison_table(made: Comparison | ComparisonBy) -> Table:
     if isinstance(made, ComparisonBy):
         over = f"over {one.sides[0]}"
         title = f"{of} by {made.name}; {statistic} of runs; ratio to {one.sides[0]} {limits}"
-        names, columns = ["experiment", made.name.rpartition(".")[2]], [statistic, over, "runs", "verdict"]
+        names, columns = ["experiment", header(made.name).rpartition(".")[2]], [statistic, over, "runs", "verdict"]
     else:
         over = "B over A"
         title = f"{of}; {statistic} of runs; {over} {limits}"
@@ -411,7 +406,7 @@ def _other_values(made: ComparisonBy) -> list[str]:
 
 
 def sentences(made: ComparisonBy) -> list[str]:
-    """One sentence for each experiment and value: `keep ran 1.31 ± 0.04 times faster than system`."""
+    """One sentence for each experiment and value: `keep ran 1.31 ± 0.04 times as fast as system`."""
     several = len(made.experiments) > 1
     return [
         (f"{experiment}: " if several else "")

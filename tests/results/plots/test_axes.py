@@ -57,7 +57,7 @@ def test_values_are_divided_by_the_baseline_of_the_same_experiment() -> None:
         baseline={"exp.framework": "pytorch"},
     )  # fmt: skip
     first, second = figure.axes
-    assert [first.get_title(), second.get_title()] == ["data type float32", "data type float16"]
+    assert [first.get_title(), second.get_title()] == ["dtype float32", "dtype float16"]
     assert first.get_ylabel() == "throughput\nrelative to exp.framework=pytorch"
     assert labels(figure) == ["a, jax", "b, jax"]
     for axes in (first, second):
@@ -117,7 +117,7 @@ def test_texts_stand_in_the_order_of_the_plan_without_lines_between_them() -> No
     assert ticks(figure.axes[-1]) == ["pytorch", "jax"]
     assert len(figure.axes) == 4
     assert all(one.lines[0].get_linestyle() == "None" for one in figure.axes[0].containers)
-    assert "data type float16, replica batch 16" in [axes.get_title() for axes in figure.axes]
+    assert "dtype float16, replica batch 16" in [axes.get_title() for axes in figure.axes]
 
 
 def test_each_quantity_has_a_row_of_panels_with_its_unit_and_its_scale() -> None:
@@ -218,4 +218,4 @@ def test_python_has_the_same_options_and_names_them() -> None:
 def test_a_title_replaces_the_usual_one() -> None:
     figure = drawn(frameworks(), facet=["exp.dtype"], title="Ours")
     assert title_of(figure) == "Ours"
-    assert figure.axes[0].get_title() == "data type float32"
+    assert figure.axes[0].get_title() == "dtype float32"

@@ -18,6 +18,7 @@ from dlbs.results.statistics.compare import MOST_VALUES, ComparisonBy, compare, 
 from dlbs.results.statistics.ratio import ESTIMATORS, METHODS, Rules
 from dlbs.results.store.store import Store
 from dlbs.results.tables.comparison import comparison_table, sentences, summary
+from dlbs.results.tables.report import default_tables
 from dlbs.results.tables.terminal import print_table
 from tests.conftest import RunDlbs
 from tests.made_logs import make_logs, make_record
@@ -144,18 +145,18 @@ def test_ignored_parameters_make_repeats_and_matching_ones_groups() -> None:
     assert by(records, match=["exp.model"]).experiments == ["alexnet, training, float32, gpu, batch 16"]
 
 
-def test_sentences_say_how_many_times_faster_or_slower() -> None:
+def test_sentences_have_the_ratio_of_the_table() -> None:
     exact = {"batches": 1, "noise": 0.0}
     records = [*runs("system", 13.0, **exact), *runs("keep", 10.0, minute=1, **exact)]
     (faster,) = sentences(by(records))
     assert faster.startswith("keep ran 1.30 ± 0.0")
-    assert faster.endswith(" times faster than system")
+    assert faster.endswith(" times as fast as system")
     (slower,) = sentences(by(records, baseline="keep"))
-    assert slower == faster.replace("keep", "?").replace("system", "keep").replace("?", "system").replace(
-        "faster", "slower"
-    )
+    assert slower.startswith("system ran 0.77 ± 0.0")
+    assert slower.endswith(" times as fast as keep")
     (in_time,) = sentences(by(records, metric="results.time"))
-    assert in_time == faster
+    assert in_time.startswith("keep took 0.77 ± 0.0")
+    assert in_time.endswith(" times as long as system")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_sentences_name_the_experiment_where_there_are_several_and_the_parameter
         *["batch 2"] * 2,
     ]
     flags = [*runs(False, 13.0), *runs(True, 10.0, minute=1)]
-    assert " faster than malloc=false" in sentences(by(flags))[0]
+    assert " as fast as malloc=false" in sentences(by(flags))[0]
     assert by(flags, baseline="true").baseline is True
     assert by(flags, baseline=False).baseline is False
 
@@ -254,7 +255,7 @@ def test_the_command_prints_all_formats(dlbs: RunDlbs, tmp_path: Path) -> None:
     command = ("compare", "logs", "--by", "runtime.malloc")
     done = dlbs(*command)
     assert done.returncode == 0, done.stderr
-    assert " times faster than system" in done.stdout
+    assert " times as fast as system" in done.stdout
     assert done.stderr.startswith("keep: 2 experiments: 2 faster; geometric mean of keep over system 1.3")
     document = json.loads(dlbs(*command, "--format", "json").stdout)
     assert (document["by"], document["baseline"], document["regressions"]) == ("runtime.malloc", "system", 2)
@@ -268,7 +269,7 @@ def test_the_command_prints_all_formats(dlbs: RunDlbs, tmp_path: Path) -> None:
     for form, beginning in (("markdown", "**"), ("latex", r"\begin{table}"), ("html", "<table>")):
         written = dlbs(*command, "--format", form).stdout
         assert written.startswith(beginning)
-        assert " times faster than system" in written
+        assert " times as fast as system" in written
     dlbs(*command, "-o", "by.md", check=True)
     assert (tmp_path / "by.md").read_text().startswith("**")
 
@@ -363,3 +364,46 @@ def test_an_allocator_that_differs_besides_what_is_compared_is_pointed_out() -> 
     assert not any(line.startswith(kept) for line in comparison_table(by(records)).legend)
     renamed = [{**one, "my.version": one.pop("runtime.malloc")} for one in map(dict, records)]
     assert any(line.startswith(kept) for line in comparison_table(by(renamed, "my.version")).legend)
+
+
+def test_a_command_is_an_identity_of_its_own() -> None:
+    records = [
+        {
+            "exp.framework": "command",
+            "command.line": f"{program} {{file}}",
+            "command.argv": [program, file],
+            "file": file,
+        }
+        | {"exp.repeat": repeat, "exp.status": "ok", "results.time": time * length + 0.01 * repeat}
+        for program, time in (("sort", 30.0), ("wc", 2.0))
+        for file, length in (("a", 1), ("b", 3))
+        for repeat in (1, 2, 3)
+    ]
+    records += [
+        {"exp.framework": "command", "command.line": "sleep {n}", "command.argv": ["sleep", "1"], "n": 1}
+        | {"exp.repeat": repeat, "exp.status": "ok", "results.time": 1000.0 + repeat}
+        for repeat in (1, 2, 3)
+    ]
+    made = by(records, "file")
+    assert made.experiments == ["sort {file}", "wc {file}"]
+    assert made.counts == {"b": {"slower": 2}}
+    assert made.differences == {}
+    (table,) = default_tables(records, load_config().declarations)
+    assert table.header[:2] == ["command", "file"]
+    by_command = by(records, "command.line")
+    assert comparison_table(by_command).header[1] == "command"
+    old, new = ([one for one in records if one["command.line"] == line] for line in ("sort {file}", "sleep {n}"))
+    (match,) = compare([one for one in old if one["file"] == "a"], new, load_config().declarations).matches
+    assert match.label == "sort {file} → sleep {n}"
+
+
+def test_units_of_throughput_are_told_apart() -> None:
+    units = {"alexnet": "images", "bert": "sequences"}
+    records = [{**one, "results.unit": units[one["exp.model"]]} for one in sweep(models=("alexnet", "bert"))]
+    table = default_tables(records, load_config().declarations)[0]
+    assert table.columns[0] == "Throughput, images/s or sequences/s"
+    assert {"images/s: alexnet", "sequences/s: bert"} <= set(table.legend)
+    (comparison,) = by(records, "exp.model").comparisons
+    assert comparison.cautions == [
+        "throughput counts images in alexnet and sequences in bert: ratios between them mean little"
+    ]

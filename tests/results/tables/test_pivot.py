@@ -111,7 +111,7 @@ def test_reasons_of_failures_stand_below_the_first_table_each_once() -> None:
     ]
     late = record(batch=64, status="timeout", time=None, exp__status_msg="longer than 10 s")
     first, second = tables(record(batch=2), *failed, late)
-    assert "failure: out of memory (batch 4; batch 8; batch 16; and 1 more)" in first.legend
+    assert "failure: out of memory (batch 4; batch 8; batch 16 and 1 more)" in first.legend
     assert "timeout: longer than 10 s (batch 64)" in first.legend
     assert not any("out of memory" in line for line in second.legend)
     many = tables(*(record(batch=n, status="failure", time=None, exp__status_msg=f"no {n}") for n in range(1, 15)))[0]
@@ -421,7 +421,7 @@ def test_custom_tables() -> None:
     (table,) = custom_tables(
         records, load_config().declarations, ["exp.model", "exp.dtype"], ["exp.replica_batch"], ["results.time"]
     )
-    assert table.header == ["model", "exp.dtype", "batch 1", "batch 2"]
+    assert table.header == ["model", "dtype", "batch 1", "batch 2"]
     assert table.texts()[:2] == [["a", "x", "10.00", "20.00"], ["a", "y", "10.00", "20.00"]]
     (flat,) = custom_tables(
         records, load_config().declarations, ["exp.model"], [], ["results.time"], aggregate="max",

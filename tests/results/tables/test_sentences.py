@@ -19,6 +19,7 @@ from dlbs.results.tables.comparison import ratio_words, sentence
         (12.5, 3.0, 150.2, "12.5 [3.00, 150.2]"),
         (1.001, 0.999, 1.003, "1.001 ± 0.002"),
         (2.0, 2.0, 2.0, "2.000 ± 0.000"),
+        (0.098, 0.093, 0.104, "0.098 ± 0.005"),
     ],
 )
 def test_an_interval_that_is_not_symmetric_is_shown_by_its_bounds(
@@ -27,12 +28,14 @@ def test_an_interval_that_is_not_symmetric_is_shown_by_its_bounds(
     assert ratio_words(Estimate(ratio, Interval(low, high, 0.95), "runs")) == words
 
 
-def test_of_an_inverse_ratio_the_bounds_are_inverse_too() -> None:
+def test_a_sentence_has_the_ratio_of_the_table() -> None:
     estimate = Estimate(0.5, Interval(0.1, 0.8, 0.95), "runs")
-    assert ratio_words(estimate, inverse=True) == "2.00 [1.25, 10.0]"
     assert sentence("results.throughput", ("system", "keep"), "slower", estimate, 0.03) == (
-        "keep ran 2.00 [1.25, 10.0] times slower than system"
+        "keep ran 0.50 [0.10, 0.80] times as fast as system"
     )
     assert sentence("results.throughput", ("system", "keep"), "inconclusive", estimate, 0.03) == (
         "keep against system: inconclusive (0.50 [0.10, 0.80] times as fast)"
+    )
+    assert sentence("results.time", ("system", "keep"), "faster", estimate, 0.03) == (
+        "keep took 0.50 [0.10, 0.80] times as long as system"
     )
