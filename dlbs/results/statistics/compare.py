@@ -254,6 +254,7 @@ class Comparison:
         sides: Names of the two sides.
         environment: Facts in which the runs of A and B differ, such as the driver; not used for matching.
         cautions: Warnings about other differences between the sides.
+        sources: The paths or queries of the two sides; empty if they are unknown.
     """
 
     metric: str
@@ -265,6 +266,12 @@ class Comparison:
     differences: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     environment: dict[str, tuple[str, str]] = field(default_factory=dict)
     cautions: list[str] = field(default_factory=list)
+    sources: tuple[str, ...] = ()
+
+    @property
+    def over(self) -> str:
+        """Name of the ratio: `B over A`."""
+        return f"{self.sides[1]} over {self.sides[0]}"
 
     @property
     def comparisons(self) -> list[Comparison]:
@@ -341,6 +348,7 @@ def compare(
     rules: Rules = DEFAULT_RULES,
     *,
     sides: tuple[str, str] = ("A", "B"),
+    sources: Sequence[str] = (),
 ) -> Comparison:
     """Compare two sets of experiments.
 
@@ -354,15 +362,18 @@ def compare(
         declarations: Declared parameters, with those that identify an experiment.
         rules: Quantity, threshold, trusted runs, and parameters for matching.
         sides: Names of the two sides.
+        sources: Their paths or queries, for readers.
 
     Raises:
         LogError: The estimator is unknown, or numpy or scipy is not installed.
     """
     _, given = side_by_side((a, b))
     compared = _Compared.of(given, declarations, rules, differences(given, declarations))
-    return compared.with_first(
+    made = compared.with_first(
         1, sides, declarations, rules, rules.each(len(compared.groups[0].keys() | compared.groups[1].keys()))
     )
+    made.sources = tuple(sources)
+    return made
 
 
 @dataclass(frozen=True, slots=True)
