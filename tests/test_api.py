@@ -9,6 +9,7 @@ import json
 import pydoc
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ import pytest
 
 import dlbs
 from dlbs import api
+from dlbs.adaptive.until_known import Known
 from dlbs.cli.compare import compare_command
 from dlbs.errors import ConfigError, LaunchError, LogError
 from dlbs.results.statistics.ratio import Rules
-from dlbs.run.driver import Event
+from dlbs.run.driver import Event, Summary
 from tests.conftest import ROOT, RunDlbs
+from tests.made_logs import make_record
 
 DUMMY = {"exp.framework": "dummy", "exp.docker": False, "exp.gpus": ""}
 
@@ -241,3 +244,26 @@ def test_a_frame_is_drawn(tmp_path: Path) -> None:
     dlbs.run_plan(dlbs.load_config(parameters=DUMMY, variables={"exp.replica_batch": [1, 2]}))
     dlbs.plot(dlbs.load_results("logs"), path=tmp_path / "plot.svg")
     assert (tmp_path / "plot.svg").read_text().startswith("<?xml")
+
+
+def test_what_the_api_returns_is_short_in_a_notebook_and_becomes_a_frame() -> None:
+    sides = [[make_record(model, repeat=n, time=time) for model in ("a", "<b>") for n in range(9)] for time in (10, 12)]
+    made = dlbs.compare(*sides)
+    assert repr(made).startswith("<Comparison: 2 experiments: ")
+    assert "<td>&lt;b&gt;</td>" in made._repr_html_()
+    frame = made.to_frame()
+    assert list(frame.columns) == ["experiment", "A", "B", "ratio", "low", "high", "verdict", "runs"]
+    assert list(frame.experiment) == [match.label for match in made.matches]
+    by = dlbs.compare(
+        [{**run, "my.kind": "x"} for run in sides[0]] + [{**run, "my.kind": "y"} for run in sides[1]], by="my.kind"
+    )
+    assert len(repr(by)) < 200
+    assert list(by.to_frame()["my.kind"]) == ["y", "y"]
+    known = Known(by, 3, ("a: y",), (), "", Summary(total=2, outcomes=Counter(ok=2)))
+    assert repr(known).startswith("<Known after 3 rounds, 1 open pair: <ComparisonBy: y: 2 experiments")
+    assert known.to_frame().equals(by.to_frame())
+    assert repr(known.summary) == "<Summary: 2 of 2 experiments done: 2 ok>"
+    assert known.summary.to_frame().values.tolist() == [["ok", 2]]
+    config = dlbs.load_config(parameters={"exp.framework": "dummy"}, variables={"exp.replica_batch": [1, 2]})
+    assert len(repr(config)) < 200
+    assert config.to_frame().values.tolist()[-1][:2] == ["exp.replica_batch", [1, 2]]

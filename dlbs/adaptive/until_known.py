@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark_core.exits import OK, REGRESSION, UNDECIDED
 from dlbs.adaptive.pairs import Pair, Pairs, outlook, pair_line
@@ -35,10 +35,13 @@ from dlbs.run.manifest import Manifest
 from dlbs.run.policies import BatchLimits, Policies
 from dlbs.text import counted, duration
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 MOST_REPEATS = 100  # if neither a budget nor a number of repeats is given
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Known:
     """The outcome of a run until known.
 
@@ -57,6 +60,17 @@ class Known:
     given_up: tuple[str, ...]
     stopped: str
     summary: Summary
+
+    def __repr__(self) -> str:
+        open_ = f", {counted(len(self.open), 'open pair')}" if self.open else ""
+        return f"<Known after {counted(self.rounds, 'round')}{open_}: {self.comparison!r}>"
+
+    def _repr_html_(self) -> str:
+        return self.comparison._repr_html_()
+
+    def to_frame(self) -> pd.DataFrame:
+        """The comparison as a pandas frame."""
+        return self.comparison.to_frame()
 
     @property
     def is_decided(self) -> bool:

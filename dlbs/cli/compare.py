@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark_core.exits import OK, REGRESSION
+from benchmark_core.text import printable
 from dlbs.cli.options import json_option, print_json, rules_options, verb
 from dlbs.cli.streams import note
 from dlbs.cli.tables import (
@@ -27,6 +28,7 @@ from dlbs.errors import LogError
 from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS
 
 if TYPE_CHECKING:
+    from dlbs.results.statistics.compare import Comparison, ComparisonBy
     from dlbs.results.statistics.ratio import Rules
 
 
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Exit with 3 if anything is slower, broken or missing in B; with --by, requires --baseline.",
 )
+@click.option("--names", metavar="A,B", help="Names of A and B in tables, pages and JSON, such as before,after.")
 @click.option("--html", "page", metavar="FILE", help="Write an HTML page: verdicts, intervals, differences, runs.")
 @click.option("--title", metavar="TEXT", help="With --html: title of the page.")
 @format_option
@@ -63,6 +66,7 @@ def compare_command(
     simultaneous: bool,
     estimator: str,
     fail_on_regression: bool,
+    names: str | None,
     page: str | None,
     title: str | None,
     form: str,
@@ -84,7 +88,7 @@ def compare_command(
       dlbs compare before.json after.json
       dlbs compare logs --by runtime.malloc --baseline system
       dlbs compare logs/main logs/branch --threshold 2% --fail-on-regression
-      dlbs compare before.json after.json --html comparison.html
+      dlbs compare before.json after.json --names main,branch --html page.html
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved
       dlbs compare --db results.db '{"db.tags": "v1"}' '{"db.tags": "v2"}'
     """
@@ -94,13 +98,16 @@ def compare_command(
 
     chosen = Rules(simultaneous=simultaneous, estimator=estimator, **rules)
     _check_usage(paths, chosen, fail_on_regression)
+    titles = _names(names, chosen)
     sources = [paths] if chosen.by is not None else [[side] for side in paths]
     runs, sides = side_by_side([read_source(source, db, filter_query) for source in sources])
     chosen = chosen.for_results(runs)
     declared = declarations()
-    made = (
-        compare_by(runs, declared, chosen) if chosen.by is not None else compare(sides[0], sides[1], declared, chosen)
-    )
+    made: Comparison | ComparisonBy
+    if chosen.by is not None:
+        made = compare_by(runs, declared, chosen)
+    else:
+        made = compare(sides[0], sides[1], declared, chosen, sides=titles, sources=paths)
     table = comparison_table(made)
     if page is not None:
         from dlbs.results.page.comparison import write_comparison
@@ -127,6 +134,18 @@ def _check_usage(paths: Sequence[str], rules: Rules, fail_on_regression: bool) -
             )
     elif fail_on_regression and rules.baseline is None:
         raise click.UsageError("--fail-on-regression with --by requires --baseline VALUE")
+
+
+def _names(words: str | None, rules: Rules) -> tuple[str, str]:
+    """Names of the two sides."""
+    if words is None:
+        return "A", "B"
+    if rules.by is not None:
+        raise click.UsageError("--names: with --by, the sides are the values of the parameter: remove --names")
+    names = [printable(name).strip() for name in words.split(",")]
+    if len(names) != 2 or not all(names) or names[0] == names[1]:
+        raise click.UsageError(f"--names {words!r}: write two different names, such as --names before,after")
+    return names[0], names[1]
 
 
 @verb("bisect")

@@ -6,15 +6,18 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlbs.config.declarations import SCALARS, Parameter
-from dlbs.errors import ConfigError, DlbsError, Problems, log
+from dlbs.errors import ConfigError, DlbsError, Problems, log, require
 from dlbs.experiment import check_name
 from dlbs.files import JsonError, load_json
 from dlbs.language.patterns import compiled
 from dlbs.language.template import is_template, parse
 from dlbs.text import text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OPEN = ("runtime.env.", "slurm.", "voir.", "exp.sys.")  # DLBS's namespaces in which any name is allowed
 _ACCEPTED = {
@@ -45,7 +48,7 @@ class Extension(NamedTuple):
             yield from parameters.items()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Config:
     """The complete input of a plan.
 
@@ -78,6 +81,20 @@ class Config:
     from_command_line: set[str] = field(default_factory=set)
     fixed: set[str] = field(default_factory=set)
     typed: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Config: {len(self.settings)} settings, {len(self.extensions)} extensions, variables {list(self.variables)}>"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Convert to a pandas frame with a row for each setting and variable: name, value, and where it was set.
+
+        Raises:
+            LogError: pandas is not installed.
+        """
+        rows = [(name, setting.value, setting.where) for name, setting in self.settings.items()]
+        rows += [(key, self.variables[key], self.variable_origins.get(key, "")) for key in self.variables]
+        made: pd.DataFrame = require("pandas", "reports").DataFrame(rows, columns=["name", "value", "where"])
+        return made
 
     def parameters(self) -> dict[str, Any]:
         """All settings: name → raw value."""

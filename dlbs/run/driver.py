@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark_core.doubts import warnings_of
 from benchmark_core.exits import FAILED, OK, SIGNALLED, UNAVAILABLE
 from benchmark_core.log import STATUSES
 from dlbs.doubts import Doubts
-from dlbs.errors import ConfigError, DlbsError, InfrastructureError, LaunchError, log
+from dlbs.errors import ConfigError, DlbsError, InfrastructureError, LaunchError, log, require
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.logfiles import keep_attempt, write_log
 from dlbs.executors.signals import Signals
@@ -32,12 +32,15 @@ from dlbs.run.manifest import Differences, Manifest
 from dlbs.run.policies import BatchLimits, Policies
 from dlbs.text import counted
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _LOOK_AHEAD = 32  # experiments that may wait for room while others run first
 _MOST_LOST = 3  # experiments in a row that a cluster may lose before the plan stops
 _MOST_OVERTAKEN = 64  # experiments that may overtake one that waits
 
 
-@dataclass
+@dataclass(repr=False)
 class Summary:
     """The state of a run, and in the end its outcome.
 
@@ -68,6 +71,22 @@ class Summary:
     is_fault: bool = False
     doubts: Doubts = field(default_factory=Doubts)
     directories: set[Path] = field(default_factory=set)
+
+    def __repr__(self) -> str:
+        found = [f"{count} {status}" for status, count in self.outcomes.items()]
+        found += [f"{self.kept} already finished"] * bool(self.kept)
+        return f"<Summary: {self.done} of {counted(self.total, 'experiment')} done: {', '.join(found) or 'none'}>"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Convert to a pandas frame with a row for each status: its number of experiments.
+
+        Raises:
+            LogError: pandas is not installed.
+        """
+        counts = {**self.outcomes, "already finished": self.kept, "left": self.left}
+        found = [{"status": status, "experiments": count} for status, count in counts.items() if count]
+        made: pd.DataFrame = require("pandas", "reports").DataFrame(found, columns=["status", "experiments"])
+        return made
 
     @property
     def done(self) -> int:

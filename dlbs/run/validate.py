@@ -22,7 +22,7 @@ from dlbs.machine.resources import Request
 from dlbs.text import counted, text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PlanProblem:
     """A problem that would make experiments of a plan fail.
 
@@ -35,6 +35,9 @@ class PlanProblem:
     problem: Problem
     experiment: str
     count: int = 1
+
+    def __repr__(self) -> str:
+        return f"<PlanProblem: {self}>"
 
     def __str__(self) -> str:
         hint = f" ({self.problem.hint})" if self.problem.hint else ""

@@ -227,7 +227,7 @@ def test_orders_are_chronological_across_time_zones(tmp_path: Path) -> None:
     assert (machine.first, machine.last) == ("2026-11-21 10:00", "2026-11-21 05:00")
     drawn = plotted(Runs.of(records), load_config().declarations, "db.tags", TIME, quantity_of(TIME, records))
     assert [point.value for point in drawn[0].points] == [11.0, 10.0]
-    assert {name: value for name, value, _ in tiles_of(Runs.of(records))}["first, last"] == "2026-11-21 10:00 – 05:00"
+    assert {name: value for name, value, _ in tiles_of(Runs.of(records))}["started"] == "2026-11-21 10:00 – 05:00"
     with Store(str(tmp_path / "results.db")) as store:
         store.add([{**record, "exp.id": "x" * n} for n, record in enumerate(records, 1)])
         assert [

@@ -7,6 +7,7 @@ import functools
 import gzip
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -227,3 +228,8 @@ def _policy(style: str, scripts: Sequence[str], *, live: bool) -> str:
 
 def _hash(source: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
+
+
+def five_digits(value: float) -> float:
+    """Round a number of a page's data; 0 if it is not finite."""
+    return float(f"{value:.5g}") if math.isfinite(value) else 0.0

@@ -13,7 +13,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.files import make_parent, write_atomically
 from dlbs.results.grouping import common_label
 from dlbs.results.keys import quantity
-from dlbs.results.page.assets import COMPARISON_SCRIPTS, document
+from dlbs.results.page.assets import COMPARISON_SCRIPTS, document, five_digits
 from dlbs.results.runs import THROUGHPUT, TIME, Record, Runs, usual_metric
 from dlbs.results.statistics.compare import (
     Comparison,
@@ -27,8 +27,10 @@ from dlbs.results.statistics.compare import (
 from dlbs.results.statistics.ratio import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, Rules
 from dlbs.results.tables.comparison import (
     STATISTIC_NAMES,
+    meanings_of,
     ratio_cell,
     run_count,
+    sources_of,
     summary,
     tone_of,
     value_cell,
@@ -136,10 +138,12 @@ def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str
     runs = one.runs(0, 1)
     of = quantity(one.metric, runs)
     counts = Counter(match.verdict for comparison in comparisons for match in comparison.matches)
-    usual = f"{of.partition(',')[0]} by {by}" if by else f"{of.partition(',')[0]}, B compared with A"
+    usual = f"{of.partition(',')[0]} by {by}" if by else f"{of.partition(',')[0]}, {one.sides[1]} compared with {base}"
+    meanings = VERDICTS if by else meanings_of(one)
     variables = {
         "by": by,
-        "base": base if by else "A",
+        "base": base,
+        "sources": [] if by else sources_of(one),
         "quantity": of,
         "tiles": [
             ("comparisons", f"{sum(counts.values()):,}", ""),
@@ -148,12 +152,16 @@ def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str
             ("confidence", f"{100 * one.confidence:.4g} %", ""),
         ],
         "summary": summary(made).splitlines(),
-        "meanings": [(verdict, VERDICTS[verdict]) for verdict in VERDICTS if counts[verdict]],
+        "meanings": [(verdict, meanings[verdict]) for verdict in VERDICTS if counts[verdict]],
         "sides": [base, *(comparison.sides[1] for comparison in comparisons)],
         "differences": _differences(made),
         "facts": _facts(comparisons),
         "common": common_label(runs) if runs else "",
-        "legend": [line for line in table.legend if line.partition(":")[0] not in VERDICTS],
+        "legend": [
+            line
+            for line in table.legend
+            if line.partition(":")[0] not in VERDICTS and (by or line not in sources_of(one))
+        ],
         "findings": table.findings[:_MOST_NOTES],
         "formulas": table.formulas[:_MOST_NOTES],
         "more_notes": max(0, len(table.findings) - _MOST_NOTES) + max(0, len(table.formulas) - _MOST_NOTES),
@@ -184,7 +192,7 @@ def _data(comparisons: Sequence[Comparison], of: str, by: str) -> dict[str, Any]
         "statistic": STATISTIC_NAMES[one.estimator],
         "threshold": one.threshold,
         "by": by.rpartition(".")[2],
-        "sides": ["A", "B"] if not by else [one.sides[0], ""],
+        "sides": [one.sides[0], "" if by else one.sides[1]],
         "verdicts": [verdict for verdict in VERDICTS if any(row["verdict"] == verdict for row in rows)],
         "tones": {
             **dict.fromkeys(REGRESSIONS, "bad"),
@@ -235,11 +243,7 @@ def _quantiles(runs: Runs) -> list[float]:
     if len(times) < 2:
         return []
     between = statistics.quantiles(times, n=_QUANTILES, method="inclusive")
-    return [_five_digits(value) for value in (min(times), *between, max(times))]
-
-
-def _five_digits(value: float) -> float:
-    return float(f"{value:.5g}") if math.isfinite(value) else 0.0
+    return [five_digits(value) for value in (min(times), *between, max(times))]
 
 
 def _differences(made: Comparison | ComparisonBy) -> list[tuple[str, list[str]]]:

@@ -18,11 +18,12 @@ from dlbs.files import make_parent, write_atomically
 from dlbs.results.columns import plain
 from dlbs.results.grouping import common_label, identity_names, label_names
 from dlbs.results.keys import column_title, quantity_of, unit_of
-from dlbs.results.page.assets import REPORT_SCRIPTS, coded, document, fragment, lists, parameter_column
+from dlbs.results.page.assets import REPORT_SCRIPTS, coded, document, five_digits, fragment, lists, parameter_column
 from dlbs.results.page.comparison import Changes
 from dlbs.results.page.summary import BAD, failures_of, machines_of, reason_of, tiles_of, where_measured
 from dlbs.results.plots.kinds import KINDS, applicable_kinds, draw, svg, title_of
 from dlbs.results.runs import Record, Runs
+from dlbs.results.tables.cells import interval_of_run
 from dlbs.results.tables.report import default_tables
 from dlbs.results.tables.scaling import devices, scaling_tables
 from dlbs.results.tables.table import Table
@@ -151,9 +152,10 @@ def experiment_data(
 
 
 def _figures(runs: Runs) -> list[dict[str, Any]]:
-    """Quantities that some experiment logged: key, title, and the value of each experiment, None if it has none.
+    """Quantities that some experiment logged: key, title, the value of each experiment, None if it has none, and `bounds`, the interval of each, if
+    any has one.
 
-    In a page of many experiments, values have nine digits.
+    In a page of many experiments, values have nine digits, and no intervals.
     """
     figures = []
     for key in _FIGURES:
@@ -162,13 +164,16 @@ def _figures(runs: Runs) -> list[dict[str, Any]]:
             title = quantity_of(key, runs)
             if unit_of(key) == "bytes":  # one unit, whatever experiments come later
                 title = title._replace(unit="MiB", factor=1 / (1 << 20))
-            figures.append(
-                {
-                    "key": key,
-                    "title": str(title),
-                    "values": [_scaled(value, title.factor, is_short=len(runs) > _MANY) for value in values],
-                }
-            )
+            is_short = len(runs) > _MANY
+            figure: dict[str, Any] = {
+                "key": key,
+                "title": str(title),
+                "values": [_scaled(value, title.factor, is_short=is_short) for value in values],
+            }
+            bounds = [] if is_short else [interval_of_run(run, key) for run in runs]
+            if any(bounds):
+                figure["bounds"] = [one and [five_digits(one.low), five_digits(one.high)] for one in bounds]
+            figures.append(figure)
     return figures
 
 

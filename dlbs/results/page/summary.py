@@ -9,13 +9,15 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from benchmark_core.log import STATUSES
+from benchmark_core.text import short_number
 from dlbs.errors import LogError
 from dlbs.experiment import TITLES, describe
 from dlbs.files import open_regular
+from dlbs.results.keys import key_title, prefixed, unit_of
 from dlbs.results.page.assets import shortened
 from dlbs.results.runs import Record, Runs, order_of, status_of
 from dlbs.results.statistics.compare import is_fact
-from dlbs.text import counted, duration, text
+from dlbs.text import counted, duration, finite, text
 
 BAD = frozenset({"failure", "timeout", "cancelled", "unfinished"})  # statuses
 _TAIL_LINES, _TAIL_BYTES = 30, 16_384
@@ -147,7 +149,7 @@ def tiles_of(runs: Runs) -> list[tuple[str, str, bool]]:
         *((name, f"{counts[name]:,}", name in BAD) for name in (*STATUSES, "unfinished") if counts[name]),
         ("doubtful", f"{doubtful:,}" if doubtful else "", True),
         ("models", f"{len(models):,}" if models else "", False),
-        ("first, last", _from_to(starts[0], starts[-1]) if starts else "", False),
+        ("started", _from_to(starts[0], starts[-1]) if starts else "", False),
         ("time", duration(seconds) if seconds else "", False),
     ]
     return [tile for tile in tiles if tile[1]]
@@ -161,15 +163,35 @@ def _from_to(first: str, last: str) -> str:
     return f"{first} – {last[11:] if first[:10] == last[:10] else last}"
 
 
+_ACRONYMS = {"cpu", "gpu", "numa", "cuda", "cudnn", "nccl", "mhz", "xla", "id"}
+
+
+def _in_words(name: str) -> str:
+    """`exp.env.cpu_count` as `CPU count`."""
+    words = name.rpartition(".")[2].split("_")
+    return " ".join(word.upper().replace("MHZ", "MHz") if word in _ACRONYMS else word for word in words)
+
+
+def _fact(name: str, value: Any) -> str:
+    """A fact as text, with bytes in a larger unit."""
+    size = finite(value)
+    if unit_of(name) != "bytes" or size is None:
+        return text(value)
+    unit, factor = prefixed("bytes", size)
+    return f"{short_number(size * factor)} {unit}"
+
+
 def machines_of(runs: Runs) -> list[dict[str, Any]]:
     """Facts about each machine that are the same in all its experiments."""
     machines = []
     for found in runs.group(["exp.env.host", "exp.device_title"]).values():
         facts: dict[str, str] = {}
         for name in sorted(found.names):
-            if is_fact(name):
-                values = set(map(text, found.present(name)))
-                facts[name] = values.pop() if len(values) == 1 else f"{len(values)} different values"
+            if is_fact(name) and (values := {_fact(name, value) for value in found.present(name)} - {""}):
+                title = key_title(name)
+                facts[_in_words(name) if title == name else title] = (
+                    values.pop() if len(values) == 1 else f"{len(values)} different values"
+                )
         if facts:
             host, device = (text(found[0].get(name)) for name in ("exp.env.host", "exp.device_title"))
             name = ", ".join(filter(None, [host, device])) or "unknown"

@@ -10,7 +10,16 @@ from dlbs.errors import LogError, require
 from dlbs.experiment import describe
 from dlbs.results.grouping import distinguishing_names, label_of, title_name, varying
 from dlbs.results.keys import label, prefixed, quantity_of, titled
-from dlbs.results.plots.draw import Description, colour, is_logarithmic, left_out, muted, plain_ticks, set_y_scale
+from dlbs.results.plots.draw import (
+    Description,
+    colour,
+    is_logarithmic,
+    left_out,
+    muted,
+    plain_ticks,
+    set_y_scale,
+    whole_ticks,
+)
 from dlbs.results.plots.plot import check_count, check_some_ended_well, in_order, with_value
 from dlbs.results.runs import Record, Runs, usual_metric
 from dlbs.results.statistics.series import WINDOW, Series, series_of, smoothed
@@ -98,17 +107,26 @@ def batches(figure: Figure, results: Results) -> Description:
     for at, (_, row) in enumerate(rows):
         times = times_of[row]
         ink = colour(colours[row] % 2 * 2)  # adjacent experiments differ
-        if len(times) >= _FEWEST_FOR_A_VIOLIN and min(times) < max(times):
+        if _is_violin(times):
             _draw_violin(axes, at, times, ink)
             _draw_box(axes, at, times, 0.07, whiskers=False)
         else:
             axes.plot(times, [at] * len(times), ".", color=ink, markersize=4)
     quantity = quantity_of("results.time_data", drawn)
     _finish(axes, [time for times in times_of.values() for time in times], results, str(quantity))
-    notes = ["violin: density of the timed batches of one run; line and bar inside: median and quartiles"]
+    notes = []
+    if is_violin := [_is_violin(times) for times in times_of.values()]:
+        if any(is_violin):
+            notes.append("violin: density of the timed batches of one run; line and bar inside: median and quartiles")
+        if not all(is_violin):
+            notes.append("points: the timed batches of one run, if they are too few for a violin, or equal")
     return Description(
         titled(f"{quantity.name}: distribution within runs"), drawn, names, [*notes, left_out(results.records, drawn)]
     )
+
+
+def _is_violin(times: Sequence[float]) -> bool:
+    return len(times) >= _FEWEST_FOR_A_VIOLIN and min(times) < max(times)
 
 
 def _names(drawn: Runs, results: Results) -> list[str]:
@@ -178,6 +196,7 @@ def _draw_violin(axes: Axes, at: int, values: Sequence[float], ink: str) -> None
 
 
 MOST_RUNS = 12  # panels of one plot
+_MOST_IN_A_COLUMN = 3
 _MOST_WATCHED = 4
 _FEWEST_SAMPLES = 3
 
@@ -199,14 +218,20 @@ def _several_runs(figure: Figure, results: Results, runs: Sequence[tuple[Record,
     records = [record for record, _ in runs]
     names = distinguishing_names(records, results.declarations)
     names += ["exp.repeat"] if len({text(record.get("exp.repeat")) for record in records}) > 1 else []
+    columns = 1 if len(runs) <= _MOST_IN_A_COLUMN else 2
+    rows = -(-len(runs) // columns)
     if results.options.size is None:
-        figure.set_size_inches(figure.get_figwidth(), 0.4 + 1.6 * len(runs))
-    for (axes,), (record, found) in zip(figure.subplots(len(runs), 1, squeeze=False), runs, strict=True):
-        _draw_batches(axes, found, in_seconds=False)
+        figure.set_size_inches(figure.get_figwidth(), 0.4 + 1.6 * rows)
+    places = figure.subplots(rows, columns, squeeze=False).T.ravel()  # columns are filled from top to bottom
+    for at, (axes, (record, found)) in enumerate(zip(places, runs, strict=False), 1):
+        if at % rows == 0 or at == len(runs):
+            axes.set_xlabel("timed batch")
+        _draw_batches(axes, found, in_seconds=False, most_ticks=10 // columns)
         axes.set_title(label(label_of(record, names), None), fontsize="medium", loc="left")
         set_y_scale(axes, [*found.warmup, *found.times], results.options.log_scale)
+    for axes in places[len(runs) :]:
+        axes.remove()
     figure.supylabel("batch time, ms", fontsize="medium")
-    figure.axes[-1].set_xlabel("timed batch")
     notes = [f"running median: of {WINDOW} batches; each run has its own scales", left_out(results.records, records)]
     return Description("Batch times of single runs", records, names, notes)
 
@@ -249,7 +274,7 @@ def _look_at_batches(axes: Axes, found: Series, moments: Sequence[float]) -> Non
         axes.set_xlim(min(first, *inside) - margin, max(last, *inside) + margin)
 
 
-def _draw_batches(axes: Axes, found: Series, *, in_seconds: bool) -> None:
+def _draw_batches(axes: Axes, found: Series, *, in_seconds: bool, most_ticks: int = 10) -> None:
     """Draw warm-up and timed batches with the boundary between them, over batches or seconds."""
     # Seconds are the common axis with the monitor; without it, batch numbers are clearer.
     xs: list[float] = found.ends if in_seconds else [float(n) for n in range(1, len(found.times) + 1)]
@@ -271,9 +296,8 @@ def _draw_batches(axes: Axes, found: Series, *, in_seconds: bool) -> None:
         plain_ticks(axes.xaxis)
         return
     # There is no batch -7.5 and no timed batch 0: ticks are at timed batches.
-    locator = require("matplotlib.ticker", "reports").MaxNLocator(10, steps=[1, 2, 5, 10], integer=True)
-    inside = [int(tick) for tick in locator.tick_values(1, len(xs)) if 1 < tick <= len(xs)]
-    axes.set_xticks([1, *inside], [f"{tick:,}" for tick in (1, *inside)])
+    ticks = whole_ticks(len(xs), most_ticks)
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
 
 
 def _reversed_sums(milliseconds: Sequence[float]) -> list[float]:

@@ -211,6 +211,14 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [low, high]
 
 
+def whole_ticks(last: int, most: int = 10) -> list[int]:
+    """Round whole numbers from 1 to the last one, which are ticks too, far enough apart for labels."""
+    locator = require("matplotlib.ticker", "reports").MaxNLocator(most, steps=[1, 2, 5, 10], integer=True)
+    found = [int(one) for one in locator.tick_values(1, last) if 1 < one < last]
+    gap = 0.7 * (found[1] - found[0]) if len(found) > 1 else 0
+    return sorted({1, *(one for one in found if one - 1 >= gap and last - one >= gap), last})
+
+
 def plain_number(value: float) -> str:
     """Format the number at a tick: `0.5`, `2,000`."""
     return f"{value:,.10g}"
@@ -427,8 +435,14 @@ def _write(figure: Figure, lines: Sequence[tuple[str, float, str, str | None]], 
         top -= _LINE * size / height
 
 
+def _handles(figure: Figure) -> dict[str, Any]:
+    """A mark for each label of all axes, which may share labels."""
+    pairs = [pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    return {words: handle for handle, words in reversed(pairs)}
+
+
 def _labels(figure: Figure) -> list[str]:
-    return [words for axes in figure.axes for words in axes.get_legend_handles_labels()[1]]
+    return list(dict.fromkeys(words for axes in figure.axes for words in axes.get_legend_handles_labels()[1]))
 
 
 def _is_below(labels: Sequence[str]) -> bool:
@@ -448,8 +462,9 @@ def _add_legend(figure: Figure, rect: Rect, size: float) -> None:
         return
     left, bottom, width, height = rect
     below = _is_below(labels)
+    handles = _handles(figure)
     made = figure.legend(
-        loc="lower left" if below else "upper right", bbox_to_anchor=rect, bbox_transform=figure.transFigure, fontsize=size,
+        [handles[words] for words in labels], labels, loc="lower left" if below else "upper right", bbox_to_anchor=rect, bbox_transform=figure.transFigure, fontsize=size,
         ncols=_columns(figure, labels, size) if below else 1, borderaxespad=0.3,
     )  # fmt: skip
     made.set_in_layout(False)

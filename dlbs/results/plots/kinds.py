@@ -33,7 +33,10 @@ KINDS: Registry = {
     "strong": ("dlbs.results.plots.scaling:strong_scaling", "speed-up over devices with the effective batch fixed"),
     "bars": ("dlbs.results.plots.presets:bars", "grouped bars, by model"),
     "distribution": ("dlbs.results.plots.batches:runs", "each run of each experiment, with boxes"),
-    "batches": ("dlbs.results.plots.batches:batches", "the batch times of each run, as violins"),
+    "batches": (
+        "dlbs.results.plots.batches:batches",
+        "the batch times of each run, as violins, or as points if there are few",
+    ),
     "series": (
         "dlbs.results.plots.batches:series",
         "batch times of one run, with what the monitor recorded, or of several",
@@ -248,5 +251,9 @@ _APPLIES: dict[str, Callable[[Runs, Runs], bool]] = {
     "latency-load": _is_served,
     "accuracy": _has_list("results.epoch_accuracy_top1"),
     "history": _has_places,
-    "roofline": lambda fine, _: any((value or 0) > 0 for value in fine.numbers("results.bytes_per_batch")),
+    # Without a roof, a roofline says little.
+    "roofline": lambda fine, _: any(
+        (moved or 0) > 0 and mfu
+        for moved, mfu in zip(*map(fine.numbers, ("results.bytes_per_batch", "results.mfu")), strict=True)
+    ),
 }

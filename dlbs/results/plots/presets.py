@@ -30,6 +30,7 @@ from dlbs.results.plots.draw import (
     set_numeric_x,
     set_text_x,
     set_y_scale,
+    whole_ticks,
 )
 from dlbs.results.plots.plot import MOST_LINES, check_count, check_some_ended_well, in_order, with_value
 from dlbs.results.runs import Runs, number, usual_metric
@@ -349,9 +350,7 @@ def accuracy(figure: Figure, results: Results) -> Description:
     axes.set_xlabel("epoch")
     axes.set_ylabel(str(quantity))
     longest = max(map(len, drawn.values(key)))
-    locator = require("matplotlib.ticker", "reports").MaxNLocator(10, steps=[1, 2, 5, 10], integer=True)
-    ticks = sorted({1, longest, *(int(one) for one in locator.tick_values(1, longest) if 1 < one < 0.96 * longest)})
-    axes.set_xticks(ticks)
+    axes.set_xticks(whole_ticks(longest))
     plain_ticks(axes.yaxis)
     most = max(map(len, lines))
     notes = ["lines: single runs" if most == 1 else f"lines: median of up to {most} runs; bands: minimum to maximum"]

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import truth
 from dlbs.config.declarations import Parameter
-from dlbs.errors import LogError, suggestion
+from dlbs.errors import LogError, require, suggestion
 from dlbs.results.columns import hashable
 from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, varying
 from dlbs.results.keys import check_known
@@ -32,6 +32,9 @@ from dlbs.results.statistics.ratio import (
     verdict_of,
 )
 from dlbs.text import counted, first_few, text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What changes times and may change between runs, from the GPU outwards; for settings of GPUs, see `gpu_caution`.
 _ENVIRONMENT = tuple(
@@ -253,8 +256,34 @@ class Match:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class Comparison:
+class _Presented:
+    """What notebooks show of a comparison; the tables are loaded by name, because they are made from comparisons."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._tables().summary(self)}>"
+
+    def _repr_html_(self) -> str:
+        formats = require("dlbs.results.tables.formats", "reports")
+        return str(formats.html_tables([self._tables().comparison_table(self)]))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Convert to a pandas frame with a row for each experiment (and value): values, ratio, interval, verdict.
+
+        Raises:
+            LogError: pandas is not installed.
+        """
+        made: pd.DataFrame = require("pandas", "reports").DataFrame(self._tables().flat_rows(self))
+        return made
+
+    @staticmethod
+    def _tables() -> Any:
+        return require("dlbs.results.tables.comparison", "reports")
+
+
+@dataclass(slots=True, repr=False)
+class Comparison(_Presented):
     """Comparison of two sets of experiments.
 
     Attributes:
@@ -267,6 +296,7 @@ class Comparison:
         sides: Names of the two sides.
         environment: Facts in which the runs of A and B differ, such as the driver; not used for matching.
         cautions: Warnings about other differences between the sides.
+        sources: The paths or queries of the two sides; empty if they are unknown.
     """
 
     metric: str
@@ -278,6 +308,12 @@ class Comparison:
     differences: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     environment: dict[str, tuple[str, str]] = field(default_factory=dict)
     cautions: list[str] = field(default_factory=list)
+    sources: tuple[str, ...] = ()
+
+    @property
+    def over(self) -> str:
+        """Name of the ratio: `B over A`."""
+        return f"{self.sides[1]} over {self.sides[0]}"
 
     @property
     def comparisons(self) -> list[Comparison]:
@@ -305,8 +341,8 @@ class Comparison:
         return [match for match in self.matches if match.verdict in REGRESSIONS]
 
 
-@dataclass(slots=True)
-class ComparisonBy:
+@dataclass(slots=True, repr=False)
+class ComparisonBy(_Presented):
     """Comparison of the values of one parameter.
 
     Attributes:
@@ -354,6 +390,7 @@ def compare(
     rules: Rules = DEFAULT_RULES,
     *,
     sides: tuple[str, str] = ("A", "B"),
+    sources: Sequence[str] = (),
 ) -> Comparison:
     """Compare two sets of experiments.
 
@@ -367,15 +404,18 @@ def compare(
         declarations: Declared parameters, with those that identify an experiment.
         rules: Quantity, threshold, trusted runs, and parameters for matching.
         sides: Names of the two sides.
+        sources: Their paths or queries, for readers.
 
     Raises:
         LogError: The estimator is unknown, or numpy or scipy is not installed.
     """
     _, given = side_by_side((a, b))
     compared = _Compared.of(given, declarations, rules, differences(given, declarations))
-    return compared.with_first(
+    made = compared.with_first(
         1, sides, declarations, rules, rules.each(len(compared.groups[0].keys() | compared.groups[1].keys()))
     )
+    made.sources = tuple(sources)
+    return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def _cell(runs: Runs, key: str, aggregate: str) -> Cell:
             return Cell(None, "no-result", runs=len(values), lost=lost)
         interval = None
         if aggregate == "median":
-            interval = median_interval(values) if len(values) > 1 else _interval_of_batches(valued[0], key)
+            interval = median_interval(values) if len(values) > 1 else interval_of_run(valued[0], key)
         low, high, level = (interval.low, interval.high, interval.confidence) if interval else (None, None, None)
         doubtful = sum(map(bool, valued.doubts))
         return Cell(float(value), "ok", low, high, level, len(values), lost, doubtful, "doubt" if doubtful else "")
@@ -112,7 +112,7 @@ def _is_figure(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _interval_of_batches(record: Record, key: str) -> Interval | None:
+def interval_of_run(record: Record, key: str) -> Interval | None:
     """Confidence interval that a single run logged for a quantity; for the mean batch time, derived from that of the throughput."""
     if key.startswith(FAMILY):
         return logged_interval(record, key)

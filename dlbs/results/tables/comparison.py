@@ -114,9 +114,9 @@ def comparison_table(made: Comparison | ComparisonBy) -> Table:
         title = f"{of} by {made.name}; {statistic} of runs; ratio to {one.sides[0]} {limits}"
         names, columns = ["experiment", header(made.name).rpartition(".")[2]], [statistic, over, "runs", "verdict"]
     else:
-        over = "B over A"
+        over = one.over
         title = f"{of}; {statistic} of runs; {over} {limits}"
-        names, columns = ["experiment"], [f"A, {statistic}", f"B, {statistic}", over, "runs", "verdict"]
+        names, columns = ["experiment"], [*(f"{side}, {statistic}" for side in one.sides), over, "runs", "verdict"]
     table = Table(title, names, [], columns, [], answers=(over, "verdict"))
     for experiment, found in rows:
         if isinstance(made, ComparisonBy) and (first := found[0][2]).a:
@@ -266,6 +266,8 @@ def as_document(made: Comparison | ComparisonBy) -> dict[str, Any]:
         }
     comparison = made
     return {
+        "sides": list(comparison.sides),
+        "sources": list(comparison.sources),
         "metric": comparison.metric,
         "threshold": comparison.threshold,
         "confidence": comparison.confidence,
@@ -291,6 +293,29 @@ def as_document(made: Comparison | ComparisonBy) -> dict[str, Any]:
             for match in comparison.matches
         ],
     }
+
+
+def flat_rows(made: Comparison | ComparisonBy) -> list[dict[str, Any]]:
+    """A row for each experiment, and value of a parameter, with a column for each number; for frames."""
+    rows = []
+    for experiment, found in made.rows:
+        for value, comparison, match in found:
+            a, b = ("baseline", "value") if isinstance(made, ComparisonBy) else comparison.sides
+            interval = match.estimate.interval if match.estimate else None
+            rows.append(
+                {
+                    "experiment": experiment,
+                    **({made.name: value} if isinstance(made, ComparisonBy) else {}),
+                    a: match.values[0],
+                    b: match.values[1],
+                    "ratio": match.estimate.ratio if match.estimate else None,
+                    "low": interval.low if interval else None,
+                    "high": interval.high if interval else None,
+                    "verdict": match.verdict,
+                    "runs": match.used,
+                }
+            )
+    return rows
 
 
 def _estimated(estimate: Estimate | None) -> dict[str, Any]:
@@ -358,7 +383,7 @@ def _legend(made: Comparison | ComparisonBy, over: str) -> list[str]:
             about = [experiment] if len(rows) > 1 or not value else []
             matches.append((", ".join([*about, *value]), match))
     seen = {verdict for comparison in made.comparisons for verdict in explained_verdicts(comparison)}
-    meanings = _MEANINGS if isinstance(made, ComparisonBy) else VERDICTS
+    meanings = _MEANINGS if isinstance(made, ComparisonBy) else meanings_of(made)
     sources = {match.estimate.source for _, match in matches if match.estimate}
     lines = method_lines(over, one.estimator, matches)
     lines += [f"{verdict}: {meanings[verdict]}" for verdict in VERDICTS if verdict in seen]
@@ -374,16 +399,30 @@ def _legend(made: Comparison | ComparisonBy, over: str) -> list[str]:
     return lines + (_other_values(made) if isinstance(made, ComparisonBy) else _other_sides(made))
 
 
+def meanings_of(made: Comparison) -> dict[str, str]:
+    """Meaning of each verdict, with the names of the sides."""
+    a, b = made.sides
+    return {
+        **VERDICTS,
+        "broken": f"succeeded in {a}, but not in {b}",
+        "missing": f"in {a}, but not in {b}",
+        "fixed": f"succeeded in {b}, but not in {a}",
+        "new": f"in {b}, but not in {a}",
+    }
+
+
+def sources_of(made: Comparison) -> list[str]:
+    """Where the runs of each side come from: `A: logs/main`; empty if it is unknown."""
+    return [f"{side}: {source}" for side, source in zip(made.sides, made.sources, strict=False)]
+
+
 def _other_sides(made: Comparison) -> list[str]:
+    a, b = made.sides
     lines = [
-        f"{name}: {text(one) or 'none'} in A, {text(other) or 'none'} in B"
-        for name, (one, other) in made.differences.items()
+        f"{name}: {text(one) or 'none'} in {a}, {text(other) or 'none'} in {b}"
+        for name, (one, other) in (*made.differences.items(), *made.environment.items())
     ]
-    return [
-        *lines,
-        *(f"{name}: {one} in A, {other} in B" for name, (one, other) in made.environment.items()),
-        *made.cautions,
-    ]
+    return [*sources_of(made), *lines, *made.cautions]
 
 
 def _other_values(made: ComparisonBy) -> list[str]:

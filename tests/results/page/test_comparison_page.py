@@ -112,6 +112,33 @@ def test_values_of_a_parameter_are_rows_of_their_own() -> None:
     assert "keep ran 1.2" in page
 
 
+def test_sides_have_names_and_sources_everywhere(dlbs: RunDlbs, tmp_path: Path) -> None:
+    make_logs(tmp_path / "a", runs(1))
+    make_logs(tmp_path / "b", runs(1.3))
+    usual = dlbs("compare", "a", "b").stdout
+    assert "A: a\n" in usual
+    assert "B: b\n" in usual
+    named = dlbs("compare", "a", "b", "--names", "main, branch")
+    assert "branch over main with 95 % CI" in named.stdout
+    assert "main, median" in named.stdout
+    assert "main: a\n" in named.stdout
+    assert "geometric mean of branch over main" in named.stderr
+    document = json.loads(dlbs("compare", "a", "b", "--names", "main,branch", "--format", "json").stdout)
+    assert (document["sides"], document["sources"]) == (["main", "branch"], ["a", "b"])
+    dlbs("compare", "a", "b", "--names", "<main>,branch", "--html", "c.html")
+    page = (tmp_path / "c.html").read_text()
+    assert "branch compared with &lt;main&gt;</h1>" in page
+    assert "&lt;main&gt;: a</p>" in page
+    assert data_of(page)["sides"] == ["<main>", "branch"]
+
+
+@pytest.mark.parametrize("names", ["main", "a,a", "a,b,c", ",b"])
+def test_two_different_names_are_required(dlbs: RunDlbs, names: str) -> None:
+    done = dlbs("compare", "a", "b", "--names", names)
+    assert done.returncode == 2
+    assert "write two different names" in done.stderr
+
+
 def test_hostile_values_are_escaped() -> None:
     a = [{**record, HOSTILE: HOSTILE} for record in runs(1, exp__dtype=HOSTILE, exp__env__cpu="x")]
     b = runs(1.3, exp__dtype="float16", exp__env__cpu=HOSTILE)

@@ -91,14 +91,27 @@ def test_machines_and_doubts_are_shown() -> None:
             batch=batch,
             exp__env__cpu="EPYC",
             exp__env__cpu_mhz=2000 + batch,
+            exp__env__memory=8 << 30,
+            exp__env__cpu_governor="",
             results__warnings=["drift: batch times +7 %"],
         )
         for batch in (1, 2)
     ]
     page = page_of(records)
     assert "2 experiments: drift" in page
-    assert re.search(r'<th scope="row">exp.env.cpu</th><td>EPYC</td>', page)
+    assert '<th scope="row">CPU</th><td>EPYC</td>' in page
+    assert '<th scope="row">memory</th><td>8.000 GiB</td>' in page
+    assert "governor" not in page.partition('id="machines"')[2], "a fact without a value is left out"
     assert "2 different values" in page
+
+
+def test_numbers_of_experiments_have_the_intervals_of_their_runs() -> None:
+    records = [
+        make_record(batch=1, results__throughput=50.0, results__throughput_ci95=[48.0, 52.0]),
+        make_record(batch=2),
+    ]
+    figures = {figure["key"]: figure for figure in data_of(page_of(records))["figures"]}
+    assert figures["results.throughput"]["bounds"][0] == [48.0, 52.0]
 
 
 def data_of(page: str) -> dict[str, Any]:

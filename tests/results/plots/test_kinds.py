@@ -157,6 +157,10 @@ def test_a_roofline_without_a_known_peak_says_so_and_how_to_give_one() -> None:
     assert not [line for line in words if "unknown" in line]
 
 
+def test_a_roofline_without_a_known_peak_is_not_on_the_page() -> None:
+    assert "roofline" not in applicable_kinds(rooflines(), DECLARATIONS)
+
+
 def test_a_roofline_has_one_unit_throughout() -> None:
     (axes,) = drawn("roofline", rooflines(), peak_tflops=0.2, peak_bandwidth=40).axes
     assert axes.get_ylabel() == "achieved performance, GFLOP/s"
@@ -361,7 +365,7 @@ def every_kind() -> dict[str, Records]:
     ]  # fmt: skip
     return {
         **dict.fromkeys(("throughput", "bars", "distribution", "batches", "heatmap", "latency-throughput"), sweep),
-        "series": [make_record(), make_record(repeat=2)], "latency-load": served, "roofline": rooflines(), "history": tagged(STEP),
+        "series": [make_record(), make_record(repeat=2)], "latency-load": served, "roofline": rooflines(1e10), "history": tagged(STEP),
         "weak": [make_record(gpus=gpus) for gpus in (1, 2)], "accuracy": [make_record(results__epoch_accuracy_top1=[1.0, 2.0])],
         "strong": [make_record(batch=16 // gpus, gpus=gpus) for gpus in (1, 2)],
     }  # fmt: skip

@@ -75,7 +75,7 @@ class BatchTimes {
     const head = make("tr", {}, ...titles.map((title, index) => make("th", { scope: "col", class: index ? "number" : null }, title)));
     const rows = runs.map((run) => {
       const times = run.points.map((point) => point.y).sort((a, b) => a - b);
-      const mark = drawn("svg", { viewBox: "-10 -6 20 12", class: "swatch", "aria-hidden": "true" }, drawn("line", { x1: -10, x2: 10, y1: 0, y2: 0, stroke: lineColour(run.index), "stroke-width": 3 }));
+      const mark = drawn("svg", { viewBox: "-10 -6 20 12", class: "swatch", "aria-hidden": "true" }, drawn("line", { x1: -10, x2: 10, y1: 0, y2: 0, stroke: `var(${seriesOf(run.index)})`, "stroke-width": 3 }));
       const figures = [run.count.toLocaleString("en-US"), short(median(times)), short(times[0]), short(times[times.length - 1])];
       return make("tr", {}, make("td", {}, mark, ` ${run.label}`), ...figures.map((figure) => make("td", { class: "number" }, figure)));
     });
@@ -90,12 +90,12 @@ class BatchTimes {
     });
     const ys = runs.flatMap((run) => run.points.map((point) => point.y));
     const [low, high] = [ys.reduce((a, b) => Math.min(a, b)), ys.reduce((a, b) => Math.max(a, b))];
-    const log = low > 0 && high > 30 * low;
+    const log = isWide([low, high]);
     const pad = (high - low || Math.abs(high) || 1) * 0.06;
     const range = log ? [low / 1.15, high * 1.15] : [low >= 0 && low < 0.4 * high ? 0 : low - pad, high + pad];
     const options = {
       scales: { x: { time: false, range: () => [1, Math.max(2, xs[xs.length - 1])] }, y: { distr: log ? 3 : 1, log: 10, range: () => range } },
-      axes: [axisOf("timed batch"), axisOf("batch time, ms", { size: 66 })],
+      axes: [axisOf("timed batch"), sideAxis("batch time, ms", log ? logAxis : {})],
       series: [{}, ...runs.map((run) => ({ stroke: lineColour(run.index), width: 1.2, spanGaps: true, points: { show: run.points.length < 60, size: 5 } }))],
       cursor: { show: false },
     };

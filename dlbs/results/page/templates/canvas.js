@@ -1,9 +1,10 @@
 // A uPlot plot in the colours of the page: redrawn when its width, the theme or the medium changes.
 // Colours are distinct for all common kinds of colour blindness (Okabe and Ito 2008); markers also distinguish lines.
-const LINE_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8A8A8A", "#7A5195"];
+const COLOURS = 8;
 const MARKERS = ["circle", "square", "triangle", "diamond"];
-const lineColour = (index) => LINE_COLOURS[index % LINE_COLOURS.length];
-const markerOf = (index) => MARKERS[(index + Math.floor(index / LINE_COLOURS.length)) % MARKERS.length];
+const seriesOf = (index) => `--series${index % COLOURS}`;
+const lineColour = (index) => ink(seriesOf(index));
+const markerOf = (index) => MARKERS[(index + Math.floor(index / COLOURS)) % MARKERS.length];
 
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -47,7 +48,28 @@ class Canvas {
   }
 }
 
+// Whether values are better shown on a logarithmic axis, as in plots of files.
+const isWide = (values) => values.length > 0 && Math.min(...values) > 0 && Math.max(...values) > 30 * Math.min(...values);
+
+// A few round numbers on a logarithmic axis: powers of ten or, if these are fewer than three, also 2 and 5 times these.
+function logTicks(plot, axis, low, high) {
+  const powers = Array.from({ length: Math.ceil(Math.log10(high)) - Math.floor(Math.log10(low)) + 1 }, (_, at) => Math.floor(Math.log10(low)) + at);
+  let ticks = [];
+  for (const digits of [[1], [1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9]]) {
+    ticks = powers.flatMap((power) => digits.map((digit) => Number(`${digit}e${power}`))).filter((tick) => tick >= low && tick <= high);
+    if (ticks.length >= 3) break;
+  }
+  const step = Math.ceil(ticks.length / 8);
+  return ticks.filter((_, at) => at % step === 0);
+}
+const logAxis = { splits: logTicks, filter: (_, splits) => splits, values: (_, splits) => splits.map((value) => value.toLocaleString("en-US", { maximumSignificantDigits: 6 })) };
+
 const axisOf = (label, more) => ({
   label, labelSize: 22, stroke: ink("--ink"), font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif",
   grid: { stroke: ink("--line"), width: 1 }, ticks: { stroke: ink("--line"), width: 1 }, ...more,
+});
+
+// A vertical axis with room for the longest number.
+const sideAxis = (label, more) => axisOf(label, {
+  size: (plot, values) => 28 + 7 * Math.max(2, ...(values || []).map((value) => String(value ?? "").length)), ...more,
 });

@@ -79,16 +79,33 @@ class SelectionChart {
       let line = lines.get(key);
       if (!line) {
         const label = shown.map((column) => (["exp.model", "exp.dtype", "exp.phase", "exp.framework"].includes(column.name) ? "" : `${column.title} `) + (column.values[column.codes[row]] ?? "none")).join(", ");
-        lines.set(key, line = { key: shown.map((column) => column.codes[row]), label: label || "all", places: new Map(), runs: 0 });
+        lines.set(key, line = { row, label: label || "all", places: new Map() });
       }
       const place = across.figure ? row : across.column.codes[row];
       if (!line.places.has(place)) line.places.set(place, []);
       line.places.get(place).push(row);
-      line.runs += 1;
     }
     const mixed = this.columns.filter((column) => column.label && column.name !== "exp.repeat" && column !== across.column && !dividing.includes(column) && placed.some((row) => column.codes[row] !== column.codes[placed[0]]));
-    const ordered = [...lines.values()].sort((a, b) => { const at = a.key.findIndex((code, index) => code !== b.key[index]); return at < 0 ? 0 : a.key[at] - b.key[at]; });
+    const ordered = this.inOrder([...lines.values()], dividing);
     return { figure, across, usable, placed, ordered, mixed };
+  }
+
+  // Lines in the order of plots in files, with the colour that they have when nothing is filtered.
+  inOrder(lines, dividing) {
+    const ranks = dividing.map((column) => {
+      if (column.numbers) return column.codes;
+      const first = new Map();
+      return column.codes.map((code) => { if (!first.has(code)) first.set(code, first.size); return first.get(code); });
+    });
+    const before = (a, b) => { const rank = ranks.find((codes) => codes[a] !== codes[b]); return rank ? rank[a] - rank[b] : 0; };
+    const kinds = new Map();
+    for (let row = 0; row < this.data.count; row += 1) {
+      const key = ranks.map((codes) => codes[row]).join(" ");
+      if (!kinds.has(key)) kinds.set(key, row);
+    }
+    const all = [...kinds.values()].sort(before);
+    for (const line of lines) line.look = all.findIndex((row) => before(row, line.row) === 0);
+    return lines.sort((a, b) => a.look - b.look);
   }
 
   show(rows) {
@@ -108,12 +125,14 @@ class SelectionChart {
         const apart = category && lines.length > 1 ? 0.7 * ((index + 0.5) / lines.length - 0.5) : 0;
         const x = made.across.figure ? made.across.figure.values[place] : category ? places.indexOf(place) + apart : made.across.column.numbers[place];
         const where = made.across.figure ? `${made.across.figure.title} ${short(x)}` : `${made.across.column.title} ${made.across.column.values[place]}`;
-        this.points.push({ line: index, label: line.label, where, x, y: median(values), values, doubtful: members.filter((row) => warnings[row]).length });
+        this.points.push({ line: index, look: line.look, label: line.label, where, x, y: median(values), values, doubtful: members.filter((row) => warnings[row]).length });
       }
     });
-    const wide = (numbers) => Math.min(...numbers) > 0 && Math.max(...numbers) > 30 * Math.min(...numbers);
     const xs = [...new Set(this.points.map((point) => point.x))].sort((a, b) => a - b);
-    const log = { x: !category && this.points.length > 0 && wide(xs), y: Boolean(this.state.log) && this.points.every((point) => point.values[0] > 0) };
+    const doubles = !made.across.figure && xs.length > 1 && xs.every((x) => x > 0 && Number.isInteger(Math.log2(x)));
+    const ys = this.points.map((point) => point.y);
+    const log = { x: !category && (doubles || isWide(xs)), y: (this.state.log ?? isWide(ys)) && this.points.every((point) => point.values[0] > 0) };
+    document.getElementById("plot-log").checked = log.y;
     this.say(made, lines);
     if (this.points.length) this.canvas.show(() => this.drawing(made, lines, xs, log, category ? places.map((code) => made.across.column.values[code]) : null));
     else this.canvas.clear();
@@ -134,8 +153,8 @@ class SelectionChart {
     const doubtful = this.points.reduce((sum, point) => sum + point.doubtful, 0);
     if (doubtful) notes.push(`Hollow points include doubtful runs (${doubtful.toLocaleString("en-US")}).`);
     this.note.textContent = notes.join(" ");
-    this.legend.replaceChildren(...(lines.length > 1 ? lines : []).map((line, index) => {
-      const mark = drawn("svg", { viewBox: "-10 -6 20 12", class: "swatch", "aria-hidden": "true" }, ...swatch(index));
+    this.legend.replaceChildren(...(lines.length > 1 ? lines : []).map((line) => {
+      const mark = drawn("svg", { viewBox: "-10 -6 20 12", class: "swatch", "aria-hidden": "true" }, ...swatch(line.look));
       return make("li", {}, mark, ` ${line.label}`);
     }));
   }
@@ -163,16 +182,16 @@ class SelectionChart {
         y: { distr: log.y ? 3 : 1, log: 10, range: () => range },
       },
       axes: [
-        axisOf(title, {
+        axisOf(title, !names && !few && log.x ? logAxis : {
           splits: names ? () => names.map((_, index) => index).filter((index) => index % step === 0) : few ? () => xs : undefined,
           values: names ? (_, splits) => splits.map((index) => (names[index].length > 14 ? `${names[index].slice(0, 13)}…` : names[index])) : few ? (_, splits) => splits.map((x) => x.toLocaleString("en-US")) : undefined,
           filter: few || names ? (_, splits) => splits : undefined,
         }),
-        axisOf(made.figure.title, { size: 66 }),
+        sideAxis(made.figure.title, log.y ? logAxis : {}),
       ],
-      series: [{}, ...lines.map((_, index) => ({
-        stroke: lineColour(index), width: isLine ? 1.5 : 0, spanGaps: true, points: { show: false },
-        dash: index >= LINE_COLOURS.length ? [6, 4] : undefined, paths: isLine ? undefined : () => null,
+      series: [{}, ...lines.map(({ look }) => ({
+        stroke: lineColour(look), width: isLine ? 1.5 : 0, spanGaps: true, points: { show: false },
+        dash: look >= COLOURS ? [6, 4] : undefined, paths: isLine ? undefined : () => null,
       }))],
       cursor: { points: { show: false }, y: false, x: false, drag: { x: true, y: true, uni: 20 } },
       hooks: { draw: [(plot) => this.marks(plot)], setCursor: [(plot) => this.point(plot)] },
@@ -190,7 +209,7 @@ class SelectionChart {
     context.clip();
     for (const point of this.points) {
       const x = plot.valToPos(point.x, "x", true);
-      context.strokeStyle = context.fillStyle = lineColour(point.line);
+      context.strokeStyle = context.fillStyle = lineColour(point.look);
       context.lineWidth = 1.2 * ratio;
       if (point.values.length > 1) {
         context.beginPath();
@@ -208,7 +227,7 @@ class SelectionChart {
           context.globalAlpha = 1;
         }
       }
-      drawMarker(context, markerOf(point.line), x, plot.valToPos(point.y, "y", true), size);
+      drawMarker(context, markerOf(point.look), x, plot.valToPos(point.y, "y", true), size);
       if (point.doubtful) context.fillStyle = ink("--paper");
       context.fill();
       context.stroke();
@@ -252,7 +271,7 @@ class SelectionChart {
 }
 
 const swatch = (index) => {
-  const colour = lineColour(index);
+  const colour = `var(${seriesOf(index)})`;
   const shape = { circle: "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0", square: "M-4,-4h8v8h-8z", triangle: "M0,-5l4.5,9h-9z", diamond: "M0,-5.5l5.5,5.5l-5.5,5.5l-5.5,-5.5z" }[markerOf(index)];
-  return [drawn("line", { x1: -10, x2: 10, y1: 0, y2: 0, stroke: colour, "stroke-width": 2, "stroke-dasharray": index >= LINE_COLOURS.length ? "4 2" : "none" }), drawn("path", { d: shape, fill: colour })];
+  return [drawn("line", { x1: -10, x2: 10, y1: 0, y2: 0, stroke: colour, "stroke-width": 2, "stroke-dasharray": index >= COLOURS ? "4 2" : "none" }), drawn("path", { d: shape, fill: colour })];
 };

@@ -36,7 +36,7 @@ class Distribution {
     row.values.forEach((side, index) => {
       const y = 24 + 40 * index;
       parts.push(drawn("line", { class: "one", x1: 60, x2: width - 20, y1: y, y2: y }), drawn("text", { x: 52, y: y + 4, "text-anchor": "end" }, names[index].length > 8 ? `${names[index].slice(0, 7)}…` : names[index]));
-      side.forEach(([value, doubtful]) => parts.push(drawn("circle", { class: `run ${doubtful ? "hollow" : ""}`, cx: at(value), cy: y, r: 5 }, drawn("title", {}, String(value)))));
+      side.forEach(([value, doubtful]) => parts.push(drawn("circle", { class: `run ${doubtful ? "hollow" : ""}`, cx: at(value), cy: y, r: 5 }, drawn("title", {}, precise(value)))));
       if (usedOf(side).length) {
         const x = at(medianOf(side));
         parts.push(drawn("line", { class: "median", x1: x, x2: x, y1: y - 12, y2: y + 12 }));
@@ -50,7 +50,7 @@ class Distribution {
   numbers(row, names) {
     const lines = row.values.map((side, index) => make("tr", {}, make("th", { scope: "row" }, names[index]),
       make("td", { class: "number" }, usedOf(side).length ? precise(medianOf(side)) : "–"),
-      make("td", {}, side.map(([value, doubtful]) => `${value}${["", " ⚠", " ⚠ left out"][doubtful]}`).join(", "))));
+      make("td", {}, side.map(([value, doubtful]) => `${precise(value)}${["", " ⚠", " ⚠ left out"][doubtful]}`).join(", "))));
     const head = make("tr", {}, ...["side", "median", "runs"].map((title) => make("th", { scope: "col" }, title)));
     return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "numbers of the runs" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines)));
   }
@@ -63,7 +63,7 @@ class Distribution {
     });
     const options = {
       scales: { x: { time: false }, y: { range: () => [0, 1] } },
-      axes: [axisOf("batch time, ms"), axisOf("share of batches", { size: 60, values: (_, splits) => splits.map((share) => `${Math.round(100 * share)} %`) })],
+      axes: [axisOf("batch time, ms"), sideAxis("share of batches", { values: (_, splits) => splits.map((share) => `${Math.round(100 * share)} %`) })],
       series: [{}, ...row.batches.map((_, index) => ({ stroke: lineColour(index), width: 2, spanGaps: true, points: { show: false }, dash: index ? [6, 4] : undefined }))],
       cursor: { show: false },
     };

@@ -17,16 +17,23 @@ function experimentColumns(data, state) {
     if (links.rest[row] === null) return words;
     return make("a", { href: links.prefix + links.rest[row] }, words);
   };
+  // A number with its interval and the mark of doubt, as in the tables of dlbs.
+  const figure = ({ values, bounds }, row) => {
+    if (values[row] === null) return short(null);
+    const interval = bounds && bounds[row] ? ` [${bounds[row].map(short).join(", ")}]` : "";
+    return `${state.exact ? values[row] : short(values[row])}${interval}${warnings.codes[row] ? " ⚠" : ""}`;
+  };
   const columns = [
     ...data.parameters.filter((column) => column.label).map(ofParameter),
     { ...ofParameter({ title: "status", ...status }), isNumber: false, class: (row) => (isBad.has(status.values[status.codes[row]]) ? "bad" : ""), hover: reasonOf },
-    ...data.figures.map((figure) => ({
-      title: figure.title, isNumber: true, widest: Math.max(figure.title.length + 2, 9),
-      cell: (row) => (state.exact && figure.values[row] !== null ? String(figure.values[row]) : short(figure.values[row])),
-      key: (row) => figure.values[row], hover: (row) => (figure.values[row] === null ? "" : String(figure.values[row])),
+    ...data.figures.map((one) => ({
+      title: one.title, isNumber: true, widest: one.bounds ? 24 : Math.max(11, Math.ceil(one.title.length / 2) + 2), cell: (row) => figure(one, row),
+      key: (row) => one.values[row], hover: (row) => (one.values[row] === null ? "" : String(one.values[row])),
     })),
-    { title: "warnings", widest: Math.max(10, longest(warnings.values)), cell: warningsOf, key: (row) => warningsOf(row) || null, class: (row) => (warnings.codes[row] ? "doubt" : "") },
   ];
+  // Beside the status, the most important number, and before the others, so that it can be seen.
+  const doubts = { title: "warnings", widest: Math.max(10, longest(warnings.values)), cell: warningsOf, key: (row) => warningsOf(row) || null, class: (row) => (warnings.codes[row] ? "doubt" : "") };
+  if (warnings.values.length) columns.splice(columns.length - Math.max(0, data.figures.length - 1), 0, doubts);
   if (logs.rest.some(Boolean)) {
     columns.push({ title: "log", onScreen: true, widest: longest(logs.rest), cell: linked, key: (row) => place(row) || null, hover: place });
     columns.push({ title: "command to repeat", onScreen: true, widest: 20, cell: (row) => (place(row) ? `dlbs rerun ${quoted(place(row).replace(/\.part$/, ""))}` : ""), key: (row) => place(row) || null });
