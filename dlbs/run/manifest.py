@@ -91,7 +91,7 @@ class Manifest:
             log = log_path(experiment, Path()).absolute()
             self.directories.add(log.parent)
             self._logs.append(str(log))
-            if experiment.get("exp.rerun") not in {"always", "onfail"}:
+            if experiment.get("exp.rerun") not in {"always", "onfail", "changed"}:
                 self.final.append(self._logs[-1])
 
     def write(self) -> None:

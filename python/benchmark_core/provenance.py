@@ -98,6 +98,7 @@ def _collect(
     if len(known) <= _MOST_FILES:
         found[CODE + "files"] = known
     else:
+        code = code[:1]
         reasons["files"] = f"more than {_MOST_FILES} local modules: the commit and the difference stand for them"
     if data:
         found[CODE + "data"] = {_relative(path, directory): digest_of(path) for path in data[:_MOST_PARTS]}
@@ -128,12 +129,12 @@ def _collect(
 
 
 def digest_of(path: Path) -> str | None:
-    """Digest of a file, 16 hexadecimal digits; `~` and the digest of size, beginning and end of a large one; of a directory, that of its
+    """Digest of a file, 16 hexadecimal digits; `~` and the digest of size, beginning and end of a large one; of a package, that of its
     Python files. None if it cannot be read.
     """
     state = blake2b(digest_size=8)
     try:
-        if path.is_dir():
+        if (path / "__init__.py").is_file():
             for one in sorted(path.rglob("*.py")):
                 state.update(f"{one.relative_to(path)}\0{digest_of(one)}\0".encode("utf-8", "replace"))
             return state.hexdigest()
@@ -410,7 +411,7 @@ class Repository(NamedTuple):
         program = _git()
         if program is None:
             raise UnknownError("git is not installed")
-        inside = {os.path.relpath(path, self.root) for path in code if self.root in path.parents}
+        inside = {os.path.relpath(path, self.root) for path in code if self.root in path.parents and path.is_file()}
         try:
             own = tempfile.mkdtemp(prefix="dlbs-git-")
         except OSError as error:
