@@ -207,7 +207,7 @@ def _tagged() -> Iterator[Record]:
                 ("alexnet", 0.9 if version >= 5 else 1.0),
             ):
                 yield _record(
-                    model, 32, repeat, share=share, noise=0.008, batches=4, exp__env__git_revision=f"v{version}"
+                    model, 32, repeat, share=share, noise=0.008, batches=4, exp__code__commit=f"v{version}"
                 ) | {"exp.start_time": f"2026-{version:02}-01T10:{repeat:02}:00"}
 
 
@@ -235,7 +235,7 @@ EXAMPLES = {
         Example("latency-throughput", _sweep),
         Example("latency-load", _served),
         Example("accuracy", _trained),
-        Example("history", _tagged, tag=lambda record: str(record["exp.env.git_revision"])),
+        Example("history", _tagged, tag=lambda record: str(record["exp.code.commit"])),
         Example("roofline", _kernels, Options(peak_bandwidth=900)),
     )
 }  # fmt: skip

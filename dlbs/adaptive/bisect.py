@@ -16,6 +16,7 @@ from benchmark_core.exits import BISECT_SKIP, UNAVAILABLE
 from dlbs.config.load import load_config
 from dlbs.errors import InfrastructureError, LogError
 from dlbs.files import load_json, read_regular, write_atomically
+from dlbs.results.provenance import change_words
 from dlbs.results.read.records import read_runs
 from dlbs.results.runs import Record
 from dlbs.results.statistics.compare import compare
@@ -259,6 +260,11 @@ def measure(state: Search, index: int, most_runs: int) -> str:
         candidate.note = (
             f"{worst[0].verdict}: {worst[0].label}{ratio}, {candidate.runs} run{'s' if candidate.runs > 1 else ''}"
         )
+        # The commits are the candidates; other packages are another possible cause.
+        for words in change_words(
+            {name: value for name, value in comparison.changes.items() if name in {"packages", "decisive", "images"}}
+        ):
+            candidate.note += f"; {words}"
         if comparison.regressions:
             return BAD
         if not any(match.verdict in {INCONCLUSIVE, "failed"} for match in comparison.matches):

@@ -14,6 +14,7 @@ import click
 from benchmark_core.exits import OK, REGRESSION
 from benchmark_core.text import printable
 from dlbs.cli.options import json_option, print_json, rules_options, verb
+from dlbs.cli.store import url_option
 from dlbs.cli.streams import note
 from dlbs.cli.tables import (
     declarations,
@@ -150,8 +151,14 @@ def _names(words: str | None, rules: Rules) -> tuple[str, str]:
 
 @verb("bisect")
 @click.argument("command", metavar="COMMAND...", nargs=-1, required=True)
-@click.option("--good", metavar="NAME", required=True, help="Candidate with the expected speed.")
-@click.option("--bad", metavar="NAME", required=True, help="Later candidate that is slower.")
+@click.option("--good", metavar="NAME", help="Candidate with the expected speed.")
+@click.option("--bad", metavar="NAME", help="Later candidate that is slower.")
+@click.option(
+    "--history",
+    metavar="WORDS",
+    help="Instead of --good and --bad: the commits around the latest regression of an experiment in a store, as of dlbs db query --history.",
+)
+@url_option
 @click.option("--repo", metavar="DIR", default=".", show_default=True, help="Git repository with the commits.")
 @click.option("--list", "list_file", metavar="FILE", help="Search the lines of this file instead of commits.")
 @click.option("--state", metavar="DIR", default="bisect", show_default=True, help="Directory for measurements.")
@@ -173,8 +180,10 @@ def _names(words: str | None, rules: Rules) -> tuple[str, str]:
 @json_option
 def bisect_command(
     command: tuple[str, ...],
-    good: str,
-    bad: str,
+    good: str | None,
+    bad: str | None,
+    history: str | None,
+    db: str,
     repo: str,
     list_file: str | None,
     state: str,
@@ -193,6 +202,8 @@ def bisect_command(
     Examples:
       dlbs bisect --good v1.0 --bad main -- dlbs run --plan plan.yaml \\
         -Pexp.log_dir={logs}
+      dlbs bisect --db results.db --history 'resnet18 training' \\
+        -- dlbs run --plan plan.yaml -Pexp.log_dir={logs}
       dlbs bisect --list versions.txt --good 2.11 --bad 2.13 \\
         -- ./measure.sh {item} {logs}
     """
@@ -206,6 +217,15 @@ def bisect_command(
             where=f"--most-runs {most_runs}",
             hint="increase it, or use --trust-single-runs",
         )
+    if history is not None:
+        from dlbs.results.store.store import Store
+        from dlbs.results.trends import regression_of
+
+        with Store(db, create=False) as store:
+            good, bad = regression_of(store, history, declarations(), chosen.metric)
+        note(f"--good {good} --bad {bad}")
+    elif good is None or bad is None:
+        raise click.UsageError(f"Missing option '{'--bad' if good else '--good'}', or --history WORDS")
     names = lines_between(list_file, good, bad) if list_file is not None else commits_between(repo, good, bad)
     settings = {
         "command": list(command), "repo": None if list_file is not None else str(Path(repo).resolve()),

@@ -260,10 +260,17 @@ def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached
     if not progress.quiet:
         words = [f"{summary.outcomes[status]} {status}" for status in STATUSES if summary.outcomes[status]]
         words += [f"{summary.kept} already finished"] if summary.kept else []
+        if summary.changed:
+            (what, _), *others = summary.changed.most_common()
+            code = "code" if all(" changed" in change for change in summary.changed) else "code or software"
+            more = f", and {counted(len(others), 'other change')}" if others else ""
+            words[-1] += f", {summary.changed.total()} of them with other {code}: {what}{more}"
         words += [f"{summary.inactive} inactive"] if summary.inactive else []
         words += [f"{summary.simulated} simulated"] if summary.simulated else []
         words += [f"{summary.left} {'submitted' if detached else 'left'}"] if summary.left else []
         note(f"{counted(manifest.count, 'experiment')}: {', '.join(words) or 'nothing to do'}")
+        if summary.changed:
+            note("exp.rerun=changed runs those again whose code or software has changed")
         if summary.doubts.doubtful:
             show_doubts(summary.doubts, err=True)
         for directory in sorted(summary.directories):

@@ -181,7 +181,7 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
     from dlbs.results.read.query import check_keys, compile_query
     from dlbs.results.store.store import Store
     from dlbs.results.tables.lists import history_table, listing_table
-    from dlbs.results.trends import history_of
+    from dlbs.results.trends import change_lines, history_of
 
     with Store(db, create=False) as store:
         tests = [compile_query(query) for query in queries]
@@ -196,6 +196,8 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
         return
     table = history_table(records, columns) if history else listing_table(records, columns, declarations())
     print_tables([table], form)
+    for line in change_lines(records, declarations()) if history else ():
+        note(line)
 
 
 @verb("export", group=db_command, short_help="Write experiments to a results file.")

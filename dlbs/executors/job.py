@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmark_core.doubts import MONITOR_WARNINGS
 from benchmark_core.exits import OK, SIGNALLED, SKIPPED, UNAVAILABLE
 from benchmark_core.gpus import cuda_name
-from benchmark_core.log import LOG_VARIABLE, STATUSES, key_line
+from benchmark_core.log import LOG_VARIABLE, PROVENANCE, STATUSES, key_line
 from dlbs.errors import DlbsError, InfrastructureError
 from dlbs.executors.base import Outcome
 from dlbs.executors.leftovers import are_running, end_processes, processes_of, terminate
@@ -23,7 +24,7 @@ from dlbs.executors.logfiles import cannot, check_replaceable, create_part, fini
 from dlbs.experiment import Experiment
 from dlbs.files import foreign_hands, write_all
 from dlbs.launch.containers import container_name, engine_fault, remove_container, stop_container
-from dlbs.logs import last_values
+from dlbs.logs import last_values, parse_line
 from dlbs.machine.fitness import machine_warnings, selected_facts
 from dlbs.machine.resources import gpu_ids, reap
 from dlbs.text import text
@@ -41,6 +42,8 @@ _LOOK_AGAIN = 0.1  # seconds
 
 # Seconds within which a signal to all processes of a Slurm job or of a service reaches each of them.
 _SIGNAL_DELAY = 1.0
+_HEAD = 1 << 20  # bytes of a log that contain what is known before the first batch
+_PROVENANCE = rf"(?m)^__(?:{'|'.join(map(re.escape, PROVENANCE))})__=.*$".encode()
 _TAIL = 4096  # bytes at the end of a log that are searched for the error of the shell
 
 
@@ -278,6 +281,7 @@ class Job:
             ending.update(selected_facts(self.launcher.experiment))
             if self._machine_warnings:
                 ending["exp.machine_warnings"] = self._machine_warnings
+        ending.update(self._provenance())
         if fault:
             ending["exp.infrastructure"] = True
         if self.concurrent:
@@ -286,6 +290,15 @@ class Job:
             ending[MONITOR_WARNINGS] = warnings  # after the long series: `last_values` reads the end of a log
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}
         return ending
+
+    def _provenance(self) -> dict[str, Any]:
+        """What shows that the code or the software has changed since, which the benchmark logged when it began."""
+        found = {}
+        for line in re.findall(_PROVENANCE, os.pread(self._log, _HEAD, 0)):
+            with suppress(DlbsError):  # cut off
+                if (pair := parse_line(line.decode("utf-8", "replace"))) is not None:
+                    found[pair[0]] = pair[1]
+        return found
 
     def _shell_error(self) -> str:
         """The error of the shell if it is the last output, such as an unset variable in a template; empty otherwise."""
@@ -301,7 +314,7 @@ class Job:
 
     def _has_parameters(self) -> bool:
         """Whether the launcher has logged the line after the parameters."""
-        return b"__exp.start_time__" in os.pread(self._log, 1 << 20, 0)
+        return b"__exp.start_time__" in os.pread(self._log, _HEAD, 0)
 
 
 def _gpu_names(experiment: Experiment) -> list[str]:

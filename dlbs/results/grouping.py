@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmark_core.log import CODE, SOFTWARE
 from dlbs.config.declarations import Parameter
 from dlbs.experiment import TITLES, describe, told_names, usual_names
 from dlbs.results.runs import Record, Runs
@@ -55,7 +56,9 @@ def _identity(runs: Runs, declarations: Mapping[str, Parameter]) -> dict[str, in
 
     def counts(name: str) -> bool:
         own = name not in declarations or declarations[name].identity
-        found_out = name.startswith(("results.", "exp.env.", "exp.sys.", "db.")) or name.endswith("_title")
+        found_out = name.startswith(("results.", "exp.env.", "exp.sys.", CODE, SOFTWARE, "db.")) or name.endswith(
+            "_title"
+        )
         return own and not found_out and name not in _PER_RUN and name not in FIRST + _FACTS
 
     # Results are not even looked at: to hash the times of all batches takes longer than everything else.

@@ -15,8 +15,9 @@ from dlbs.errors import LogError
 from dlbs.experiment import describe, usual_names
 from dlbs.results.grouping import distinguishing_names
 from dlbs.results.keys import better_of
+from dlbs.results.provenance import VERSION, version_words
 from dlbs.results.read.query import words_of
-from dlbs.results.runs import Record, Runs, order_of, start_order
+from dlbs.results.runs import Record, Runs, order_of, start_order, usual_metric
 from dlbs.results.statistics.changes import change_points
 from dlbs.results.statistics.ratio import Interval, median_interval
 from dlbs.text import counted, text
@@ -35,12 +36,13 @@ _MOST_LISTED = 8  # matching experiments in an error
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The runs of one day with the same tags.
+    """The runs of one day with the same tags and version of the code.
 
     Attributes:
-        name: Its tags, or its day if it has none.
+        name: Its tags, or its day and the version if it has none.
         day: `2026-11-21`.
         tags: Tags of its runs.
+        version: Version of the code; empty if unknown.
         runs: Its runs in chronological order.
         values: Values of the successful runs.
     """
@@ -48,6 +50,7 @@ class Point:
     name: str
     day: str
     tags: tuple[str, ...]
+    version: str
     runs: Runs
     values: tuple[float, ...]
 
@@ -115,6 +118,12 @@ class Trend:
         """Indices of points with a value."""
         return [at for at, point in enumerate(self.points) if point.value is not None]
 
+    def between(self, change: Change) -> tuple[str, str]:
+        """The versions of the code before and after a change, the last and the first one; empty if unknown or equal."""
+        before = [at for at in self.measured if at < change.at][-1]
+        versions = self.points[before].version, self.points[change.at].version
+        return versions if all(versions) and versions[0] != versions[1] else ("", "")
+
     @cached_property
     def changes(self) -> list[Change]:
         """Changes that exceed the noise; computed on first access."""
@@ -181,14 +190,16 @@ def _points(runs: Runs, metric: str) -> list[Point]:
     orders = runs.each(_TIMES, start_order)
     ordered = runs.take([runs.rows[at] for at in sorted(range(len(runs)), key=orders.__getitem__)])
     days = ordered.each(_TIMES, lambda run: text(run.get("exp.start_time") or run.get("db.added"))[:10])
-    groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
-    for row, day, of in zip(ordered.rows, days, ordered.each(("db.tags",), _tags), strict=True):
-        groups.setdefault((day, tuple(of)), []).append(row)
+    groups: dict[tuple[str, tuple[str, ...], str], list[int]] = {}
+    versions = ordered.each(VERSION, version_words)
+    for row, day, of, version in zip(ordered.rows, days, ordered.each(("db.tags",), _tags), versions, strict=True):
+        groups.setdefault((day, tuple(of), version), []).append(row)
     points = []
-    for (day, tags), rows in groups.items():
+    for (day, tags, version), rows in groups.items():
         members = ordered.take(rows)
         values = tuple(value for value in members.ok.numbers(metric) if value is not None)
-        points.append(Point(", ".join(tags) or day or "at an unknown time", day, tags, members, values))
+        name = ", ".join(tags) or " ".join(filter(None, (day or "at an unknown time", version)))
+        points.append(Point(name, day, tags, version, members, values))
     return points
 
 
@@ -312,3 +323,42 @@ def history_of(store: Store, words: str, declarations: Mapping[str, Parameter]) 
     members = experiments[0].members
     orders = list(map(order_of, members.values("exp.start_time")))
     return members.take([members.rows[at] for at in sorted(range(len(members)), key=orders.__getitem__)])
+
+
+def change_lines(runs: Runs, declarations: Mapping[str, Parameter]) -> list[str]:
+    """The changes of a quantity in the history of an experiment: where each lies, between which versions of the code."""
+    lines = []
+    for trend in trends_of(runs, declarations, usual_metric(runs)):
+        for change in trend.changes:
+            before, after = trend.between(change)
+            worse = " (worse)" if change.is_worse else ""
+            line = f"{trend.metric} {change.words}{worse} at {trend.points[change.at].name}"
+            lines.append(f"{line}: last before it {before}, first after it {after}" if before else line)
+    return lines
+
+
+def regression_of(
+    store: Store, words: str, declarations: Mapping[str, Parameter], metric: str | None
+) -> tuple[str, str]:
+    """The commits around the latest regression of an experiment: the last fine one, and the first one that is slower.
+
+    Args:
+        store: The store with its history.
+        words: As for `history_of`.
+        declarations: Declared parameters.
+        metric: Key of the quantity; None for the usual one.
+
+    Raises:
+        LogError: The experiment is unknown, or there is no regression between two known commits.
+    """
+    runs = history_of(store, words, declarations)
+    found = [
+        (trend.points[change.at].day, *trend.between(change))
+        for trend in trends_of(runs, declarations, metric or usual_metric(runs))
+        for change in trend.changes
+        if change.is_worse and all(trend.between(change))
+    ]
+    if not found:
+        raise LogError("no regression between two known commits", where=words, hint="give --good and --bad")
+    _, good, bad = max(found)
+    return good.removesuffix("-dirty"), bad.removesuffix("-dirty")

@@ -35,6 +35,8 @@ from dlbs.text import counted
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dlbs.run.provenance import Current
+
 _LOOK_AHEAD = 32  # experiments that may wait for room while others run first
 _MOST_LOST = 3  # experiments in a row that a cluster may lose before the plan stops
 _MOST_OVERTAKEN = 64  # experiments that may overtake one that waits
@@ -49,6 +51,7 @@ class Summary:
         outcomes: Status → number of experiments that ended with it in this run.
         kept: Experiments that were already finished.
         kept_skipped: Number of these that were skipped.
+        changed: What has changed since experiments that were already finished → their number.
         inactive: Experiments with exp.status=inactive.
         simulated: Experiments with exp.status=simulate, whose launchers were shown.
         left: Experiments that were not started, because the run was stopped; after `--detach`, those that continue.
@@ -63,6 +66,7 @@ class Summary:
     outcomes: Counter[str] = field(default_factory=Counter)
     kept: int = 0
     kept_skipped: int = 0
+    changed: Counter[str] = field(default_factory=Counter)
     inactive: int = 0
     simulated: int = 0
     left: int = 0
@@ -117,6 +121,7 @@ class Summary:
         return {
             "outcomes": dict(self.outcomes),
             "already_finished": self.kept,
+            "changed": dict(self.changed),
             "inactive": self.inactive,
             "simulated": self.simulated,
             "left": self.left,
@@ -129,9 +134,11 @@ class Summary:
             "exit_code": self.exit_code,
         }
 
-    def keep(self, ending: dict[str, object]) -> None:
-        """Count an experiment that was already finished, by the end of its log."""
+    def keep(self, ending: dict[str, object], change: str = "") -> None:
+        """Count an experiment that was already finished, by the end of its log, and what has changed since."""
         self.kept += 1
+        if change:
+            self.changed[change] += 1
         self.kept_skipped += ending.get("exp.status") == "skipped"
         if ending.get("exp.status") == "ok":
             self.doubts.add(warnings_of(ending))
@@ -290,8 +297,15 @@ def run_plan(
     return summary
 
 
-def is_finished(experiment: Experiment, ending: dict[str, object], limits: BatchLimits) -> bool:
-    """Whether an experiment need not run again, by the policy `exp.rerun`, the end of its log, and the batches that did not fit into memory."""
+def is_finished(experiment: Experiment, ending: dict[str, object], limits: BatchLimits, change: str = "") -> bool:
+    """Whether an experiment need not run again, by the policy `exp.rerun`, the end of its log, and the batches that did not fit into memory.
+
+    Args:
+        experiment: Its parameters.
+        ending: The values near the end of its log.
+        limits: The batches that did not fit.
+        change: What has changed since, for the policy `changed`.
+    """
     policy = experiment.get("exp.rerun", "never")
     status = ending.get("exp.status")
     if policy == "always" or status not in STATUSES or status == "cancelled":
@@ -302,6 +316,8 @@ def is_finished(experiment: Experiment, ending: dict[str, object], limits: Batch
         return False
     if policy == "onfail":
         return status in {"ok", "skipped"}
+    if policy == "changed":
+        return not change
     return policy == "never" or status != "ok" or not warnings_of(ending)
 
 
@@ -347,6 +363,7 @@ class _Run:
         self.experiments, self.summary, self.observer, self.executor = experiments, summary, observer, executor
         self.signals, self.show, self.policies, self._limits = signals, show, policies, limits
         self.directory = Path.cwd()
+        self._current: Current | None = None
         self._held, self._owned = held, set(held.owned)
         self._reached = self._faults = 0
         self._tries: dict[str, int] = {}  # log → attempts that the machine ended
@@ -469,12 +486,23 @@ class _Run:
         except DlbsError as error:
             self._record_outcome(experiment, Outcome("failure", str(error)))
             return True
-        if not is_finished(experiment, ending, self._limits):
+        change = self._change(experiment, ending)
+        if not is_finished(experiment, ending, self._limits, change):
             return False
         self._limits.learn_from_log(experiment, ending)
-        self.summary.keep(ending)
+        self.summary.keep(ending, change)
         self._notify("skipped", experiment)
         return True
+
+    def _change(self, experiment: Experiment, ending: dict[str, object]) -> str:
+        """What has changed since an experiment ended; empty if nothing is known to have."""
+        if "exp.code.files" not in ending and "exp.docker_image_id" not in ending:
+            return ""
+        if self._current is None:
+            from dlbs.run.provenance import Current  # here: a plan that runs for the first time needs none of it
+
+            self._current = Current(self.directory)
+        return self._current.change(experiment, ending)
 
     def _is_owned(self, experiment: Experiment) -> bool:
         """Whether the executor is running it for an earlier run."""

@@ -95,7 +95,7 @@ class Manifest:
             if pack := text(experiment.get("pack.dir")):
                 self.packs.add(pack)
             self._logs.append(str(log))
-            if experiment.get("exp.rerun") not in {"always", "onfail"}:
+            if experiment.get("exp.rerun") not in {"always", "onfail", "changed"}:
                 self.final.append(self._logs[-1])
 
     def write(self) -> None:

@@ -46,6 +46,8 @@ def host_facts() -> dict[str, Any]:
         "cpu_mhz": _cpu_mhz(),
         "numa_nodes": line_of("/sys/devices/system/node/online"),
         "transparent_hugepages": line_of("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "microcode": _of_cpu("microcode"),
+        "firmware": line_of("/sys/class/dmi/id/bios_version"),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "settings": {name: value for name, value in sorted(os.environ.items()) if name.startswith(SETTINGS)},
         **({"driver": driver} if (driver := _nvidia_driver()) else {}),
@@ -59,14 +61,16 @@ def _nvidia_driver() -> str | None:
 
 def cpu_title() -> str:
     """Marketing name of the CPU."""
+    return _of_cpu("model name") or platform.processor() or platform.machine()
+
+
+def _of_cpu(name: str) -> str | None:
+    """What the kernel says about the first CPU."""
     try:
         with open("/proc/cpuinfo") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
+            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), None)
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return None
 
 
 def _cpu_mhz() -> float | None:

@@ -14,6 +14,13 @@ from benchmark_core.files import replaced
 # In the environment of all processes of an experiment, so that a later run finds those that a killed run left.
 LOG_VARIABLE = "DLBS_LOG"
 STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
+# Keys that show that code or software has changed since. They are logged before the first batch; `dlbs run` repeats their lines at the end.
+CODE, SOFTWARE = "exp.code.", "exp.software."
+PROVENANCE = (
+    *(f"{CODE}{name}" for name in ("commit", "dirty", "diff", "files", "editable")),
+    *(f"{SOFTWARE}{name}" for name in ("interpreter", "packages", "package_list")),
+    "exp.docker_image_id",
+)
 KEY_LINE = re.compile(r"[ \t]*__(\S+?)__[ \t]*=(.*)", re.DOTALL)
 
 _encode = json.JSONEncoder().encode  # json.dumps without its checks: it writes each parameter of each experiment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import statistics
+import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from benchmark_core.intervals import STEADY_WITHIN, drift, mean_interval, percen
 from benchmark_core.load import CompetingLoad
 from benchmark_core.log import Log, timestamp
 from benchmark_core.options import ModelOptions
-from benchmark_core.provenance import git_revision
+from benchmark_core.provenance import Repository, provenance
 from benchmark_core.timing import Marker, ProgressLines, Schedule, Timing, time_batches
 
 
@@ -156,15 +157,32 @@ def log_facts(log: Log, options: ModelOptions, about: About) -> None:
 
 
 def log_program(log: Log, options: ModelOptions, environment: Mapping[str, Any]) -> None:
-    """Log this program: its options, its machine with additional facts, its process."""
-    log("exp.flags", options.flags())
+    """Log this program: its options, its machine with additional facts, its code and software, its process."""
+    flags = options.flags()
+    log("exp.flags", flags)
     log.many(environment_with(environment), "exp.env.")
+    if log.reports:
+        packages = [name for name in _PROGRAMS if name in sys.modules]
+        log.many(provenance([str(flags[name]) for name in _FILES if flags.get(name)], packages=packages))
     log("results.proc_pid", os.getpid())
 
 
 def environment_with(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Facts about the host and this program, and those of the framework."""
-    return {**host_facts(), "git_revision": git_revision(Path(__file__).resolve()), **facts}
+    repository = Repository.around(Path(__file__).resolve())
+    return {**host_facts(), "git_revision": repository.commit if repository else None, **facts}
+
+
+_PROGRAMS = ("benchmark_core", "pytorch_benchmarks", "onnxruntime_benchmarks", "jax_benchmarks")
+_FILES = (
+    "architecture",
+    "pack",
+    "pack_loader",
+    "weights",
+    "model_file",
+    "body",
+    "tokenizer",
+)  # options with code or weights
 
 
 def log_load(log: Log, competing: CompetingLoad, batches: int) -> None:

@@ -1,32 +1,705 @@
-"""Revision of the code that ran."""
+"""What exactly ran: the commit, the difference to it, digests of scripts and their modules, the interpreter and its packages.
+
+Nothing of a repository runs. Commit, branch and tag are read from files. `git` computes the difference in a directory of its own that has
+no configuration: the repository contributes only objects, index and files, so its hooks, filters, drivers, monitors and aliases do not exist.
+"""
 
 from __future__ import annotations
 
+import glob
+import os
+import platform
+import re
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from benchmark_core.files import line_of
+from benchmark_core.files import line_of, open_regular
+from benchmark_core.log import CODE, LOG_VARIABLE, SOFTWARE
+from benchmark_core.text import one_line
+
+FOLDER = "provenance"  # beside the logs: differences and lists of packages, named by their digests
+OWN = "dlbs:"  # prefix of our own packages among the files: they have another path in containers
+
+_GIT_SECONDS = 0.2
+_ALL_SECONDS = 1.0  # for everything: reading a file of a hanging file system never ends
+_MOST_FILES = 64
+_MOST_PARTS = 16  # submodules and editable packages
+_LONGEST_NAME = 4096
+_WHOLE = 1 << 20  # bytes of a file whose digest includes each of them
+_PART = 1 << 16
+_LARGEST_DIFF = 16 << 20
+_SOURCE = re.compile(r"\.(py|pyx|sh|bash|pl|rb|jl|r|R|js|mjs|ts|lua|m|c|cc|cpp|cu|go|rs|yaml|yml|toml|ini|cfg|conf)")
+_PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
+_IMPORT = re.compile(
+    rb"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;]+)|import[ \t]+([^\n#;]+))", re.MULTILINE
+)
+_DISTRIBUTION = re.compile(r"(.+?)-([^-]+?)(?:-py[\d.]+)?\.(?:dist|egg)-info")
+# Packages that decide how fast a model runs: their versions stand in the log itself.
+_DECISIVE = re.compile(
+    r"torch(vision|audio)?|(pytorch-)?triton|numpy|scipy|mkl|intel-.*|onednn.*|openblas.*|nvidia-(cudnn|nccl|cublas|cuda-runtime).*|"
+    r"jax(lib)?|jax-cuda.*|flax|onnx(runtime.*)?|tensorflow.*|keras|transformers|accelerate|deepspeed|vllm|flash-attn|xformers|apex|timm|"
+    r"(pytorch-)?lightning|cupy.*|numba|sglang|tensorrt.*"
+)
 
 
-def git_revision(path: Path) -> str | None:
-    """The checked-out commit of the files around `path`, read without git; None outside a checkout."""
-    for directory in path.parents:
-        git = directory / ".git"
-        if git.is_file():  # a worktree: the file contains the path of its directory
-            git = directory / git.read_text().removeprefix("gitdir:").strip()
-        head = line_of(str(git / "HEAD"))
-        if head is None:
+class UnknownError(Exception):
+    """A fact cannot be found out; the message is the reason."""
+
+
+def provenance(words: Sequence[str], directory: Path | None = None, *, packages: Iterable[str] = ()) -> dict[str, Any]:
+    """Facts about the code and software of a program, for the log; unknown ones are None, with a reason in `exp.code.unknown`.
+
+    Args:
+        words: The command, or files and options of this program. Files among them, and local modules that these import, are the code.
+        directory: The working directory; the current one by default.
+        packages: Packages of ours that are part of the measured code.
+    """
+    found: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+
+    def collect() -> None:
+        try:
+            _collect(found, reasons, list(words), Path(directory or os.getcwd()), list(packages))
+        except Exception as error:  # no fact is worth a benchmark
+            reasons["all"] = one_line(f"{type(error).__name__}: {error}")
+
+    worker = threading.Thread(target=collect, daemon=True)
+    worker.start()
+    worker.join(_ALL_SECONDS)
+    facts, unknown = dict(found), dict(reasons)
+    if worker.is_alive():
+        unknown["all"] = f"not read within {_ALL_SECONDS:g} s: is a file system hanging?"
+    names = [CODE + name for name in ("commit", "branch", "tag", "dirty", "diff", "files")]
+    names += [SOFTWARE + name for name in ("interpreter", "python", "packages")]
+    return {**dict.fromkeys(names), **facts, **({CODE + "unknown": unknown} if unknown else {})}
+
+
+def _collect(
+    found: dict[str, Any], reasons: dict[str, str], words: list[str], directory: Path, packages: list[str]
+) -> None:
+    deadline = time.monotonic() + _GIT_SECONDS  # of git for all repositories together
+    interpreter = sys.executable if packages else interpreter_of(words, directory)
+    code, data = files_of(words, directory, is_python=interpreter is not None)
+    known = {_relative(path, directory): digest_of(path) for path in code}
+    known.update((f"{OWN}{name}", digest_of(own_directory(name))) for name in packages)
+    program = shutil.which(words[0]) if words and not packages else None
+    if program is not None and program not in known and not _is_interpreter(Path(program)):
+        known.setdefault(_relative(Path(program), directory), digest_of(Path(program)))
+    if len(known) <= _MOST_FILES:
+        found[CODE + "files"] = known
+    else:
+        code = code[:1]
+        reasons["files"] = f"more than {_MOST_FILES} local modules: the commit and the difference stand for them"
+    if data:
+        found[CODE + "data"] = {_relative(path, directory): digest_of(path) for path in data[:_MOST_PARTS]}
+    root = Path(__file__).resolve() if packages else directory / "_"
+    for path in [*code, root]:
+        repository = Repository.around(path)
+        if repository is not None:
+            found.update((CODE + name, value) for name, value in repository.facts(reasons, deadline, code).items())
+            break
+    else:
+        reasons["commit"] = f"{directory} is not in a Git repository"
+    if interpreter is None:
+        reasons["software"] = "the command starts no Python interpreter that is known before it runs"
+        return
+    software = Software.of(interpreter)
+    found[f"{SOFTWARE}interpreter"], found[f"{SOFTWARE}python"] = interpreter, software.version
+    if not software.packages:
+        reasons["packages"] = f"{interpreter} has no packages, or they are not where interpreters have them"
+        return
+    found[f"{SOFTWARE}packages"], found[f"{SOFTWARE}versions"] = software.digest, software.decisive
+    if not keep(f"{software.digest}.txt", software.content):
+        found[f"{SOFTWARE}package_list"] = software.lines
+    if editable := software.editable(deadline):
+        found[f"{CODE}editable"] = editable
+
+
+# Files
+
+
+def digest_of(path: Path) -> str | None:
+    """Digest of a file, 16 hexadecimal digits; `~` and the digest of size, beginning and end of a large one; of a package, that of its
+    Python files. None if it cannot be read.
+    """
+    state = blake2b(digest_size=8)
+    try:
+        if (path / "__init__.py").is_file():
+            for one in sorted(path.rglob("*.py")):
+                state.update(f"{one.relative_to(path)}\0{digest_of(one)}\0".encode("utf-8", "replace"))
+            return state.hexdigest()
+        with open_regular(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size <= _WHOLE:
+                state.update(stream.read())
+                return state.hexdigest()
+            state.update(f"{size}\0".encode() + stream.read(_PART))
+            stream.seek(size - _PART)
+            state.update(stream.read(_PART))
+            return f"~{state.hexdigest()}"
+    except (OSError, ValueError):
+        return None
+
+
+def digest_of_bytes(content: bytes) -> str:
+    """Digest of a text, 16 hexadecimal digits."""
+    return blake2b(content, digest_size=8).hexdigest()
+
+
+def own_directory(name: str) -> Path:
+    """The directory of a package of ours."""
+    return Path(__file__).resolve().parents[1] / name
+
+
+def _relative(path: Path, directory: Path) -> str:
+    """A path as it is logged: relative to the working directory if it is inside."""
+    name = os.path.relpath(path, directory)
+    return name if not name.startswith("..") else str(path)
+
+
+def files_of(words: Sequence[str], directory: Path, *, is_python: bool) -> tuple[list[Path], list[Path]]:
+    """The source files among the words of a command, with the local modules that they import; and its other files."""
+    sources: dict[Path, None] = {}
+    data: dict[Path, None] = {}
+    for before, word in zip(["", *words], words):  # noqa: B905 - Python 3.9
+        name = word.rpartition("=")[2] if word.startswith("-") else word
+        path = Path(os.path.normpath(directory / name))
+        if before == "-m" and is_python:
+            sources.update(dict.fromkeys(_module(directory, name)))
+        elif not name or "\0" in name or len(name) > _LONGEST_NAME or _is_interpreter(path):
             continue
+        elif path.is_file():
+            is_program = name == word and os.access(path, os.X_OK)
+            (sources if is_program or _SOURCE.fullmatch(path.suffix) else data)[path] = None
+        elif (path / "__init__.py").is_file():  # a package, such as --pack
+            sources[path] = None
+    pending = [path for path in sources if is_python and (path.suffix == ".py" or _PYTHON.search(_shebang(path)))]
+    seen = set(pending)
+    while pending and len(sources) <= _MOST_FILES:
+        path = pending.pop()
+        sources[path] = None
+        new = [one for one in _imports(path, directory) if one not in seen]
+        seen.update(new)
+        pending += new
+    return list(sources), list(data)
+
+
+def _is_interpreter(path: Path) -> bool:
+    return _PYTHON.fullmatch(path.name) is not None
+
+
+def _shebang(path: Path) -> str:
+    """The interpreter in the first line of a script; empty if it has none."""
+    try:
+        with open_regular(path) as stream:
+            line = stream.read(256).split(b"\n")[0]
+    except OSError:
+        return ""
+    return line[2:].decode("utf-8", "replace").strip() if line.startswith(b"#!") else ""
+
+
+def _imports(path: Path, directory: Path) -> Iterator[Path]:
+    """Files of the modules that a Python file imports from beside it, from its package, or from the working directory."""
+    try:
+        with open_regular(path) as stream:
+            source = stream.read(_WHOLE)
+    except OSError:
+        return
+    package = path.parent
+    while (package / "__init__.py").is_file():
+        package = package.parent
+    places = dict.fromkeys((path.parent, package, directory))
+    for dots, name, names, plain in _IMPORT.findall(source):
+        parts = [
+            word.split()[0].decode("ascii", "replace")
+            for word in re.split(rb"[,()\s]+as\s+\w+|[,()]", names or plain)
+            if word.split()
+        ]
+        if plain:
+            wanted = [(place, part) for part in parts for place in places]
+        else:
+            starts = [path.parents[len(dots) - 1]] if dots and len(dots) <= len(path.parents) else list(places)
+            prefix = name.decode("ascii", "replace")
+            wanted = [(place, prefix) for place in starts if prefix]
+            wanted += [(place, f"{prefix}.{part}".strip(".")) for part in parts for place in starts]
+        for place, module in wanted:
+            yield from _module(place, module)
+
+
+def _module(place: Path, name: str) -> list[Path]:
+    """The files of a module, those of its packages first, if it is found in a directory."""
+    found: list[Path] = []
+    for part in filter(None, name.split(".")):
+        if not part.isidentifier():
+            break
+        place = place / part
+        files = [place / "__init__.py"] if place.is_dir() else [place.with_suffix(".py")]
+        if place.is_dir() and name.endswith(part):
+            files.append(place / "__main__.py")
+        found += [path for path in files if path.is_file()]
+        if not place.is_dir():
+            break
+    return found
+
+
+# Repositories
+
+
+class Repository(NamedTuple):
+    """A checkout.
+
+    Attributes:
+        root: Its directory.
+        git: Its own Git directory, with HEAD and index.
+        common: The Git directory that its worktrees share, with objects and references.
+    """
+
+    root: Path
+    git: Path
+    common: Path
+
+    @classmethod
+    def around(cls, path: Path) -> Repository | None:
+        """The checkout that a file belongs to; None outside of one."""
+        for root in path.parents:
+            git = root / ".git"
+            if git.is_file():  # a worktree or a submodule: the file contains the path of its directory
+                git = Path(os.path.normpath(root / (line_of(str(git)) or "").removeprefix("gitdir:").strip()))
+            if (git / "HEAD").is_file():
+                return cls(root, git, Path(os.path.normpath(git / (line_of(str(git / "commondir")) or "."))))
+        return None
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that is checked out; None for a detached commit."""
+        head = line_of(str(self.git / "HEAD")) or ""
+        return head.removeprefix("ref: refs/heads/") if head.startswith("ref: refs/heads/") else None
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that is checked out; None before the first one."""
+        head = line_of(str(self.git / "HEAD")) or ""
         if not head.startswith("ref: "):
-            return head
+            return head if _is_hash(head) else None
         name = head.removeprefix("ref: ")
-        common = git / (line_of(str(git / "commondir")) or ".")
-        return line_of(str(common / name)) or _packed(common / "packed-refs", name)
+        if ".." in name.split("/"):
+            return None
+        found = line_of(str(self.common / name)) or next(
+            (line.split()[0] for line in self._packed() if line.endswith(f" {name}")), None
+        )
+        return found if found and _is_hash(found) else None
+
+    def _packed(self) -> list[str]:
+        try:
+            with open_regular(self.common / "packed-refs") as stream:
+                return stream.read(_LARGEST_DIFF).decode("utf-8", "replace").splitlines()
+        except OSError:
+            return []
+
+    def tag(self, commit: str) -> str | None:
+        """A tag of a commit, the last by name; None without one."""
+        found, name = [], ""
+        for line in self._packed():  # `^` precedes the commit of the annotated tag in the line before
+            if not line.startswith("^"):
+                name = line.partition(" ")[2]
+            if name.startswith("refs/tags/") and line.lstrip("^").split(" ")[0] == commit:
+                found.append(name.removeprefix("refs/tags/"))
+        tags = self.common / "refs" / "tags"
+        for path in list(tags.rglob("*"))[:1000]:
+            target = line_of(str(path)) if path.is_file() else None
+            if target and commit in (target, self._tagged(target)):
+                found.append(str(path.relative_to(tags)))
+        return max(found, default=None)
+
+    def _tagged(self, name: str) -> str | None:
+        """The commit of an annotated tag that is not packed."""
+        try:
+            with open_regular(self.common / "objects" / name[:2] / name[2:]) as stream:
+                content = zlib.decompressobj().decompress(stream.read(_PART), 256)
+        except (OSError, zlib.error):
+            return None
+        found = re.match(rb"tag \d+\0object ([0-9a-f]{40,64})\n", content)
+        return found[1].decode() if found else None
+
+    @property
+    def remote(self) -> str | None:
+        """Address of the remote `origin` without credentials."""
+        section = ""
+        for line in self._configuration().splitlines():
+            found = re.match(r"\s*url\s*=\s*(.+)", line)
+            if line.strip().startswith("["):
+                section = line.strip()
+            elif found and section == '[remote "origin"]':
+                return without_credentials(found[1].strip())
+        return None
+
+    def _configuration(self) -> str:
+        try:
+            with open_regular(self.common / "config") as stream:
+                return stream.read(_WHOLE).decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def facts(self, reasons: dict[str, str], deadline: float, code: Sequence[Path] = ()) -> dict[str, Any]:
+        """Commit, branch, tag, remote, difference and submodules. The difference is kept beside the logs.
+
+        Args:
+            reasons: Receives the reasons of facts that are None.
+            deadline: Time (`time.monotonic()`) at which git is stopped.
+            code: Source files that belong to the difference even if Git does not track them.
+        """
+        commit = self.commit
+        found: dict[str, Any] = {"root": str(self.root), "commit": commit, "branch": self.branch, "remote": self.remote}
+        if commit is None:
+            reasons["commit"] = f"{self.root} has no commit yet, or its references cannot be read without git"
+            return found
+        found["tag"] = self.tag(commit)
+        try:
+            difference = self.difference(commit, deadline, code)
+        except UnknownError as error:
+            reasons["dirty"] = str(error)
+        else:
+            found["dirty"] = bool(difference)
+            if difference:
+                found["diff"] = digest_of_bytes(difference)
+                if not keep(f"{found['diff']}.diff", difference):
+                    reasons["diff"] = f"the difference ({len(difference):,} bytes) could not be written beside the log"
+        modules = [repository for repository in self._submodules() if repository.commit]
+        if modules:
+            found["submodules"] = {str(one.root.relative_to(self.root)): one.state(deadline) for one in modules}
+        return found
+
+    def state(self, deadline: float) -> dict[str, Any]:
+        """Commit, and digest of the difference (empty without one, None if unknown): of a submodule or an editable package."""
+        commit = self.commit
+        try:
+            difference = self.difference(commit, deadline) if commit else b""
+        except UnknownError:
+            return {"commit": commit, "diff": None}
+        return {"commit": commit, "diff": digest_of_bytes(difference) if difference else ""}
+
+    def _submodules(self) -> Iterator[Repository]:
+        try:
+            with open_regular(self.root / ".gitmodules") as stream:
+                names = re.findall(r"(?m)^\s*path\s*=\s*(.+?)\s*$", stream.read(_WHOLE).decode("utf-8", "replace"))
+        except OSError:
+            return
+        for name in names[:_MOST_PARTS]:
+            path = self.root / name
+            found = Repository.around(path / "_")
+            if found is not None and found.root == path and self.root in path.resolve().parents:
+                yield found
+
+    def difference(self, commit: str, deadline: float, code: Sequence[Path] = ()) -> bytes:
+        """Difference of the files to a commit, as a patch for `git apply`; empty if there is none.
+
+        Raises:
+            UnknownError: Git is missing, refuses, or takes too long.
+        """
+        if os.stat(self.git).st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
+            raise UnknownError("the repository belongs to another user (dubious ownership)")
+        program = _git()
+        if program is None:
+            raise UnknownError("git is not installed")
+        inside = {os.path.relpath(path, self.root) for path in code if self.root in path.parents and path.is_file()}
+        try:
+            own = tempfile.mkdtemp(prefix="dlbs-git-")
+        except OSError as error:
+            raise UnknownError(f"no directory for git: {error.strerror}") from None
+
+        def git(*arguments: str, codes: Sequence[int] = (0,)) -> bytes:
+            return _output([program, *arguments], self.root, environment, deadline, codes)
+
+        try:
+            environment = self._without_configuration(Path(own), commit)
+            patch = git("diff", *_DIFF, "--ignore-submodules=dirty", commit, "--", ".", _NOT_LFS)
+            tracked = git("--literal-pathspecs", "ls-files", "-z", "--", *inside).split(b"\0") if inside else []
+            for path in sorted(path for path in inside if os.fsencode(path) not in tracked):
+                patch += git("diff", "--no-index", *_DIFF, "--", os.devnull, path, codes=(1,))
+            return patch
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+    def _without_configuration(self, own: Path, commit: str) -> dict[str, str]:
+        """The environment of a git that knows objects, index and files of this repository, with a Git directory of its own.
+
+        Args:
+            own: An empty directory.
+            commit: Its HEAD.
+        """
+        for name in ("refs", "objects"):
+            (own / name).mkdir()
+        (own / "HEAD").write_text(f"{commit}\n")
+        # Settings that say how files are compared; they name no programs.
+        same = re.findall(
+            r"(?im)^\s*((?:filemode|autocrlf|eol|symlinks|ignorecase)\s*=\s*(?:true|false|input|lf|crlf|native))\s*$",
+            self._configuration(),
+        )
+        kind = ["[extensions]", "objectformat = sha256"] if len(commit) == _SHA256 else []
+        lines = ["[core]", f"repositoryformatversion = {int(bool(kind))}", *same, *kind]
+        (own / "config").write_text("\n".join(lines) + "\n")
+        return {
+            "PATH": os.defpath, "LC_ALL": "C", "HOME": str(own), "GIT_DIR": str(own), "GIT_WORK_TREE": str(self.root),
+            "GIT_INDEX_FILE": str(self.git / "index"), "GIT_OBJECT_DIRECTORY": str(self.common / "objects"),
+            "GIT_OPTIONAL_LOCKS": "0", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull,
+        }  # fmt: skip
+
+
+_SHA256 = 64  # digits of a commit's name
+_DIFF = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames")
+# Its files are in the repository as pointers, and the filter that compares them does not exist here.
+_NOT_LFS = ":(exclude,attr:filter=lfs)"
+
+
+def _is_hash(word: str) -> bool:
+    return re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", word) is not None
+
+
+def without_credentials(address: str) -> str:
+    """An address without user, password, token and query."""
+    return re.sub(r"(?<=://)[^/@]*@|[?#].*$", "", address)
+
+
+def _git() -> str | None:
+    """The path of git, if it is not a file of a checkout, such as that of the measured code or its superproject."""
+    places = [Path(place) for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(place)]
+    outside = [str(place) for place in places if Repository.around(place.resolve() / "_") is None]
+    return shutil.which("git", path=os.pathsep.join(outside)) if outside else None
+
+
+def _output(
+    command: Sequence[str], directory: Path, environment: Mapping[str, str], deadline: float, codes: Sequence[int]
+) -> bytes:
+    """The output of a git command.
+
+    Raises:
+        UnknownError: It cannot be started, fails, prints too much, or has not ended at the deadline.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        raise UnknownError(f"git cannot be started: {error.strerror}") from None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    texts = {process.stdout: b"", process.stderr: b""}
+    with selectors.DefaultSelector() as selector:
+        for stream in texts:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready or len(texts[process.stdout]) > _LARGEST_DIFF:
+                process.kill()
+                threading.Thread(target=process.communicate, daemon=True).start()
+                if ready:
+                    raise UnknownError(f"the difference has more than {_LARGEST_DIFF >> 20} MiB")
+                raise UnknownError(f"git took longer than {_GIT_SECONDS:g} s")
+            for key, _ in ready:
+                piece = os.read(key.fd, _PART)
+                texts[key.fileobj] += piece  # type: ignore[index]
+                if not piece:
+                    selector.unregister(key.fileobj)
+    errors = texts[process.stderr].decode("utf-8", "replace").strip().splitlines()
+    code = process.wait()
+    process.stdout.close()
+    process.stderr.close()
+    if code not in codes:
+        raise UnknownError(f"git failed: {one_line(errors[-1]) if errors else code}")
+    return texts[process.stdout]
+
+
+def keep(name: str, content: bytes) -> bool:
+    """Keep a file under its digest beside the logs; False if that is impossible, as in a container that does not see them."""
+    log = os.environ.get(LOG_VARIABLE, "")
+    if not os.path.isdir(os.path.dirname(log)):
+        return False
+    folder = os.path.join(os.path.dirname(log), FOLDER)
+    beside = os.path.join(folder, f".{name}.{os.getpid()}")
+    try:
+        if not os.path.isdir(folder):
+            os.makedirs(folder, exist_ok=True)
+        if os.path.islink(folder):
+            return False
+        if not os.path.isfile(os.path.join(folder, name)):
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+            with open(descriptor, "wb") as stream:
+                stream.write(content)
+            os.replace(beside, os.path.join(folder, name))
+    except OSError:
+        return False
+    return True
+
+
+# Software
+
+
+def interpreter_of(words: Sequence[str], directory: Path) -> str | None:
+    """The Python interpreter that a command starts, directly or by the first line of a script; None if it starts none."""
+    for word in words:
+        path = shutil.which(word) if word and "\0" not in word else None
+        if path is None:
+            continue
+        line = _shebang(Path(path)).split()
+        if _is_interpreter(Path(path)):
+            return _chosen_by_pyenv(Path(path), directory) if line else path
+        named = line[1:2] if line and os.path.basename(line[0]) == "env" else line[:1]
+        if named and _is_interpreter(Path(named[0])):
+            return interpreter_of(named, directory)
     return None
 
 
-def _packed(path: Path, name: str) -> str | None:
+def _chosen_by_pyenv(shim: Path, directory: Path) -> str:
+    """The interpreter that a script of pyenv starts; the script itself if that is unknown."""
+    root = shim.parent.parent
+    files = [*(place / ".python-version" for place in (directory, *directory.parents)), root / "version"]
+    name = os.environ.get("PYENV_VERSION") or next(filter(None, (line_of(str(path)) for path in files)), "")
+    known = sorted(_names(root / "versions"))
+    chosen = [one for one in known if one == name or one.startswith(f"{name}.")][-1:] if name else []
+    return (
+        shutil.which(shim.name, path=str(root / "versions" / chosen[0] / "bin")) or str(shim) if chosen else str(shim)
+    )
+
+
+class Package(NamedTuple):
+    """An installed package.
+
+    Attributes:
+        version: Its version; empty if its metadata has none.
+        path: Directory of its sources, if it is installed in editable mode.
+        source: Address and commit that it was installed from, instead of an index.
+    """
+
+    version: str
+    path: str = ""
+    source: str = ""
+
+    def line(self, name: str) -> str:
+        """A line of a requirements file; a comment for what no index has."""
+        if self.path:
+            return f"# editable: {name}=={self.version}"
+        if self.source:
+            return f"{name} @ {self.source}"
+        return f"{name}=={self.version}" if self.version else f"# unknown version: {name}"
+
+
+class Software(NamedTuple):
+    """An interpreter and its packages.
+
+    Attributes:
+        version: Version of Python; empty if unknown.
+        packages: Its packages by normalised name.
+    """
+
+    version: str
+    packages: dict[str, Package]
+
+    @classmethod
+    def of(cls, interpreter: str) -> Software:
+        """Those of an interpreter, from the names of the packages' metadata; it is not started."""
+        is_this = os.path.realpath(interpreter) == os.path.realpath(sys.executable) and interpreter.startswith(
+            sys.prefix
+        )
+        if is_this:
+            version, places = platform.python_version(), list(sys.path)
+        else:
+            version, places = _installation(interpreter)
+            places = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *places]
+        found: dict[str, Package] = {}
+        for place in dict.fromkeys(places):
+            for entry in _names(Path(place)):
+                match = _DISTRIBUTION.fullmatch(entry)
+                if match is not None:
+                    name = re.sub(r"[-_.]+", "-", match[1]).lower()
+                    found.setdefault(name, _package(match[2], os.path.join(place, entry, "direct_url.json")))
+        return cls(version, found)
+
+    @property
+    def lines(self) -> list[str]:
+        """A requirements file; comments for what no index has."""
+        return [f"# Python {self.version}", *(self.packages[name].line(name) for name in sorted(self.packages))]
+
+    @property
+    def content(self) -> bytes:
+        return "".join(f"{line}\n" for line in self.lines).encode("utf-8", "replace")
+
+    @property
+    def digest(self) -> str:
+        return digest_of_bytes(self.content)
+
+    @property
+    def decisive(self) -> dict[str, str]:
+        """Versions of the packages that decide how fast a model runs."""
+        return {name: one.version for name, one in sorted(self.packages.items()) if _DECISIVE.fullmatch(name)}
+
+    def editable(self, deadline: float) -> dict[str, Any]:
+        """Path, commit and difference of each package that is installed in editable mode, without DLBS itself."""
+        found: dict[str, Any] = {}
+        for name, one in sorted(self.packages.items()):
+            if one.path and name != "dlbs" and len(found) < _MOST_PARTS:
+                repository = Repository.around(Path(one.path) / "_")
+                state = repository.state(deadline) if repository else {"commit": None, "diff": None}
+                found[name] = {"path": one.path, **state}
+        return found
+
+
+def _package(version: str, path: str) -> Package:
     try:
-        lines = path.read_text().splitlines()
+        with open(path, encoding="utf-8") as stream:
+            import json  # few environments have such a package
+
+            origin = json.loads(stream.read(_PART))
+        address = without_credentials(str(origin["url"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Package(version)
+    if origin.get("dir_info", {}).get("editable"):
+        from urllib.parse import unquote
+
+        return Package(version, path=unquote(address.removeprefix("file://")))
+    vcs = origin.get("vcs_info") or {}
+    prefix, commit = (f"{vcs['vcs']}+", f"@{vcs.get('commit_id', '')}") if "vcs" in vcs else ("", "")
+    return Package(version, source=f"{prefix}{address}{commit}")
+
+
+def _installation(interpreter: str) -> tuple[str, list[str]]:
+    """Version and directories of packages of an interpreter that is not this one."""
+    prefix = Path(interpreter).parent.parent
+    real = Path(os.path.realpath(interpreter))
+    short = re.sub(r"^\D*", "", real.name)
+    try:
+        settings = dict(
+            re.findall(r"(?m)^\s*([\w-]+)\s*=\s*(.*?)\s*$", (prefix / "pyvenv.cfg").read_text("utf-8", "replace"))
+        )
     except OSError:
-        return None
-    return next((line.split()[0] for line in lines if line.endswith(f" {name}")), None)
+        settings = {}
+    version = settings.get("version") or settings.get("version_info", "")[:20]
+    places = glob.glob(f"{glob.escape(str(prefix))}/lib*/python{short if '.' in short else '3*'}/site-packages")
+    if not settings or settings.get("include-system-site-packages", "").lower() == "true":
+        base = real.parent.parent
+        places += glob.glob(f"{glob.escape(str(base))}/lib/python{short}/site-packages")
+        places += [f"/usr/local/lib/python{short}/dist-packages", str(base / "lib/python3/dist-packages")]
+        places.append(os.path.expanduser(f"~/.local/lib/python{short}/site-packages"))
+    conda = [re.fullmatch(r"python-([\d.]+)-.*\.json", name) for name in _names(prefix / "conda-meta")]
+    return version or next((one[1] for one in conda if one), short), places
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []

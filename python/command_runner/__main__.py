@@ -34,6 +34,7 @@ from benchmark_core.facts import host_facts, resident_peak
 from benchmark_core.intervals import STEADY_WITHIN, drift, percentile
 from benchmark_core.load import CompetingLoad
 from benchmark_core.log import KEY_LINE, key_line
+from benchmark_core.provenance import provenance
 from benchmark_core.text import printable, short_number
 
 _MOST_OUTPUT = 1 << 20  # characters of a run's output that are kept in the log
@@ -47,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print log lines, and return the exit code: that of the command if it failed."""
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _end)  # so that command.cleanup runs after a time limit, too
-    for key, value in host_facts().items():
-        print(key_line(f"exp.env.{key}", value), flush=True)
+    facts = {f"exp.env.{key}": value for key, value in host_facts().items()} | provenance(options.command)
+    print("\n".join(key_line(key, value) for key, value in facts.items()), flush=True)
     try:
         runner = Runner(options)
     except CannotStartError as error:

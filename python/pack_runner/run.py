@@ -31,6 +31,7 @@ from typing import IO, Any
 from benchmark_core.crash import guarded
 from benchmark_core.load import end_family
 from benchmark_core.log import key_line
+from benchmark_core.provenance import provenance
 
 GRACE = 10.0  # seconds between TERM and KILL
 
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the script; return its exit code, or 1 if it measured nothing."""
     options = _parse(arguments)
     script = options.script[1:] if options.script[:1] == ["--"] else options.script
+    is_program = options.events or options.command
+    print_lines(provenance(script if is_program else [sys.executable, *script]))
     if options.voir:
         code, problem = _run_under_voir(script, options)
     elif options.events:

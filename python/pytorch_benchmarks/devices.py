@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -293,6 +294,7 @@ def device_facts(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "threads_interop": torch.get_num_interop_threads(),
+        **_libraries(),
     }
     if device.type != "cuda":
         return facts
@@ -313,6 +315,18 @@ def device_facts(device: torch.device) -> dict[str, Any]:
         "gpu_multiprocessors": properties.multi_processor_count,
         **driver,
     }
+
+
+def _libraries() -> dict[str, str]:
+    """Libraries and the compiler that PyTorch was built with."""
+    built = torch.__config__.show()
+    patterns = {
+        "blas": r"BLAS_INFO=(\w+)",
+        "mkl": r"Math Kernel Library Version ([\d.]+)",
+        "onednn": r"MKL-DNN v([\d.]+)",
+        "compiler": r"- ((?:GCC|clang|MSVC)[\w. ]*)",
+    }
+    return {name: found[1] for name, pattern in patterns.items() if (found := re.search(pattern, built))}
 
 
 def gpu_of(device: torch.device) -> Gpu | None:

@@ -12,6 +12,7 @@ import pytest
 
 from dlbs.adaptive.bisect import Search, culprits, next_candidate
 from dlbs.errors import LogError
+from dlbs.results.store.store import Store
 from tests.conftest import RunDlbs
 
 # Leaves a log whose batches take 10 ms up to a candidate and 12 ms from then on, and counts how often it was called.
@@ -155,6 +156,18 @@ def test_commits_are_measured_in_a_checkout_of_their_own(dlbs: RunDlbs, measure:
     assert "change 6" in done.stdout
     assert (repo / "number").read_text() == "not committed"
     assert git(repo, "worktree", "list").count("\n") == 0
+    with Store(str(measure / "results.db")) as store:  # the nightly runs measured two of the commits
+        store.add(
+            {
+                "exp.id": f"{day}", "exp.model": "nightly", "exp.status": "ok", "exp.start_time": f"2026-01-{day:02}T10:00:00+0000",
+                "exp.code.commit": commits[2 if day < 9 else 8], "exp.code.dirty": False, "results.time": (10 if day < 9 else 12) + 0.01 * (day % 3),
+            }
+            for day in range(1, 17)
+        )  # fmt: skip
+    flags = ("--repo", "repo", "--state", "again", "--history", "nightly", "--trust-single-runs", "--trust-doubtful")
+    done = bisect(dlbs, measure, *flags, FROM="6")
+    assert f"--good {commits[2][:7]} --bad {commits[8][:7]}" in done.stderr
+    assert done.stdout.startswith(f"{commits[6]} is the first bad candidate")
 
 
 @pytest.mark.parametrize(

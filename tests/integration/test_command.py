@@ -159,7 +159,7 @@ def test_no_value_becomes_shell_code(dlbs: RunDlbs, tmp_path: Path) -> None:
         "{x}",
     )
     assert not {path.name for path in tmp_path.iterdir()} & set("abcd")
-    described = re.compile(r"^__exp\.env\..*\n", re.MULTILINE)  # the machine, before the first run
+    described = re.compile(r"^__exp\.(env|code|software)\..*\n", re.MULTILINE)  # before the first run
     outputs = {
         described.sub("", log.read_text()).partition("__exp.start_time__=")[2].split("\n", 1)[1].partition("|")[0]
         for log in logs(tmp_path)

@@ -445,7 +445,10 @@ class HistoryPages:
         return {
             "label": trend.label, "machine": trend.machine, "points": len(trend.points), "spark": sparkline(trend), "value": _value_words(last),
             "last": last.name, "address": _address("trend", key=trend.key, metric=trend.metric),
-            "changes": [(change.words, trend.points[change.at].name, change.is_worse) for change in trend.changes[-3:]],
+            "changes": [
+                (change.words, " after ".join(filter(None, reversed(trend.between(change)))) or trend.points[change.at].name, change.is_worse)
+                for change in trend.changes[-3:]
+            ],
         }  # fmt: skip
 
     def _comparison(self, title: str, metric: str, sides: list[Runs], names: list[str], **more: Any) -> str:
@@ -537,7 +540,7 @@ def _value_words(point: Point) -> str:
 
 def _facts_of(point: Point) -> str:
     versions = map(text, point.runs.distinct("exp.framework_version"))
-    return ", ".join(dict.fromkeys(filter(None, versions)))
+    return ", ".join(dict.fromkeys(filter(None, (*versions, point.version))))
 
 
 def _run_words(record: Record, metric: str) -> str:

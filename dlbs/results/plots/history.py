@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dlbs.results.plots.plot import Results
 
 
-_PLACES = ("db.tags", "exp.env.git_revision")
+_PLACES = ("db.tags", "exp.code.commit")
 # Parameters that are expected to differ between tags, and do not distinguish experiments.
 _CHANGES = ("exp.effective_batch", "exp.framework_version", "exp.dlbs_version", "exp.id")
 _MOST_TRENDS = 12
@@ -95,7 +95,7 @@ def history(figure: Figure, results: Results) -> Description:
         )
         axes.set_title(label(trend.words), fontsize="medium", loc="left")
         axes.set_ylabel(str(quantity).replace(", ", ",\n") if len(trends) > 1 else str(quantity))
-    names = [place[:_LONGEST_COMMIT] if axis == "exp.env.git_revision" else place for place in places]
+    names = [place[:_LONGEST_COMMIT] if axis == "exp.code.commit" else place for place in places]
     set_text_x(figure, rows, names)
     for axes in rows[:-1]:
         axes.tick_params(labelbottom=False)

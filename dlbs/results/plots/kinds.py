@@ -224,7 +224,7 @@ def _has_list(key: str) -> Callable[[Runs, Runs], bool]:
 def _has_places(_: Runs, valued: Runs) -> bool:
     return any(
         len({place for value in valued.distinct(axis) for place in places_in(value)}) > 1
-        for axis in ("db.tags", "exp.env.git_revision")
+        for axis in ("db.tags", "exp.code.commit")
     )
 
 

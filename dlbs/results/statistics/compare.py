@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from dlbs.errors import LogError, require, suggestion
 from dlbs.results.columns import hashable
 from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, varying
 from dlbs.results.keys import check_known
+from dlbs.results.provenance import changes
 from dlbs.results.runs import THROUGHPUT, Record, Runs, usual_metric
 from dlbs.results.statistics.ratio import (
     DEFAULT_RULES,
@@ -48,6 +50,12 @@ def is_fact(name: str) -> bool:
         "exp.framework_version",
         "exp.device_title",
         "exp.dlbs_version",
+        "exp.code.commit",
+        "exp.code.branch",
+        "exp.code.tag",
+        "exp.code.diff",
+        "exp.software.python",
+        "exp.software.packages",
         "exp.machine_warnings",
     }
 
@@ -296,6 +304,7 @@ class Comparison(_Presented):
         sides: Names of the two sides.
         environment: Facts in which the runs of A and B differ, such as the driver; not used for matching.
         cautions: Warnings about other differences between the sides.
+        changes: What differs in code and software, as by `provenance.changes`.
         sources: The paths or queries of the two sides; empty if they are unknown.
     """
 
@@ -308,6 +317,7 @@ class Comparison(_Presented):
     differences: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     environment: dict[str, tuple[str, str]] = field(default_factory=dict)
     cautions: list[str] = field(default_factory=list)
+    changes: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
 
     @property
@@ -464,6 +474,7 @@ class _Compared:
         differing = differences((a, b), declarations)
         made = Comparison(self.metric, rules.threshold, confidence, rules.estimator, titles)
         made.differences = {name: (one, other) for name, (one, other) in _independent(differing).items()}
+        made.changes = changes(a, b)
         made.environment = changed_environment(a, b, made.differences)
         cautions = [shared_runs_caution, allocator_caution, gpu_caution, *[unit_caution] * (self.metric == THROUGHPUT)]
         made.cautions += filter(None, [caution(a, b, titles) for caution in cautions])
@@ -525,15 +536,17 @@ def compare_by(
     return made
 
 
-def _words(value: Any) -> str:
-    return text(value) or "none"
+def value_words(value: Any) -> str:
+    """A value of a parameter in a table; of a commit, the first digits."""
+    words = text(value) or "none"
+    return words[:10] if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", words) else words
 
 
 def _label(by: str, value: Any) -> str:
     """Format a value for a sentence: `keep`, but `replica_batch=4` and `fused=true`."""
     if isinstance(value, str) and value:
-        return value
-    return f"{by.rpartition('.')[2]}={_words(value)}"
+        return value_words(value)
+    return f"{by.rpartition('.')[2]}={value_words(value)}"
 
 
 def _sides(runs: Runs, by: str) -> dict[Any, Runs]:
@@ -544,7 +557,7 @@ def _sides(runs: Runs, by: str) -> dict[Any, Runs]:
     if len(sides) == 1:
         (side,) = sides.values()
         what = (
-            f"all {len(side)} experiments have {_words(side[0][by])!r}"
+            f"all {len(side)} experiments have {value_words(side[0][by])!r}"
             if len(side) > 1
             else "there is only one experiment"
         )
@@ -563,16 +576,16 @@ def _baseline(sides: Mapping[Any, Runs], by: str, baseline: Any) -> Any:
         return next(iter(sides))
     if hashable(baseline) in sides:
         return hashable(baseline)
-    words = {_words(side[0][by]): value for value, side in sides.items()}
-    if _words(baseline) in words:
-        return words[_words(baseline)]
+    words = {value_words(side[0][by]): value for value, side in sides.items()}
+    if value_words(baseline) in words:
+        return words[value_words(baseline)]
     meant = truth(baseline)  # booleans have several spellings
     if meant is not None and hashable(meant) in sides:
         return hashable(meant)
     raise LogError(
-        f"no experiment has {by} = {_words(baseline)}",
-        where=f"--baseline {_words(baseline)}",
-        hint=suggestion(_words(baseline), words, "its values are"),
+        f"no experiment has {by} = {value_words(baseline)}",
+        where=f"--baseline {value_words(baseline)}",
+        hint=suggestion(value_words(baseline), words, "its values are"),
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from benchmark_core.text import short_number
 from dlbs.doubts import doubt_words
 from dlbs.results.keys import better_of, header, quantity
-from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match
+from dlbs.results.provenance import COMMIT, change_words
+from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match, value_words
 from dlbs.results.statistics.ratio import (
     ESTIMATORS,
     FEWEST_RUNS,
@@ -120,13 +121,13 @@ def comparison_table(made: Comparison | ComparisonBy) -> Table:
     table = Table(title, names, [], columns, [], answers=(over, "verdict"))
     for experiment, found in rows:
         if isinstance(made, ComparisonBy) and (first := found[0][2]).a:
-            table.rows.append([experiment, text(made.baseline) or "none"])
+            table.rows.append([experiment, value_words(made.baseline)])
             table.cells.append([value_cell(first, 0), Cell("1"), Cell(_counts(first)[0]), Cell("baseline")])
         for value, _, match in found:
             verdict = Cell(match.verdict, tone=tone_of(match.verdict))
             counts, ratio = _counts(match), ratio_cell(match.estimate)
             if isinstance(made, ComparisonBy):
-                table.rows.append([experiment, text(value) or "none"])
+                table.rows.append([experiment, value_words(value)])
                 table.cells.append([value_cell(match, 1), ratio, Cell(counts[1]), verdict])
             else:
                 table.rows.append([experiment])
@@ -275,6 +276,7 @@ def as_document(made: Comparison | ComparisonBy) -> dict[str, Any]:
         "statistic": f"{STATISTIC_NAMES[comparison.estimator]} of runs",
         "differences": {name: list(values) for name, values in comparison.differences.items()},
         "environment": {name: list(values) for name, values in comparison.environment.items()},
+        "changes": comparison.changes,
         "cautions": comparison.cautions,
         "verdicts": comparison.counts,
         "regressions": len(comparison.regressions),
@@ -422,6 +424,7 @@ def _other_sides(made: Comparison) -> list[str]:
         f"{name}: {text(one) or 'none'} in {a}, {text(other) or 'none'} in {b}"
         for name, (one, other) in (*made.differences.items(), *made.environment.items())
     ]
+    lines += [f"from {a} to {b}: {words}" for words in change_words(made.changes)]
     return [*sources_of(made), *lines, *made.cautions]
 
 
@@ -432,6 +435,11 @@ def _other_values(made: ComparisonBy) -> list[str]:
     for name, values in made.differences.items():
         lines.append(f"also differs: {name}: {', '.join(text(value) or 'none' for value in values)}")
     for one in made.comparisons:
+        lines += [
+            f"also differs, {' → '.join(one.sides)}: {words}"
+            for words in change_words(one.changes)
+            if made.name != COMMIT
+        ]
         for name, (before, after) in one.environment.items():
             if name != made.name:
                 lines.append(f"also differs: {name}: {before} with {one.sides[0]}, {after} with {one.sides[1]}")

@@ -17,6 +17,7 @@ from dlbs.results.grouping import (
 )
 from dlbs.results.keys import header, quantity
 from dlbs.results.runs import Record, Runs, number, status_of
+from dlbs.results.statistics.compare import is_fact
 from dlbs.results.tables.cells import doubt_lines, reason_lines
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import Cell, Table
@@ -70,7 +71,7 @@ def history_table(records: Sequence[Record], columns: Sequence[str]) -> Table:
     changing = [
         name
         for name in sorted(runs.names)
-        if (name.startswith(("exp.env.", "exp.docker_image")) or name in {"exp.framework_version", "exp.device_title"})
+        if (is_fact(name) or name.startswith("exp.docker_image"))
         and name not in always
         and len(runs.distinct(name)) > 1
     ]

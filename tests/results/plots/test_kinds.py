@@ -36,7 +36,7 @@ def tagged(levels: dict[str, float], model: str = "a", runs: int = 3) -> Records
     """Runs of versions, each at its own batch time."""
     return [
         make_record(model, 8, time=level, noise=0.002, repeat=repeat, seed=tag) | {
-            "db.tags": [tag], "exp.start_time": f"2026-{at:02}-01T10:{repeat:02}:00", "exp.env.git_revision": f"{at:040x}",
+            "db.tags": [tag], "exp.start_time": f"2026-{at:02}-01T10:{repeat:02}:00", "exp.code.commit": f"{at:040x}",
             "exp.framework_version": f"2.{at}",
         }
         for at, (tag, level) in enumerate(levels.items(), 1) for repeat in range(1, runs + 1)
@@ -327,7 +327,7 @@ def test_each_experiment_has_a_panel_over_the_same_tags_whatever_versions_change
 
 def test_history_over_commits_and_marks() -> None:
     commit = f"{3:040x}"
-    (axes,) = drawn("history", tagged(FLAT), x="exp.env.git_revision", mark=[commit]).axes
+    (axes,) = drawn("history", tagged(FLAT), x="exp.code.commit", mark=[commit]).axes
     assert axes.get_xlabel() == "commit, in chronological order"
     (mark,) = [line for line in axes.lines if line.get_linestyle() == ":"]
     assert mark.get_xdata()[0] == 2

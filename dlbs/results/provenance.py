@@ -1,0 +1,109 @@
+"""What differs in code and software between sides of a comparison: commits, files, packages, images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlbs.results.columns import hashable
+from dlbs.results.runs import Record, Runs
+from dlbs.run.provenance import package_list, package_words, packages_in, version_of
+from dlbs.text import counted, first_few, text
+
+COMMIT = "exp.code.commit"
+VERSION = (COMMIT, "exp.code.diff", "exp.code.dirty")
+_PACKAGES = ("exp.software.packages", "exp.software.versions", "exp.software.package_list")
+_IMAGES = ("exp.docker_image_digests", "exp.docker_image_id")
+
+
+def versions_of(runs: Runs) -> list[str]:
+    """The different versions of the code of some runs: `a1b2c3d`, `9f8e7d6-dirty`."""
+    return list(dict.fromkeys(filter(None, runs.each(VERSION, version_words))))
+
+
+def version_words(run: Record) -> str:
+    """The version of the code of a run; empty if it is unknown."""
+    return version_of(run).words if run.get(COMMIT) else ""
+
+
+def changes(a: Runs, b: Runs) -> dict[str, Any]:
+    """What differs in code and software between two sides, as plain data; what either side does not know is left out.
+
+    Returns:
+        `versions`: of the code on each side. `files`: those that ran whose content differs. `packages`: name → version on each side, null if
+        missing; empty if only the digests of the lists are known. `decisive`: those of them that decide how fast a model runs.
+        `images`: of containers, on each side.
+    """
+    found: dict[str, Any] = {}
+    versions = [versions_of(side) for side in (a, b)]
+    if all(versions) and set(versions[0]) != set(versions[1]):
+        found["versions"] = versions
+    files = [_files(side) for side in (a, b)]
+    different = [name for name in {**files[0], **files[1]} if files[0].get(name) != files[1].get(name)]
+    if all(files) and different:
+        found["files"] = sorted(different)
+    for key in _IMAGES:
+        images = [[text(value) for value in side.distinct(key) if value not in (None, "", [])] for side in (a, b)]
+        if all(images) and set(images[0]) != set(images[1]):
+            found["images"] = images
+            break
+    digests = [set(filter(None, map(text, side.distinct(_PACKAGES[0])))) for side in (a, b)]
+    if all(digests) and digests[0] != digests[1]:
+        lists = [_packages(side) for side in (a, b)]
+        names = sorted({*lists[0][0], *lists[1][0]})
+        pairs = {name: [one[0].get(name) for one in lists] for name in names}
+        found["packages"] = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+        found["decisive"] = sorted({*lists[0][1], *lists[1][1]} & found["packages"].keys())
+    return found
+
+
+def change_words(found: dict[str, Any]) -> list[str]:
+    """`torch 2.12.0 → 2.13.0, 3 other packages` and `commit a1b2c3d → 9f8e7d6, 4 files`, for what `changes` returns."""
+    words = []
+    if "packages" in found:
+        before, after = (
+            {name: pair[at] for name, pair in found["packages"].items() if pair[at] is not None} for at in (0, 1)
+        )
+        words.append(package_words(before, after, found["decisive"]) or "other packages")
+    files = found.get("files", [])
+    count = counted(len(files), "file") if len(files) > 1 else first_few(files)
+    if "versions" in found:
+        one, other = (first_few(versions) for versions in found["versions"])
+        words.append(f"commit {one} → {other}{f', {count}' if files else ''}")
+    elif files:
+        words.append(f"{first_few(files)} changed")
+    if "images" in found:
+        words.append(f"image {' → '.join(first_few([_short(one) for one in images]) for images in found['images'])}")
+    return words
+
+
+def _short(image: str) -> str:
+    return image.removeprefix("sha256:")[:12] if image.startswith("sha256:") else image
+
+
+def _files(runs: Runs) -> dict[str, set[Any]]:
+    """Path of each file that ran → its digests."""
+    found: dict[str, set[Any]] = {}
+    for files in runs.distinct("exp.code.files"):
+        for name, digest in files.items() if isinstance(files, dict) else ():
+            found.setdefault(name, set()).add(hashable(digest))
+    return found
+
+
+def _packages(runs: Runs) -> tuple[dict[str, str], list[str]]:
+    """Package → its versions in the environments of some runs, from the lists beside their logs; and the decisive ones."""
+    found: dict[str, dict[str, None]] = {}
+    decisive: dict[str, None] = {}
+    for run in _one_of_each(runs, _PACKAGES[:1]):
+        versions = run.get("exp.software.versions")
+        short = {name: text(one) for name, one in versions.items()} if isinstance(versions, dict) else {}
+        decisive.update(dict.fromkeys(short))
+        for name, version in (packages_in(package_list(Path(text(run.get("exp.log_file"))), run)) or short).items():
+            found.setdefault(name, {})[version] = None
+    return {name: first_few([*versions], " or ") for name, versions in found.items()}, [*decisive]
+
+
+def _one_of_each(runs: Runs, names: Sequence[str]) -> Iterator[Record]:
+    for members in runs.group(names).values():
+        yield members[0]

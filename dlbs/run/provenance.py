@@ -1,0 +1,227 @@
+"""Whether a finished experiment would run other code, packages or images now, and what differs, in words."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark_core.provenance import (
+    FOLDER,
+    OWN,
+    Repository,
+    Software,
+    UnknownError,
+    digest_of,
+    digest_of_bytes,
+    own_directory,
+)
+from dlbs.errors import LogError
+from dlbs.experiment import Experiment
+from dlbs.files import read_small
+from dlbs.launch.containers import image_of
+from dlbs.text import counted, first_few, text
+
+_LARGEST_LIST = 4 << 20  # bytes of a list of packages
+_GIT_SECONDS = 2.0
+_DOCKER_SECONDS = 10.0
+
+
+class Version(NamedTuple):
+    """A commit with the digest of the difference to it: empty without one, None if unknown."""
+
+    commit: str | None
+    diff: str | None = ""
+
+    @property
+    def words(self) -> str:
+        """`a1b2c3d`, or `a1b2c3d-dirty`."""
+        return f"{(self.commit or 'unknown')[:7]}{'-dirty' if self.diff else ''}"
+
+    def change(self, other: Version) -> str:
+        """`a1b2c3d → 9f8e7d6`, `a1b2c3d → dirty`; empty if nothing is known to differ."""
+        if self.commit != other.commit:
+            return f"{self.words} → {other.words}" if self.commit and other.commit else ""
+        if self.diff == other.diff or None in (self.diff, other.diff):
+            return ""
+        if self.diff and other.diff:
+            return f"{self.words}, changed again"
+        return " → ".join("dirty" if one.diff else one.words for one in (self, other))
+
+
+def packages_in(lines: Sequence[str]) -> dict[str, str]:
+    """Package → version, or the address that it was installed from; `python` is the interpreter."""
+    found = {}
+    for line in lines:
+        match = re.fullmatch(r"# Python (.*)|(?:# editable: )?([\w.-]+)(?:==| @ )(.*)", line)
+        if match is not None:
+            found[match[2] or "python"] = match[1] if match[2] is None else match[3]
+    return found
+
+
+def package_words(before: Mapping[str, str], after: Mapping[str, str], decisive: Sequence[str] = ()) -> str:
+    """`torch 2.12.0 → 2.13.0, 3 other packages`: what differs between two environments, the decisive packages first."""
+    changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    changed.sort(key=lambda name: (name != "python", name not in decisive))
+    named = [name for name in changed if name == "python" or name in decisive] or changed[:1]
+    words = [f"{name} {before.get(name, 'missing')} → {after.get(name, 'missing')}" for name in named[:3]]
+    others = len(changed) - len(words)
+    return ", ".join([*words, *([counted(others, "other package")] if others else [])])
+
+
+def package_list(log: Path, values: Mapping[str, Any]) -> list[str]:
+    """The list of packages of an experiment: from its log or from the file beside it; empty if it is missing or damaged."""
+    lines = values.get("exp.software.package_list")
+    if isinstance(lines, list):
+        return list(map(text, lines))
+    content = kept(log, text(values.get("exp.software.packages")), ".txt")
+    return (content or b"").decode("utf-8", "replace").splitlines()
+
+
+def kept(log: Path, digest: str, ending: str) -> bytes | None:
+    """A file that was kept beside a log under its digest; None if it is missing or has another content."""
+    if re.fullmatch("[0-9a-f]{16}", digest) is None:
+        return None
+    try:
+        content = read_small(log.parent / FOLDER / f"{digest}{ending}", _LARGEST_LIST)
+    except (OSError, LogError):
+        return None
+    return content if content is not None and digest_of_bytes(content) == digest else None
+
+
+def version_of(values: Mapping[str, Any], prefix: str = "exp.code.") -> Version:
+    """The version of the code that a log names."""
+    diff = text(values.get(f"{prefix}diff")) or ("" if values.get(f"{prefix}dirty") is False else None)
+    return Version(text(values.get(f"{prefix}commit")) or None, diff)
+
+
+class Current:
+    """The code, packages and images that would run now; each is looked at once.
+
+    Args:
+        directory: The working directory of experiments.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._digests: dict[Path, str | None] = {}
+        self._versions: dict[Path, Version] = {}
+        self._software: dict[str, Software] = {}
+        self._images: dict[tuple[str, str], str] = {}
+        self._changes: dict[str, str] = {}
+
+    def change(self, experiment: Experiment, ending: Mapping[str, Any]) -> str:
+        """What differs from a finished experiment: `bench.py changed (a1b2c3d → dirty)`; empty if nothing is known to.
+
+        Args:
+            experiment: Its parameters.
+            ending: Values near the end of its log.
+        """
+        if experiment.get("exp.nodes") or not isinstance(files := ending.get("exp.code.files"), (dict, type(None))):
+            return ""  # the code is on other machines
+        known = {
+            name: value
+            for name, value in ending.items()
+            if name.startswith(("exp.code.", "exp.software.", "exp.docker"))
+        }
+        image = image_of(experiment) if experiment.get("exp.docker") else ""
+        key = f"{known}{image}"
+        if key not in self._changes:
+            found = [self._code(files or {}, known, bool(image)), *self._editable(known)]
+            if image:
+                found.append(self._image(text(experiment.get("exp.docker_launcher")) or "docker", image, known))
+            else:
+                found.append(self._packages(experiment, known))
+            self._changes[key] = "; ".join(filter(None, found))
+        return self._changes[key]
+
+    def _code(self, files: Mapping[str, Any], known: Mapping[str, Any], in_container: bool) -> str:
+        changed: list[tuple[str, Path]] = []
+        local: list[Path] = []
+        for name, digest in files.items():
+            path = own_directory(name.removeprefix(OWN)) if name.startswith(OWN) else self.directory / name
+            if in_container and Path(name).is_absolute():
+                continue
+            if not Path(name).is_absolute():
+                local.append(path)
+            if digest is not None and self._digest(path) != digest:
+                changed.append((name.removeprefix(OWN), path))
+        before = version_of(known)
+        if changed:
+            words = before.change(self._version(changed[0][1], local))
+            names = first_few([name for name, _ in changed])
+            return f"{names} changed{f' ({words})' if words else ''}"
+        if local or before.commit is None:
+            return ""
+        words = before.change(self._version(self.directory / "_"))
+        return f"the repository changed ({words})" if words else ""
+
+    def _digest(self, path: Path) -> str | None:
+        if path not in self._digests:
+            self._digests[path] = digest_of(path)
+        return self._digests[path]
+
+    def _version(self, path: Path, code: Sequence[Path] = ()) -> Version:
+        """The version of the checkout around a file; new files among the code belong to it, too."""
+        repository = Repository.around(path)
+        if repository is None:
+            return Version(None, None)
+        if repository.root not in self._versions:
+            commit, diff = repository.commit, None
+            try:
+                found = repository.difference(commit, time.monotonic() + _GIT_SECONDS, code) if commit else None
+                diff = digest_of_bytes(found) if found else ""
+            except UnknownError:
+                pass
+            self._versions[repository.root] = Version(commit, diff)
+        return self._versions[repository.root]
+
+    def _editable(self, known: Mapping[str, Any]) -> list[str]:
+        packages = known.get("exp.code.editable")
+        words = []
+        for name, one in packages.items() if isinstance(packages, dict) else ():
+            if isinstance(one, dict) and Path(text(one.get("path"))).is_dir():
+                before = Version(one.get("commit"), one.get("diff"))
+                if change := before.change(self._version(Path(text(one["path"])) / "_")):
+                    words.append(f"package {name} changed ({change})")
+        return words
+
+    def _packages(self, experiment: Experiment, known: Mapping[str, Any]) -> str:
+        interpreter, digest = (text(known.get(f"exp.software.{name}")) for name in ("interpreter", "packages"))
+        if not digest or not Path(interpreter).is_file():
+            return ""
+        if interpreter not in self._software:
+            self._software[interpreter] = Software.of(interpreter)
+        now = self._software[interpreter]
+        if not now.packages or now.digest == digest:
+            return ""
+        before = packages_in(package_list(self.directory / text(experiment.get("exp.log_file")), known))
+        if not before:
+            return "other packages"
+        return package_words(before, packages_in(now.lines), [*now.decisive])
+
+    def _image(self, command: str, image: str, known: Mapping[str, Any]) -> str:
+        before = text(known.get("exp.docker_image_id"))
+        if before and (command, image) not in self._images:
+            self._images[command, image] = image_id(command, image)
+        now = self._images.get((command, image), "")
+        return f"image {image} changed ({_short(before)} → {_short(now)})" if before and now and before != now else ""
+
+
+def _short(image: str) -> str:
+    return image.removeprefix("sha256:")[:12]
+
+
+def image_id(command: str, image: str) -> str:
+    """The id of a container image on this machine; empty if it is missing or no daemon answers."""
+    try:
+        done = subprocess.run(
+            [command, "image", "inspect", "--format", "{{.Id}}", image],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_DOCKER_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

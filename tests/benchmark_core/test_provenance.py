@@ -1,0 +1,299 @@
+"""What exactly ran: facts about the code and the packages of a command, found without running anything of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark_core.log import LOG_VARIABLE
+from benchmark_core.provenance import Repository, Software, digest_of, provenance, without_credentials
+from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.integration
+
+USER = ("-c", "user.name=a", "-c", "user.email=a@b")
+
+
+def git(directory: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *USER, *arguments], cwd=directory, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "repository"
+    (root / "package").mkdir(parents=True)
+    (root / "bench.py").write_text("import time, module as m\nfrom package import (\n    one,\n    two as second,\n)\n")
+    (root / "module.py").write_text("from package.three import x\n")
+    for name in ("__init__", "one", "two", "three", "other"):
+        (root / "package" / f"{name}.py").write_text(f"# {name}\n")
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "first")
+    monkeypatch.chdir(root)
+    (tmp_path / "logs").mkdir()
+    monkeypatch.setenv(LOG_VARIABLE, str(tmp_path / "logs" / "x.log"))
+    return root
+
+
+COMMAND = (sys.executable, "bench.py")
+
+
+def found(*words: str) -> dict[str, Any]:
+    facts = provenance(words or COMMAND)
+    assert json.dumps(facts)
+    return {name.removeprefix("exp."): value for name, value in facts.items()}
+
+
+def test_a_clean_checkout(repository: Path) -> None:
+    git(repository, "tag", "-a", "v1.0", "-m", "x")
+    facts = found()
+    assert facts["code.commit"] == git(repository, "rev-parse", "HEAD")
+    assert (facts["code.branch"], facts["code.tag"], facts["code.dirty"], facts["code.diff"]) == (
+        "main",
+        "v1.0",
+        False,
+        None,
+    )
+    assert facts["code.root"] == str(repository)
+    git(repository, "pack-refs", "--all")
+    assert found()["code.tag"] == "v1.0"
+    git(repository, "checkout", "-q", "--detach")
+    assert found()["code.branch"] is None
+
+
+def test_the_files_are_the_script_and_what_it_imports(repository: Path) -> None:
+    names = {"bench.py", "module.py", *(f"package/{name}.py" for name in ("__init__", "one", "two", "three"))}
+    assert set(found()["code.files"]) == names
+    assert set(found(sys.executable, "-m", "package.one")["code.files"]) == {"package/__init__.py", "package/one.py"}
+    assert set(found("env", "X=1", sys.executable, "module.py")["code.files"]) > {"module.py", "package/three.py"}
+    (repository / "data.bin").write_bytes(b"x")
+    facts = found(*COMMAND, "--data=data.bin")
+    assert set(facts["code.files"]) == names
+    assert set(facts["code.data"]) == {"data.bin"}
+
+
+@pytest.mark.parametrize("name", ["new.py", "ne\nw.py", "n\N{EURO SIGN}w.py", "ne\tw 'x\".py"])
+def test_the_difference_applies_to_the_commit(repository: Path, tmp_path: Path, name: str) -> None:
+    (repository / "module.py").write_text("# changed\n")
+    (repository / name).write_bytes(b"# new, without a newline \xff")
+    (repository / "unrelated.py").write_text("")
+    facts = found(*COMMAND, name)
+    assert facts["code.dirty"] is True
+    copy = tmp_path / "copy"
+    git(tmp_path, "clone", "-q", str(repository), str(copy))
+    git(copy, "apply", str(tmp_path / "logs" / "provenance" / f"{facts['code.diff']}.diff"))
+    assert (copy / "module.py").read_text() == "# changed\n"
+    assert (copy / name).read_bytes() == (repository / name).read_bytes()
+    assert not (copy / "unrelated.py").exists()
+    assert found(*COMMAND, name)["code.diff"] == facts["code.diff"]
+
+
+def test_nothing_of_a_repository_runs(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    witness = tmp_path / "ran"
+    evil = repository / "evil.sh"
+    evil.write_text(f"#!/bin/sh\ntouch '{witness}'\ncat\n")
+    evil.chmod(0o755)
+    (repository / "git").write_text(evil.read_text())
+    (repository / "git").chmod(0o755)
+    (repository / ".gitattributes").write_text("*.py filter=f diff=d merge=d\nmodule.py diff=t\n")
+    inner = repository / "inner"
+    shutil.copytree(repository, inner, ignore=shutil.ignore_patterns("inner"))
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "./inner")
+    git(repository, "add", "-A", ":!*.sh")
+    git(repository, "commit", "-q", "-m", "attributes")
+    for place in (repository, inner):
+        for key, value in {
+            "core.fsmonitor": str(evil), "core.hooksPath": str(tmp_path), "core.pager": str(evil), "diff.external": str(evil),
+            "filter.f.clean": str(evil), "filter.f.smudge": str(evil), "filter.f.process": str(evil), "filter.f.required": "true",
+            "diff.d.command": str(evil), "diff.t.textconv": str(evil), "alias.diff": f"!{evil}", "alias.ls-files": f"!{evil}",
+            "core.sshCommand": str(evil), "core.gitProxy": str(evil), "core.askPass": str(evil), "credential.helper": f"!{evil}",
+            "extensions.partialClone": "origin", "remote.origin.url": f"ext::{evil}", "core.attributesFile": str(evil),
+            "diff.ignoreSubmodules": "none", "status.submoduleSummary": "true", "submodule.inner.update": f"!{evil}",
+        }.items():  # fmt: skip
+            subprocess.run(
+                ["git", "config", "-f", str(Repository.around(place / "_").git / "config"), key, value], check=True
+            )  # type: ignore[union-attr]
+        hooks = Repository.around(place / "_").git / "hooks"  # type: ignore[union-attr]
+        hooks.mkdir(exist_ok=True)
+        for name in (
+            "fsmonitor-watchman",
+            "post-index-change",
+            "post-checkout",
+            "query-watchman",
+            "pre-commit",
+            "reference-transaction",
+        ):
+            shutil.copy(evil, hooks / name)
+        (place / "module.py").write_text("# changed\n")
+    for name, value in {
+        "PATH": f"{repository}:.:{os.environ['PATH']}", "GIT_EXTERNAL_DIFF": str(evil), "GIT_PAGER": str(evil), "GIT_DIR": str(tmp_path),
+        "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.fsmonitor", "GIT_CONFIG_VALUE_0": str(evil), "GIT_SSH_COMMAND": str(evil),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    facts = found()
+    assert not witness.exists()
+    assert facts["code.dirty"] is True
+    assert set(facts["code.submodules"]) == {"inner"}
+    assert facts["code.submodules"]["inner"]["diff"]
+    for name in ("GIT_DIR", "GIT_CONFIG_COUNT", "GIT_EXTERNAL_DIFF"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", os.environ["PATH"].removeprefix(f"{repository}:.:"))
+    subprocess.run(["git", "diff", "--ext-diff"], cwd=repository, capture_output=True)
+    assert witness.exists()  # the trap works
+
+
+def test_a_git_that_hangs_is_stopped(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").write_text(f"#!/bin/sh\nexec sleep {PATIENCE}\n")
+    (tmp_path / "bin" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    began = time.monotonic()
+    facts = found()
+    assert time.monotonic() - began < PATIENCE
+    assert facts["code.commit"]
+    assert facts["code.dirty"] is None
+    assert "took longer" in facts["code.unknown"]["dirty"]
+
+
+def without_git(repository: Path) -> None:
+    os.environ["PATH"] = str(repository)
+
+
+def no_repository(repository: Path) -> None:
+    shutil.rmtree(repository / ".git")
+
+
+def no_commit(repository: Path) -> None:
+    shutil.rmtree(repository / ".git")
+    git(repository, "init", "-q")
+
+
+def damaged(repository: Path) -> None:
+    (repository / ".git" / "index").write_bytes(b"DIRC nonsense")
+
+
+def bare(repository: Path) -> None:
+    (repository / ".git").rename(repository / "x")
+    for path in (repository / "x").iterdir():
+        path.rename(repository / path.name)
+
+
+def no_objects(repository: Path) -> None:
+    shutil.rmtree(repository / ".git" / "objects")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what", "reason"),
+    [
+        (without_git, "dirty", "git is not installed"),
+        (no_repository, "commit", "not in a Git repository"),
+        (bare, "commit", "not in a Git repository"),
+        (no_commit, "commit", "no commit yet"),
+        (damaged, "dirty", "git failed"),
+        (no_objects, "dirty", "git failed"),
+    ],
+)
+def test_an_unknown_fact_has_a_reason(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, spoil: Any, what: str, reason: str
+) -> None:
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    spoil(repository)
+    facts = found()
+    assert facts[f"code.{what}"] is None
+    assert reason in facts["code.unknown"][what]
+    assert "bench.py" in facts["code.files"]
+
+
+def test_a_shallow_repository_and_a_worktree(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(repository, "commit", "-q", "--allow-empty", "-m", "second")
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{repository}", "shallow")
+    git(repository, "worktree", "add", "-q", str(tmp_path / "tree"))
+    for place in ("shallow", "tree"):
+        monkeypatch.chdir(tmp_path / place)
+        assert found()["code.dirty"] is False
+        (tmp_path / place / "module.py").write_text("# changed\n")
+        assert found()["code.dirty"] is True
+
+
+def test_a_remote_is_logged_without_its_token(repository: Path) -> None:
+    git(repository, "remote", "add", "origin", "https://user:token@example.org/x.git?private_token=secret")
+    assert found()["code.remote"] == "https://example.org/x.git"
+    assert "token" not in json.dumps(found())
+    assert without_credentials("git@example.org:x.git") == "git@example.org:x.git"
+
+
+def environment(directory: Path, *packages: str) -> Path:
+    """An environment with these packages, given by the names of their metadata."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
+    (site,) = directory.glob("lib/python3*/site-packages")
+    for package in packages:
+        (site / package).mkdir()
+    return site
+
+
+def test_the_packages_of_another_interpreter_are_known_without_starting_it(repository: Path, tmp_path: Path) -> None:
+    site = environment(
+        tmp_path / "env",
+        "Torch_Vision-1.2.dist-info",
+        "torch-2.12.0+cu130.dist-info",
+        "x-3-py3.11.egg-info",
+        "nonsense",
+    )
+    source = tmp_path / "source"
+    shutil.copytree(repository, source)
+    (site / "mine-0.dist-info").mkdir()
+    (site / "mine-0.dist-info" / "direct_url.json").write_text(
+        json.dumps({"url": f"file://{source}", "dir_info": {"editable": True}})
+    )
+    (site / "vcs-0.dist-info").mkdir()
+    origin = {"url": "https://t:oken@example.org/v.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}}
+    (site / "vcs-0.dist-info" / "direct_url.json").write_text(json.dumps(origin))
+    (site / "bad-0.dist-info").mkdir()
+    (site / "bad-0.dist-info" / "direct_url.json").write_text("[")
+    facts = found(str(tmp_path / "env" / "bin" / "python"), "bench.py")
+    assert facts["software.python"].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}")
+    assert facts["software.versions"] == {"torch": "2.12.0+cu130"}
+    lines = (tmp_path / "logs" / "provenance" / f"{facts['software.packages']}.txt").read_text().splitlines()
+    assert lines[1:] == [
+        "bad==0", "# editable: mine==0", "torch==2.12.0+cu130", "torch-vision==1.2", "vcs @ git+https://example.org/v.git@abc", "x==3",
+    ]  # fmt: skip
+    assert facts["code.editable"]["mine"] == {"path": str(source), "commit": facts["code.commit"], "diff": ""}
+
+
+def test_a_conda_environment(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python3.12").write_text("")
+    (tmp_path / "bin" / "python").symlink_to("python3.12")
+    (tmp_path / "conda-meta").mkdir()
+    (tmp_path / "conda-meta" / "python-3.12.4-h1_0.json").write_text("{}")
+    (tmp_path / "lib" / "python3.12" / "site-packages" / "numpy-2.0.dist-info").mkdir(parents=True)
+    assert Software.of(str(tmp_path / "bin" / "python")).version == "3.12.4"
+    assert Software.of(str(tmp_path / "bin" / "python")).decisive["numpy"] == "2.0"
+
+
+def test_where_no_file_can_be_written_the_log_has_the_packages(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LOG_VARIABLE, "/nowhere/x.log")
+    facts = found()
+    assert facts["software.package_list"][0].startswith("# Python 3")
+
+
+def test_a_large_file_has_a_digest_of_its_ends(tmp_path: Path) -> None:
+    path = tmp_path / "weights.bin"
+    with path.open("wb") as stream:
+        stream.truncate(64 << 20)
+        before = digest_of(path)
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"x")
+    assert before != digest_of(path)
+    assert str(before).startswith("~")

@@ -1,0 +1,124 @@
+"""Results of code, packages or images that have changed since."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlbs.run.provenance import Version, package_words, packages_in
+from tests.conftest import RunDlbs
+from tests.experiments import logs, values
+
+COMMAND = ("-Pcommand.min_seconds=0", "-Pexp.num_batches=1", "--", sys.executable, "bench.py")
+
+
+def git(directory: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+    return subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    (tmp_path / "bench.py").write_text("import module\n")
+    (tmp_path / "module.py").write_text("")
+    (tmp_path / "README").write_text("")
+    (tmp_path / ".gitignore").write_text("__pycache__\nlogs\n")
+    git(tmp_path, "init", "-q", "-b", "main")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    return tmp_path
+
+
+@pytest.mark.integration
+def test_results_of_other_code_are_reported_and_can_be_repeated(dlbs: RunDlbs, repository: Path) -> None:
+    first = git(repository, "rev-parse", "HEAD")[:7]
+    dlbs("run", "-Vn=[1,2]", *COMMAND, "{n}", check=True)
+    (repository / "README").write_text("nothing that ran")
+    assert "2 already finished\n" in dlbs("run", "-Vn=[1,2]", *COMMAND, "{n}", check=True).stderr
+    (repository / "module.py").write_text("# changed\n")
+    told = dlbs("run", "-Vn=[1,2,3]", *COMMAND, "{n}", check=True).stderr
+    assert f"1 ok, 2 already finished, 2 of them with other code: module.py changed ({first} → dirty)" in told
+    assert "exp.rerun=changed" in told
+    again = json.loads(dlbs("run", "--json", "-Vn=[1,2,3]", "-Pexp.rerun=changed", *COMMAND, "{n}", check=True).stdout)
+    assert (again["outcomes"], again["already_finished"], again["changed"]) == ({"ok": 2}, 1, {})
+    git(repository, "commit", "-q", "-a", "-m", "second")
+    assert "3 already finished\n" in dlbs("run", "-Vn=[1,2,3]", *COMMAND, "{n}", check=True).stderr  # the same code
+    git(repository, "checkout", "-q", first)
+    assert f"(dirty → {first})" in dlbs("run", "-Vn=[1,2,3]", *COMMAND, "{n}", check=True).stderr
+
+
+@pytest.mark.integration
+def test_without_git_files_are_compared(dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "bench.py").write_text("")
+    dlbs("run", *COMMAND, check=True)
+    (tmp_path / "bench.py").write_text("# changed\n")
+    assert "1 of them with other code: bench.py changed\n" in dlbs("run", *COMMAND, check=True).stderr
+
+
+@pytest.mark.integration
+def test_without_local_files_the_repository_decides(dlbs: RunDlbs, repository: Path) -> None:
+    command = (*COMMAND[:3], "true")
+    dlbs("run", *command, check=True)
+    (repository / "module.py").write_text("# changed\n")
+    assert "the repository changed (" in dlbs("run", *command, check=True).stderr
+
+
+@pytest.mark.integration
+def test_results_of_other_packages_are_reported(dlbs: RunDlbs, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+    (site,) = tmp_path.glob("env/lib/python3*/site-packages")
+    for name in ("torch-2.12.0", "left_out-1", "same-1"):
+        (site / f"{name}.dist-info").mkdir()
+    (tmp_path / "bench.py").write_text("")
+    command = (*COMMAND[:3], "env/bin/python", "bench.py")
+    dlbs("run", *command, check=True)
+    (site / "torch-2.12.0.dist-info").rename(site / "torch-2.13.0.dist-info")
+    (site / "left_out-1.dist-info").rmdir()
+    told = dlbs("run", *command, check=True).stderr
+    assert "with other code or software: torch 2.12.0 → 2.13.0, 1 other package" in told
+    for path in (tmp_path / "logs" / "provenance").iterdir():
+        path.write_text("exchanged")
+    assert "with other code or software: other packages" in dlbs("run", *command, check=True).stderr
+
+
+@pytest.mark.integration
+def test_what_shows_a_change_is_among_the_last_lines(dlbs: RunDlbs, repository: Path) -> None:
+    (repository / "bench.py").write_text("import module\nprint('x' * 100_000)\n")
+    dlbs("run", *COMMAND, check=True)
+    (log,) = logs(repository)
+    ending = log.read_text()[-8192:]
+    for key in ("exp.code.commit", "exp.code.diff", "exp.code.files", "exp.software.packages"):
+        assert f"\n__{key}__=" in ending
+    found = values(log)
+    assert (repository / "logs" / "provenance" / f"{found['exp.code.diff']}.diff").is_file()
+    assert len(log.read_text().splitlines()) < 200
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (Version("a" * 40), Version("a" * 40), ""),
+        (Version("a" * 40), Version("a" * 40, "1"), "aaaaaaa → dirty"),
+        (Version("a" * 40, "1"), Version("a" * 40), "dirty → aaaaaaa"),
+        (Version("a" * 40, "1"), Version("a" * 40, "2"), "aaaaaaa-dirty, changed again"),
+        (Version("a" * 40, "1"), Version("b" * 40), "aaaaaaa-dirty → bbbbbbb"),
+        (Version("a" * 40, None), Version("a" * 40), ""),
+        (Version(None), Version("a" * 40), ""),
+    ],
+)
+def test_words_for_versions(before: Version, after: Version, words: str) -> None:
+    assert before.change(after) == words
+
+
+def test_words_for_packages() -> None:
+    before = packages_in(
+        ["# Python 3.11.2", "numpy==2.0", "torch==2.12.0", "x @ git+https://h/x@1", "# editable: mine==1"]
+    )
+    after = packages_in(["# Python 3.11.2", "numpy==2.1", "torch==2.13.0", "x @ git+https://h/x@2"])
+    assert package_words(before, after, ["torch"]) == "torch 2.12.0 → 2.13.0, 3 other packages"
+    assert package_words(before, after) == "mine 1 → missing, 3 other packages"
+    assert package_words(before, {**before, "python": "3.12.0"}) == "python 3.11.2 → 3.12.0"
