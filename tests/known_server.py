@@ -8,11 +8,14 @@ Every event has an absolute deadline, computed when its request has a slot: dela
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
 import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +56,16 @@ class Truth:
     metrics: bool = False
 
 
+class _Reader(asyncio.StreamReader):
+    """Knows when the last bytes arrived, however long they wait to be read."""
+
+    arrived = 0.0
+
+    def feed_data(self, data: bytes) -> None:
+        self.arrived = time.monotonic()
+        super().feed_data(data)
+
+
 @dataclass
 class KnownServer:
     """The server, and what it knows.
@@ -61,8 +74,9 @@ class KnownServer:
         truth: Its settings.
         asked: Bodies, in order of arrival.
         heads: Request lines and headers, likewise.
-        counts: `answered`, `failed`, `prompt tokens`, `cached tokens`.
+        counts: `connections`, `answered`, `failed`, `prompt tokens`, `cached tokens`.
         most: Maximum number of requests at the same time.
+        times: Of each streamed answer, milliseconds from its arrival to its first and to its last event, as they were written.
     """
 
     truth: Truth = field(default_factory=Truth)
@@ -70,13 +84,19 @@ class KnownServer:
     heads: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     most: int = 0
+    times: list[tuple[float, float]] = field(default_factory=list)
     url: str = ""
     _known: set[Any] = field(default_factory=set)
     _now: int = 0
 
     async def serve(self, port: int = 0) -> asyncio.Server:
         self._slots = asyncio.Semaphore(self.truth.slots or 1 << 30)
-        server = await asyncio.start_server(self._client, "127.0.0.1", port, limit=1 << 26, backlog=1000)
+        loop = asyncio.get_running_loop()
+
+        def make() -> asyncio.StreamReaderProtocol:
+            return asyncio.StreamReaderProtocol(_Reader(limit=1 << 26), self._client)
+
+        server = await loop.create_server(make, "127.0.0.1", port, backlog=1000)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         return server
 
@@ -101,7 +121,8 @@ class KnownServer:
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join()
 
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _client(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
+        self.counts["connections"] += 1
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -109,7 +130,7 @@ class KnownServer:
                     (int(line[15:]) for line in head.split("\r\n") if line.lower().startswith("content-length:")), 0
                 )
                 body = await reader.readexactly(length)
-                arrived = time.monotonic()
+                arrived = reader.arrived
                 if head.startswith("GET"):
                     self._metrics(head, writer)
                 else:
@@ -127,10 +148,14 @@ class KnownServer:
 
     def _metrics(self, head: str, writer: asyncio.StreamWriter) -> None:
         text = (
-            f'vllm:prefix_cache_queries_total{{model="m"}} {float(self.counts["prompt tokens"])}\n'
-            f'vllm:prefix_cache_hits_total{{model="m"}} {float(self.counts["cached tokens"])}\n'
+            json.dumps(self.times)
+            if "/times" in head
+            else (
+                f'vllm:prefix_cache_queries_total{{model="m"}} {float(self.counts["prompt tokens"])}\n'
+                f'vllm:prefix_cache_hits_total{{model="m"}} {float(self.counts["cached tokens"])}\n'
+            )
         )
-        status = "200 OK" if self.truth.metrics or "/health" in head else "404 Not Found"
+        status = "200 OK" if self.truth.metrics or "/metrics" not in head else "404 Not Found"
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
 
     async def _answer(self, head: str, body: Any, arrived: float, writer: asyncio.StreamWriter) -> None:
@@ -145,9 +170,9 @@ class KnownServer:
             self.counts["failed"] += 1
             return await self._fail(writer, len(self.asked))
         async with self._slots:
-            await self._stream(body, max(arrived, time.monotonic() if truth.slots else 0.0), writer)
+            await self._stream(body, arrived, max(arrived, time.monotonic() if truth.slots else 0.0), writer)
 
-    async def _stream(self, body: Any, start: float, writer: asyncio.StreamWriter) -> None:
+    async def _stream(self, body: Any, arrived: float, start: float, writer: asyncio.StreamWriter) -> None:
         truth, is_chat = self.truth, "messages" in body
         tokens = [word for one in body["messages"] for word in one["content"].split()] if is_chat else body["prompt"]
         tokens = tokens.split() if isinstance(tokens, str) else tokens
@@ -165,21 +190,27 @@ class KnownServer:
             entry = {"choices": [{**choice, "finish_reason": "length"}], **({"usage": usage} if truth.usage else {})}
             self.counts["answered"] += 1
             return _plain(writer, "200 OK", json.dumps(entry))
-        writer.write(HEAD.encode())
+        head, begin, now = HEAD.encode(), 0.0, 0.0
+        end = (
+            (_event({"choices": [], "usage": usage}) if truth.usage else b"")
+            + _chunk("data: [DONE]\n\n")
+            + b"0\r\n\r\n"
+        )
         for first in range(0, count, truth.per_event):
             if first:
                 due += truth.token * truth.per_event
                 if truth.stall_every and first // truth.stall_every != (first - truth.per_event) // truth.stall_every:
                     due += truth.stall
-            await _until(due)
             text = "x " * min(truth.per_event, count - first)
-            last = "length" if first + truth.per_event >= count else None
+            is_last = first + truth.per_event >= count
             choice = {"delta": {"content": text}} if is_chat else {"text": text}
-            _event(writer, {"choices": [{**choice, "finish_reason": last}]})
+            event = _event({"choices": [{**choice, "finish_reason": "length" if is_last else None}]})
+            await _until(due)
+            writer.write(head + event + end if is_last else head + event)  # one packet: each costs both sides
+            now = 1000 * (time.monotonic() - arrived)
+            head, begin = b"", begin or now
             await writer.drain()
-        if truth.usage:
-            _event(writer, {"choices": [], "usage": usage})
-        writer.write(_chunk("data: [DONE]\n\n") + b"0\r\n\r\n")
+        self.times.append((begin, now))
         self.counts["answered"] += 1
         return None
 
@@ -233,8 +264,8 @@ def _chunk(text: str) -> bytes:
     return f"{len(text):x}\r\n{text}\r\n".encode()
 
 
-def _event(writer: asyncio.StreamWriter, entry: Any) -> None:
-    writer.write(_chunk(f"data: {json.dumps(entry)}\n\n"))
+def _event(entry: Any) -> bytes:
+    return _chunk(f"data: {json.dumps(entry)}\n\n")
 
 
 async def _until(due: float) -> None:
@@ -288,6 +319,10 @@ ENDLESS = {
 
 async def _main(truth: Truth, port: int) -> None:
     known = KnownServer(truth)
+    gc.freeze()
+    gc.disable()
+    with suppress(OSError):  # so that nothing else on this machine delays its answers
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     async with await known.serve(port) as server:
         print(known.url, flush=True)
         await server.serve_forever()

@@ -311,6 +311,8 @@ def test_users_who_wait_for_their_answers(known: Start, ask: Ask) -> None:
         )
     )
     assert server.most == served(found, "concurrency_max") == 5
+    assert served(found, "queries") >= 20
+    assert 5 <= server.counts["connections"] <= 7  # each is used again; two looked for /metrics
 
 
 def test_turns_of_a_conversation_contain_the_answers(known: Start, ask: Ask) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import fcntl
 import json
 import mimetypes
 import os
@@ -56,13 +57,13 @@ def check_remote(options: BenchmarkOptions) -> None:
     """Reject combinations of options that a server behind a URL does not support.
 
     Raises:
-        UsageError: A combination is invalid, or the package aiohttp is missing.
+        UsageError: A combination is invalid, or the package httptools is missing.
     """
     try:
-        import aiohttp  # noqa: F401
+        import httptools  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            f"--serving_url needs aiohttp, which cannot be imported ({error}): pip install aiohttp"
+            f"--serving_url needs httptools, which cannot be imported ({error}): pip install httptools"
         ) from None
     try:
         parts = urlsplit(options.serving_url)
@@ -573,6 +574,8 @@ def _started(plan: dict[str, Any], arrived: Any) -> Any:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     command = [sys.executable, "-m", "pytorch_benchmarks.serving.client"]
     process: Any = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    with suppress(AttributeError, OSError):  # so that many answers at once do not wait for this process
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)
 
     def read() -> None:
         for line in process.stdout:
