@@ -209,3 +209,30 @@ def test_a_state_that_is_a_link_is_not_read(tmp_path: Path, target: str) -> None
     (tmp_path / "bisect.json").symlink_to(target)
     with pytest.raises(LogError, match="is a symbolic link"):
         Search.open(tmp_path, {}, ["1", "2"])
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "says", ["sys.exit(69)", "(logs / 'a.log').write_text('__exp.infrastructure__= true\\n'); sys.exit(1)"]
+)
+def test_a_fault_of_the_machine_is_no_verdict(dlbs: RunDlbs, measure: Path, says: str) -> None:
+    program = measure / "measure.py"
+    program.write_text(
+        f"import os, pathlib, sys\nlogs = pathlib.Path(sys.argv[2])\nif sys.argv[1] == '9': {says}\n{MEASURE}"
+    )
+    done = bisect(dlbs, measure, *QUICK)
+    assert done.returncode == 69, done.stderr
+    assert "0009/run1.output: a fault of the machine, a service or a directory is no verdict" in done.stderr
+    program.write_text(MEASURE)
+    before = len(calls(measure))
+    assert bisect(dlbs, measure, *QUICK).stdout.startswith("13 is the first bad candidate")
+    assert not {"0", "19"} & set(calls(measure)[before:])
+
+
+@pytest.mark.integration
+def test_a_state_that_a_power_cut_emptied_is_made_again(dlbs: RunDlbs, measure: Path) -> None:
+    bisect(dlbs, measure, *QUICK)
+    state = measure / "bisect" / "bisect.json"
+    for content in (b"", bytes(state.stat().st_size)):
+        state.write_bytes(content)
+        assert bisect(dlbs, measure, *QUICK).stdout.startswith("13 is the first bad candidate")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,8 +20,9 @@ import pytest
 from benchmark_core.exits import UNAVAILABLE
 from tests.conftest import RunDlbs, dlbs_environment
 from tests.experiments import DUMMY, launcher, logs, values
+from tests.forked import ForkServer
 from tests.services import BASE_IMAGE
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 SEEDS = "-Vexp.seed=[1,2,3]"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
@@ -82,6 +84,45 @@ def test_retries_cover_a_fault(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "3 experiments: 3 ok" in done.stderr
     assert "retrying" in done.stderr
+
+
+def test_a_fault_ends_rounds_without_a_verdict(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(
+        tmp_path, "test -e mended || test ! -e logs/*.log || exit 69; echo __results.time__= 1{{ exp.seed }}.0"
+    )
+    plan = (
+        *DUMMY,
+        flag,
+        "-Vexp.seed=[1,2]",
+        "--until-known",
+        "--by",
+        "exp.seed",
+        "--trust-doubtful",
+        "--max-repeats",
+        "5",
+    )
+    done = dlbs("run", *plan)
+    assert done.returncode == UNAVAILABLE, done.stderr
+    assert "stopped: the benchmark reports that something it needs is not available" in done.stderr
+    (tmp_path / "mended").touch()
+    done = dlbs("run", *plan)
+    assert done.returncode in {0, 4}, done.stderr
+    assert len(logs(tmp_path)) == 10
+    assert {values(log)["exp.status"] for log in logs(tmp_path)} == {"ok"}
+
+
+def test_packs_and_logs_that_others_may_write_are_warned_about(dlbs: RunDlbs, tmp_path: Path) -> None:
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    plan = (*DUMMY, f"-Ppack.dir={pack}", "--no-validation", "-Pexp.rerun=always")
+    assert "who may change" not in dlbs("run", *plan, check=True).stderr
+    for name, what in (("pack", "the code that runs"), ("logs", "logs; choose an exp.log_dir")):
+        (tmp_path / name).chmod(0o777)
+        done = dlbs("run", *plan, check=True)
+        assert (
+            f"{tmp_path / name}: {tmp_path / name} can be written by other users, who may change {what}" in done.stderr
+        )
+        (tmp_path / name).chmod(0o755)
 
 
 def test_a_fault_in_a_repeat_keeps_the_earlier_log(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -212,3 +253,71 @@ def test_a_docker_daemon_that_dies(
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"4 experiments: {4 - len(kept)} ok, {len(kept)} already finished" in done.stderr
+
+
+# Files of dlbs by their patterns; tests/config/test_cached.py has the cache of the configuration.
+OURS = {
+    "log": "logs/a_1.log", "launcher": "logs/*.log.sh", "plan file": "logs/.dlbs.plan", "lock": "logs/.dlbs.lock", "partial log": "logs/*.part", "cached launcher": "cache/dlbs/launchers/*",
+    "cached results": "cache/dlbs/logs/*", "progress file": "progress.json", "results": "results.json", "report": "page.html"
+}  # fmt: skip
+# What a power cut leaves of a file that was not on the device: its size is there before its content is, blocks are missing at the end.
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "NULs": lambda content: bytes(len(content)),
+    "four NULs": lambda content: bytes(4),
+    "cut": lambda content: content[: len(content) // 2],
+    "cut, then NULs": lambda content: content[: len(content) // 2].ljust(len(content), b"\0"),
+    "NULs at the end": lambda content: content + bytes(4096),
+}
+
+
+@pytest.fixture(scope="module")
+def use(forked_dlbs: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Run a plan, and use its logs; returns the directory."""
+    place = tmp_path_factory.mktemp("use")
+    flag = launcher(place, "yes | head -c 600000; echo __results.time__= 1{{ exp.seed }}.0")
+    plan = (
+        *DUMMY,
+        flag,
+        SEEDS,
+        "-Pexp.rerun=onfail",
+        "-Pexp.log_file=logs/a_${exp.seed}.log",
+        "--progress-file",
+        "progress.json",
+    )
+    environment = dlbs_environment(XDG_CACHE_HOME=str(place / "cache"))
+
+    def commands() -> Path:
+        for command in (
+            ("run", *plan),
+            ("run", *DUMMY, "-Pexp.log_dir=others", "-Pexp.rerun=always"),
+            ("status", "logs"),
+            ("parse", "logs", "-o", "results.json"),
+            ("report", "logs", "-o", "page.html"),
+            ("db", "add", "logs", "--db", "sqlite:///results.db"),
+        ):
+            done = forked_dlbs.run("-m", "dlbs", *command, directory=place, environment=environment, timeout=PATIENCE)
+            assert done.returncode == 0, (command, done.stderr)
+            for log in logs(place):
+                os.utime(log, (1, 1))  # not so recent that it is not cached
+        found = json.loads((place / "results.json").read_text())["data"]
+        assert sorted(one["results.time"] for one in found) == [11, 12, 13]
+        assert (place / "page.html").read_text().endswith("</ul>\n")
+        assert not list(place.glob("logs/*.part"))
+        return place
+
+    commands()
+    return commands
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_files_as_a_power_cut_leaves_them_are_replaced(use: Callable[[], Path], kind: str) -> None:
+    for damage in DAMAGES.values():
+        place = use()
+        if kind == "partial log":
+            shutil.copy(place / "logs" / "a_1.log", place / "logs" / "a_1.log.part")
+        found = list(place.glob(OURS[kind]))
+        assert found
+        for file in found:
+            file.write_bytes(damage(file.read_bytes()))
+    use()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -156,7 +157,7 @@ OLD_TABLES = (
 def test_a_store_of_an_older_version_is_migrated(url: str) -> None:
     records = [make_record(f"m{n}", my__values=[n, 1.0, True, None, 2**70, {"a": float(n)}]) for n in range(2500)]
     old_store(url, records, "v1")
-    update = f"dlbs db tags --db sqlite:///{url}"
+    update = f"dlbs db tags --db {shlex.quote(f'sqlite:///{url}')}"
     with pytest.raises(
         LogError, match=rf"created by an older version of dlbs \(update its tables: {re.escape(update)}\)"
     ):
