@@ -14,7 +14,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, suggestion
 from dlbs.results.columns import hashable
 from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, varying
-from dlbs.results.keys import check_known
+from dlbs.results.keys import better_of, check_known
 from dlbs.results.runs import THROUGHPUT, Record, Runs, usual_metric
 from dlbs.results.statistics.ratio import (
     DEFAULT_RULES,
@@ -471,6 +471,61 @@ def compare_by(
         titles = _label(by, baseline), _label(by, value)
         made.comparisons.append(compared.with_first(at, titles, declarations, rules, confidence))
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best of several settings.
+
+    Attributes:
+        label: Its label.
+        runs: Its runs.
+        settings: Number of settings with a value.
+        others: The settings that cannot be told apart from it (B), the best ones first.
+    """
+
+    label: str
+    runs: Runs
+    settings: int
+    others: list[Match]
+
+
+def best_of(runs: Runs, names: Sequence[str], metric: str) -> Best | None:
+    """Find the setting with the best median, and compare all others with it at a confidence level of 95 % for all of them together.
+
+    So in 95 % of all cases, the one that is truly the best is it, or among those that cannot be told apart from it. A setting is worse only if the
+    whole interval of the ratio says so, from at least three runs of each without warnings.
+
+    Args:
+        runs: Runs of one benchmark.
+        names: Parameters that distinguish settings.
+        metric: Key of the quantity.
+
+    Returns:
+        None if no run has a value.
+    """
+    groups = runs.group(names)
+    values = {key: value for key, group in groups.items() if (value := _typical(group, metric)) is not None}
+    if not values:
+        return None
+    ordered = sorted(values, key=values.__getitem__, reverse=better_of(metric) > 0)
+    shown = varying(runs, names)
+    label, best = group_label(groups[ordered[0]], shown, runs), groups[ordered[0]]
+    confidence = Rules(simultaneous=True).each(len(values) - 1)
+    made = Comparison(metric, 0.0, confidence, sides=(label, "it"))
+    matches = [
+        _matched(made, group_label(groups[key], shown, runs), best, groups[key], trust=(False, False))
+        for key in ordered[1:]
+    ]
+    return Best(label, best, len(values), [match for match in matches if match.verdict not in REGRESSIONS])
+
+
+def _typical(runs: Runs, metric: str) -> float | None:
+    """Median of the runs without warnings, or of all if there are none; None without a value."""
+    clean = [value for value, kinds in zip(runs.comparable(metric), runs.doubts, strict=True) if not kinds]
+    values = [value for value in clean if value is not None]
+    values = values or [value for value in runs.comparable(metric) if value is not None]
+    return statistics.median(values) if values else None
 
 
 def _words(value: Any) -> str:
