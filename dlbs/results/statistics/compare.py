@@ -481,7 +481,7 @@ class Best:
         label: Its label.
         runs: Its runs.
         settings: Number of settings with a value.
-        others: The settings that cannot be told apart from it (B), the best ones first.
+        others: The settings that are not significantly worse (B), the best ones first.
     """
 
     label: str
@@ -493,8 +493,8 @@ class Best:
 def best_of(runs: Runs, names: Sequence[str], metric: str) -> Best | None:
     """Find the setting with the best median, and compare all others with it at a confidence level of 95 % for all of them together.
 
-    So in 95 % of all cases, the one that is truly the best is it, or among those that cannot be told apart from it. A setting is worse only if the
-    whole interval of the ratio says so, from at least three runs of each without warnings.
+    So in 95 % of all cases, the one that is truly the best is it, or among the others returned. A setting is worse only if the whole interval of the
+    ratio says so, from at least three runs of each without warnings.
 
     Args:
         runs: Runs of one benchmark.

@@ -224,7 +224,7 @@ _MOST_EQUAL = 10  # settings that are listed beside the best
 
 
 def _best_table(runs: Runs, declarations: Mapping[str, Parameter], per: Sequence[str], metric: str) -> Table:
-    """The best setting of each benchmark, and those that cannot be told apart from it."""
+    """The best setting of each benchmark, and those that are not significantly worse."""
     from dlbs.results.statistics.compare import best_of
     from dlbs.results.statistics.ratio import FEWEST_RUNS
     from dlbs.results.tables.comparison import ratio_cell
@@ -247,22 +247,23 @@ def _best_table(runs: Runs, declarations: Mapping[str, Parameter], per: Sequence
         rows = [(found.label, found.runs, Cell("-"), Cell(words, tone="good"))]
         for match in found.others[:_MOST_EQUAL]:
             few = min(match.used) < FEWEST_RUNS
-            words = "too few runs" if few else "same" if match.estimate and match.estimate.interval else "no interval"
+            words = (
+                "too few runs" if few else "not worse" if match.estimate and match.estimate.interval else "no interval"
+            )
             rows.append((match.label, match.b, ratio_cell(match.estimate), Cell(words, tone="doubt" if few else "")))
         cut += max(0, len(found.others) - _MOST_EQUAL)
         for label, members, ratio, verdict in rows:
             cell = cells_of(metric)(members)
             table.rows.append([*labels, label])
             table.cells.append([cell, Cell(cell.runs), ratio, verdict])
-    table.title = (
-        f"{table.title}; {words}" if (words := statistic("median", [row[0] for row in table.cells])) else table.title
-    )
+    words = statistic("median", [row[0] for row in table.cells])
+    table.title += f"; {words}" if words else ""
     table.legend += [
         "ratio: to the best, with its interval at 95 % for all settings of a benchmark together",
-        "same: cannot be told apart from the best; settings that are not listed are worse",
+        "not worse: not significantly; settings that are not listed are worse than the best",
         f"too few runs: fewer than {FEWEST_RUNS} without warnings (-Pexp.repeats={FEWEST_RUNS})",
     ]
-    table.legend += [f"and {counted(cut, 'other setting')} that cannot be told apart"] if cut else []
+    table.legend += [f"and {counted(cut, 'other setting')} that are not significantly worse"] if cut else []
     table.legend += [*interval_lines([row[0] for row in table.cells], [metric]), *doubt_lines(runs, [metric])]
     return table
 
