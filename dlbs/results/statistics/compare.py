@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 from benchmark_core.text import truth
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, suggestion
-from dlbs.results.columns import hashable
+from dlbs.results.columns import ABSENT, hashable
 from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, varying
 from dlbs.results.keys import better_of, check_known
 from dlbs.results.runs import THROUGHPUT, Record, Runs, usual_metric
@@ -294,16 +295,17 @@ class Comparison:
 
 @dataclass(slots=True)
 class ComparisonBy:
-    """Comparison of the values of one parameter.
+    """Comparison of the values of one parameter, or of the combinations of several.
 
     Attributes:
-        name: The parameter.
+        name: The parameter; for several, their names, and values are texts such as `keep + replica_batch=16`.
         baseline: The baseline value.
         comparisons: One for each other value, in the plan's order: A is the baseline, B the value.
         values: The other values, in the same order.
         experiments: Labels of the groups of otherwise equal experiments, in the order of tables.
         differences: Parameters that change together with this one: name → its value with the baseline, then with each other value.
         left_out: Number of experiments without the parameter.
+        parameters: The parameters, one or several.
     """
 
     name: str
@@ -313,6 +315,7 @@ class ComparisonBy:
     experiments: list[str] = field(default_factory=list)
     differences: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     left_out: int = 0
+    parameters: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -432,7 +435,7 @@ def compare_by(
     declarations: Mapping[str, Parameter],
     rules: Rules,
 ) -> ComparisonBy:
-    """Compare the values of one parameter within one set of experiments.
+    """Compare the values of one parameter, or the combinations of several, within one set of experiments.
 
     Experiments that are equal in all other distinguishing parameters are compared, by the estimators and rules of `compare`. Parameters that follow
     from this one (one value for each of its values) are not used for matching.
@@ -440,7 +443,7 @@ def compare_by(
     Args:
         records: All experiments; those without the parameter are left out.
         declarations: Declared parameters, with those that identify an experiment.
-        rules: As for `compare`, with the parameter as `by`; simultaneous intervals include all values and groups.
+        rules: As for `compare`, with the parameter as `by`, several separated by commas; simultaneous intervals include all values and groups.
 
     Raises:
         LogError: The parameter is unknown, has one value or too many, the baseline is not one of them, or no two experiments differ in it alone.
@@ -448,9 +451,12 @@ def compare_by(
     by = rules.by
     if by is None:
         raise LogError("names no parameter to compare", where="--by")
-    runs = Runs.of(records)
+    runs, given_baseline = Runs.of(records), rules.baseline
+    parameters = tuple(name.strip() for name in by.split(","))
+    if len(parameters) > 1:
+        runs, by, given_baseline = _combined(runs, parameters, given_baseline)
     sides = _sides(runs, by)
-    first = _baseline(sides, by, rules.baseline)
+    first = _baseline(sides, by, given_baseline)
     sides = {first: sides[first], **sides}  # the baseline first, the others in order
     given = list(sides.values())
     differing = differences(given, declarations)
@@ -459,11 +465,11 @@ def compare_by(
     if not any(keys[0] & other for other in keys[1:]):
         raise _nothing_in_common(by, compared)
     baseline = given[0][0][by]
-    made = ComparisonBy(by, baseline, left_out=len(runs) - sum(map(len, given)))
+    made = ComparisonBy(by, baseline, left_out=len(runs) - sum(map(len, given)), parameters=parameters)
     made.experiments = list(compared.labels.values())
     # The command line contains the parameter, so its change is redundant.
     composed = {"command.argv"} if len(runs.distinct("command.line")) == 1 else set()
-    made.differences = {name: values for name, values in differing.items() if name not in {by, *composed}}
+    made.differences = {name: values for name, values in differing.items() if name not in {by, *parameters, *composed}}
     confidence = rules.each(sum(len(keys[0] | other) for other in keys[1:]))
     for at, side in enumerate(given[1:], 1):
         value = side[0][by]
@@ -537,6 +543,22 @@ def _label(by: str, value: Any) -> str:
     if isinstance(value, str) and value:
         return value
     return f"{by.rpartition('.')[2]}={_words(value)}"
+
+
+def _combined(runs: Runs, names: Sequence[str], baseline: Any) -> tuple[Runs, str, Any]:
+    """Runs with the combination of the values of several parameters as another one, its name, and the value of the baseline, `keep,16`."""
+    check_known(names, runs.names, f"--by {','.join(names)}")
+    by = " + ".join(name.rpartition(".")[2] for name in names)
+
+    def combined(run: Record) -> tuple[Any, str]:
+        if not all(name in run for name in names):
+            return ABSENT, ""
+        return " + ".join(_label(name, run[name]) for name in names), ",".join(_words(run[name]) for name in names)
+
+    found = runs.each(names, combined)
+    plain = {words: value for value, words in found if value is not ABSENT}
+    words = re.sub(r"\s*,\s*", ",", text(baseline))
+    return runs.derived(by, [value for value, _ in found]), by, plain.get(words, baseline)
 
 
 def _sides(runs: Runs, by: str) -> dict[Any, Runs]:
