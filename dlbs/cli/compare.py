@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 @verb("compare", requires={"baseline": "by", "title": "page"})
 @click.argument("paths", nargs=-1, metavar="A B | PATH... --by NAME")
 @rules_options(
-    "by", "baseline", "metric", "threshold", "confidence", "trust_single_runs", "trust_doubtful", "match", "ignore"
-)
+    "by", "baseline", "metric", "threshold", "confidence", "trust_single_runs", "trust_doubtful", "match", "ignore",
+    by="Parameter whose values are compared, within one set of experiments; several (NAME,NAME) for their combinations.",
+)  # fmt: skip
 @click.option(
     "--simultaneous",
     is_flag=True,
@@ -88,6 +89,7 @@ def compare_command(
     Examples:
       dlbs compare before.json after.json
       dlbs compare logs --by runtime.malloc --baseline system
+      dlbs compare logs --by runtime.malloc,exp.dtype --baseline system,float32
       dlbs compare logs/main logs/branch --threshold 2% --fail-on-regression
       dlbs compare before.json after.json --names main,branch --html page.html
       dlbs compare fp32.json fp16.json --metric results.memory_device_reserved

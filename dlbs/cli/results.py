@@ -141,8 +141,9 @@ def _tell_problems(reading: Reading, ignore_errors: bool) -> None:
 
 @verb(
     "report",
-    requires={"title": "page", "plots": "page", "against": "page"},
+    requires={"title": "page", "plots": "page", "against": "page", "per": "best"},
     alone={
+        "best": ("paths", "db", "filter_query", "values", "per", "form", "as_json", "output_file"),
         "series": ("form", "as_json", "output_file"),
         "page": ("paths", "db", "filter_query", "title", "plots", "against"),
         "summary": ("paths", "db", "filter_query", "values", "form", "as_json", "output_file"),
@@ -170,6 +171,10 @@ def _tell_problems(reading: Reading, ignore_errors: bool) -> None:
 )
 @names_option("--over", "Also aggregate over these parameters, instead of printing a table for each of their values.")
 @click.option("--scores", is_flag=True, help="Print one score per benchmark, and their weighted geometric mean.")
+@click.option(
+    "--best", is_flag=True, help="Print the best setting of each model by --values, and those not worse than it."
+)
+@names_option("--per", "With --best: parameters of which each combination has a best setting; by default the model.")
 @click.option("--explain", is_flag=True, help="Explain how each number was computed.")
 @click.option(
     "--summary", is_flag=True, help="Print the distinct values of each parameter, or of the keys in --values."
@@ -209,6 +214,7 @@ def report_command(
       dlbs report logs --rows exp.model,exp.dtype --cols exp.replica_batch \\
         --values results.time_p99 --format markdown
       dlbs report logs --scores
+      dlbs report logs --best --per exp.model,exp.dtype
       dlbs report logs --summary
       dlbs report logs --html report.html --title "Release 2.1" \\
         --against before.json

@@ -547,7 +547,7 @@ def _packed(column: Column) -> tuple[Any, Any]:
         return values, 0
     if isinstance(codes, range):
         return values, 1
-    return values, codes.by_row if isinstance(codes, _Sparse) else codes.tobytes()  # type: ignore[attr-defined]
+    return values, codes.by_row if isinstance(codes, _Sparse) else array("i", codes).tobytes()
 
 
 def _unpacked(values: Any, codes: Any, rows: int) -> Column:

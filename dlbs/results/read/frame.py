@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError, require, with_arguments
+from dlbs.results.columns import plain
+from dlbs.results.read.query import Query as CompiledQuery
 from dlbs.results.read.query import check_keys, compile_query
 from dlbs.results.read.records import read_runs
-from dlbs.results.runs import Record, status_of
+from dlbs.results.runs import Record, Runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,14 +39,14 @@ def load_results(paths: str | Iterable[str], query: Query | None = None) -> pd.D
         LogError: A path matches nothing, a results file is malformed, the query has a key that no experiment has, or pandas is not installed.
     """
     pandas = require("pandas", "reports")
-    found = read_runs([paths] if isinstance(paths, str) else paths)
-    records = [{**record, "exp.status": status_of(record)} for record in found]
+    runs = read_runs([paths] if isinstance(paths, str) else paths)
+    statuses = runs.statuses
+    if statuses != runs.values("exp.status"):
+        runs = runs.derived("exp.status", statuses)
     if query is not None:
-        records = list(filter(_test(query, set().union(*records)), records))
-    names = dict.fromkeys(name for record in records for name in record)
-    frame: pd.DataFrame = pandas.DataFrame(
-        {name: _column(name, [record.get(name) for record in records]) for name in names}
-    )
+        fits = _test(query, runs.names)
+        runs = fits.of(runs) if isinstance(fits, CompiledQuery) else runs.where(fits(dict(run)) for run in runs)
+    frame: pd.DataFrame = pandas.DataFrame({name: _column_of(runs, name) for name in runs.names})
     return frame
 
 
@@ -89,7 +92,7 @@ def set_values(frame: pd.DataFrame, query: Query, values: Mapping[str, Any]) -> 
     return made
 
 
-def _test(query: Query, known: Iterable[str]) -> Callable[[Record], bool]:
+def _test(query: Query, known: Iterable[str]) -> CompiledQuery | Callable[[Record], bool]:
     if callable(query):
         return query
     if isinstance(query, Mapping):
@@ -117,6 +120,25 @@ def records_of(frame: pd.DataFrame) -> Iterable[Record]:
             elif not pandas.isna(value):
                 row[name] = value
         yield row
+
+
+def _column_of(runs: Runs, name: str) -> Any:
+    """The values of a key for a frame: those that differ are converted, and then taken for each run."""
+    import numpy as np
+
+    column = runs.table.column(name)
+    assert column is not None
+    found = runs.codes(column)
+    codes = np.array(found) if isinstance(found, (array, range)) else np.fromiter(found, np.int64, len(runs))
+    used = np.zeros(len(column.values) + 1, bool)
+    used[codes] = True  # the last one stands for runs without a value
+    places = np.cumsum(used) - 1
+    places[-1] = -1
+    made = _column(name, [plain(value) for value, is_used in zip(column.values, used, strict=False) if is_used])
+    if made.dtype.name != "object":
+        return made.take(places[codes], allow_fill=True)
+    # Each row has lists of its own, and what is missing among values of several types is None.
+    return _column(name, [one.copy() if isinstance(one, (list, dict)) else one for one in runs.values(name)])
 
 
 def _column(name: str, values: list[Any]) -> Any:

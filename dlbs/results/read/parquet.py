@@ -230,9 +230,8 @@ def _read(part: _Part, field: Any) -> Any:
     arrow = require("pyarrow", "parquet")
     texts = [field.name] if arrow.types.is_string(field.type) else []
     with _file(part.path, arrow, part.stamp, metadata=part.metadata, read_dictionary=texts) as (file, _):
-        table = file.read_row_groups(
-            part.groups, columns=[field.name]
-        )  # and columns whose names begin with this one and a dot
+        # And columns whose names begin with this one and a dot.
+        table = file.read_row_groups(part.groups, columns=[field.name])
         return table.column(table.schema.names.index(field.name))
 
 

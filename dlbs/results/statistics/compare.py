@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from benchmark_core.text import truth
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, require, suggestion
-from dlbs.results.columns import hashable
+from dlbs.results.columns import ABSENT, hashable
 from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, varying
-from dlbs.results.keys import check_known
+from dlbs.results.keys import better_of, check_known
 from dlbs.results.provenance import changes
 from dlbs.results.runs import THROUGHPUT, Record, Runs, usual_metric
 from dlbs.results.statistics.ratio import (
@@ -353,16 +353,17 @@ class Comparison(_Presented):
 
 @dataclass(slots=True, repr=False)
 class ComparisonBy(_Presented):
-    """Comparison of the values of one parameter.
+    """Comparison of the values of one parameter, or of the combinations of several.
 
     Attributes:
-        name: The parameter.
+        name: The parameter; for several, their names, and values are texts such as `keep + replica_batch=16`.
         baseline: The baseline value.
         comparisons: One for each other value, in the plan's order: A is the baseline, B the value.
         values: The other values, in the same order.
         experiments: Labels of the groups of otherwise equal experiments, in the order of tables.
         differences: Parameters that change together with this one: name → its value with the baseline, then with each other value.
         left_out: Number of experiments without the parameter.
+        parameters: The parameters, one or several.
     """
 
     name: str
@@ -372,6 +373,7 @@ class ComparisonBy(_Presented):
     experiments: list[str] = field(default_factory=list)
     differences: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     left_out: int = 0
+    parameters: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -497,7 +499,7 @@ def compare_by(
     declarations: Mapping[str, Parameter],
     rules: Rules,
 ) -> ComparisonBy:
-    """Compare the values of one parameter within one set of experiments.
+    """Compare the values of one parameter, or the combinations of several, within one set of experiments.
 
     Experiments that are equal in all other distinguishing parameters are compared, by the estimators and rules of `compare`. Parameters that follow
     from this one (one value for each of its values) are not used for matching.
@@ -505,7 +507,7 @@ def compare_by(
     Args:
         records: All experiments; those without the parameter are left out.
         declarations: Declared parameters, with those that identify an experiment.
-        rules: As for `compare`, with the parameter as `by`; simultaneous intervals include all values and groups.
+        rules: As for `compare`, with the parameter as `by`, several separated by commas; simultaneous intervals include all values and groups.
 
     Raises:
         LogError: The parameter is unknown, has one value or too many, the baseline is not one of them, or no two experiments differ in it alone.
@@ -513,9 +515,12 @@ def compare_by(
     by = rules.by
     if by is None:
         raise LogError("names no parameter to compare", where="--by")
-    runs = Runs.of(records)
+    runs, given_baseline = Runs.of(records), rules.baseline
+    parameters = tuple(name.strip() for name in by.split(","))
+    if len(parameters) > 1:
+        runs, by, given_baseline = _combined(runs, parameters, given_baseline)
     sides = _sides(runs, by)
-    first = _baseline(sides, by, rules.baseline)
+    first = _baseline(sides, by, given_baseline)
     sides = {first: sides[first], **sides}  # the baseline first, the others in order
     given = list(sides.values())
     differing = differences(given, declarations)
@@ -524,9 +529,10 @@ def compare_by(
     if not any(keys[0] & other for other in keys[1:]):
         raise _nothing_in_common(by, compared)
     baseline = given[0][0][by]
-    made = ComparisonBy(by, baseline, left_out=len(runs) - sum(map(len, given)))
+    made = ComparisonBy(by, baseline, left_out=len(runs) - sum(map(len, given)), parameters=parameters)
     made.experiments = list(compared.labels.values())
-    made.differences = {name: values for name, values in _independent(differing).items() if name != by}
+    own = {by, *parameters}
+    made.differences = {name: values for name, values in _independent(differing).items() if name not in own}
     confidence = rules.each(sum(len(keys[0] | other) for other in keys[1:]))
     for at, side in enumerate(given[1:], 1):
         value = side[0][by]
@@ -542,11 +548,82 @@ def value_words(value: Any) -> str:
     return words[:10] if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", words) else words
 
 
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best of several settings.
+
+    Attributes:
+        label: Its label.
+        runs: Its runs.
+        settings: Number of settings with a value.
+        others: The settings that are not significantly worse (B), the best ones first.
+    """
+
+    label: str
+    runs: Runs
+    settings: int
+    others: list[Match]
+
+
+def best_of(runs: Runs, names: Sequence[str], metric: str) -> Best | None:
+    """Find the setting with the best median, and compare all others with it at a confidence level of 95 % for all of them together.
+
+    So in 95 % of all cases, the one that is truly the best is it, or among the others returned. A setting is worse only if the whole interval of the
+    ratio says so, from at least three runs of each without warnings.
+
+    Args:
+        runs: Runs of one benchmark.
+        names: Parameters that distinguish settings.
+        metric: Key of the quantity.
+
+    Returns:
+        None if no run has a value.
+    """
+    groups = runs.group(names)
+    values = {key: value for key, group in groups.items() if (value := _typical(group, metric)) is not None}
+    if not values:
+        return None
+    ordered = sorted(values, key=values.__getitem__, reverse=better_of(metric) > 0)
+    shown = varying(runs, names)
+    label, best = group_label(groups[ordered[0]], shown, runs), groups[ordered[0]]
+    confidence = Rules(simultaneous=True).each(len(values) - 1)
+    made = Comparison(metric, 0.0, confidence, sides=(label, "it"))
+    matches = [
+        _matched(made, group_label(groups[key], shown, runs), best, groups[key], trust=(False, False))
+        for key in ordered[1:]
+    ]
+    return Best(label, best, len(values), [match for match in matches if match.verdict not in REGRESSIONS])
+
+
+def _typical(runs: Runs, metric: str) -> float | None:
+    """Median of the runs without warnings, or of all if there are none; None without a value."""
+    clean = [value for value, kinds in zip(runs.comparable(metric), runs.doubts, strict=True) if not kinds]
+    values = [value for value in clean if value is not None]
+    values = values or [value for value in runs.comparable(metric) if value is not None]
+    return statistics.median(values) if values else None
+
+
 def _label(by: str, value: Any) -> str:
     """Format a value for a sentence: `keep`, but `replica_batch=4` and `fused=true`."""
     if isinstance(value, str) and value:
         return value_words(value)
     return f"{by.rpartition('.')[2]}={value_words(value)}"
+
+
+def _combined(runs: Runs, names: Sequence[str], baseline: Any) -> tuple[Runs, str, Any]:
+    """Runs with the combination of the values of several parameters as another one, its name, and the value of the baseline, `keep,16`."""
+    check_known(names, runs.names, f"--by {','.join(names)}")
+    by = " + ".join(name.rpartition(".")[2] for name in names)
+
+    def combined(run: Record) -> tuple[Any, str]:
+        if not all(name in run for name in names):
+            return ABSENT, ""
+        return " + ".join(_label(name, run[name]) for name in names), ",".join(value_words(run[name]) for name in names)
+
+    found = runs.each(names, combined)
+    plain = {words: value for value, words in found if value is not ABSENT}
+    words = re.sub(r"\s*,\s*", ",", text(baseline))
+    return runs.derived(by, [value for value, _ in found]), by, plain.get(words, baseline)
 
 
 def _sides(runs: Runs, by: str) -> dict[Any, Runs]:

@@ -76,7 +76,7 @@ def packed(columns: Runs, column: Column) -> bytes:
 
 
 class Packed:
-    """What `packed` made of a column.
+    """The parts of a column that `packed` made.
 
     Attributes:
         kind: One of the three.
@@ -121,7 +121,7 @@ _short = lru_cache(4096)(Packed)
 
 
 def unpacked(data: Any, rows: int) -> Column:
-    """The column of `packed`, or what an instance of `Packed` has of it.
+    """The column of `packed`, or of its parts.
 
     Raises:
         TypeError, ValueError, zlib.error: These are not its bytes, or not of so many rows.

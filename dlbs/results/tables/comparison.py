@@ -255,7 +255,7 @@ def as_document(made: Comparison | ComparisonBy) -> dict[str, Any]:
     """Convert a comparison to plain data for programs, without the records; of the values of a parameter, A is the baseline and B the value."""
     if isinstance(made, ComparisonBy):
         return {
-            "by": made.name,
+            "by": ",".join(made.parameters) or made.name,
             "baseline": made.baseline,
             "regressions": len(made.regressions),
             "left_out": made.left_out,
@@ -430,7 +430,7 @@ def _other_sides(made: Comparison) -> list[str]:
 
 def _other_values(made: ComparisonBy) -> list[str]:
     lines: list[str] = []
-    if made.name != "runtime.malloc":  # otherwise it is the compared parameter
+    if "runtime.malloc" not in (made.name, *made.parameters):  # otherwise it is a compared parameter
         lines += dict.fromkeys(caution for one in made.comparisons for caution in one.cautions)
     for name, values in made.differences.items():
         lines.append(f"also differs: {name}: {', '.join(text(value) or 'none' for value in values)}")
@@ -441,7 +441,7 @@ def _other_values(made: ComparisonBy) -> list[str]:
             if made.name != COMMIT
         ]
         for name, (before, after) in one.environment.items():
-            if name != made.name:
+            if name not in (made.name, *made.parameters):
                 lines.append(f"also differs: {name}: {before} with {one.sides[0]}, {after} with {one.sides[1]}")
     if made.left_out:
         lines.append(

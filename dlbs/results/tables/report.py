@@ -8,7 +8,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, Registry, registered
 from dlbs.results.grouping import common_label, distinguishing_names, label_of, ordered_keys, title_name
 from dlbs.results.keys import check_known, header, quantity
-from dlbs.results.runs import RATE, Record, Runs, none_ended_well, served_values
+from dlbs.results.runs import RATE, Record, Runs, none_ended_well, served_values, usual_metric
 from dlbs.results.tables.cells import (
     cells_of,
     doubt_lines,
@@ -21,7 +21,7 @@ from dlbs.results.tables.cells import (
 from dlbs.results.tables.scores import score_table
 from dlbs.results.tables.scores import scores as scores_of
 from dlbs.results.tables.table import Cell, Table
-from dlbs.text import text
+from dlbs.text import counted, text
 
 
 def custom_tables(
@@ -230,6 +230,54 @@ def _of_quantities(runs: Runs, rows: Sequence[str], values: Sequence[str], expla
     return table
 
 
+_MOST_EQUAL = 10  # settings that are listed beside the best
+
+
+def _best_table(runs: Runs, declarations: Mapping[str, Parameter], per: Sequence[str], metric: str) -> Table:
+    """The best setting of each benchmark, and those that are not significantly worse."""
+    from dlbs.results.statistics.compare import best_of
+    from dlbs.results.statistics.ratio import FEWEST_RUNS
+    from dlbs.results.tables.comparison import ratio_cell
+
+    names = distinguishing_names(runs, declarations, given=per, without=_COMPUTED)
+    title = quantity(metric, runs)
+    table = Table(
+        f"Best settings: {title}", [*map(header, per), "setting"], [], [title, "runs", "ratio", "verdict"], []
+    )
+    groups, cut = runs.group(per), 0
+    for key in ordered_keys(groups, per):
+        found = best_of(groups[key], names, metric)
+        labels = [shown_value(groups[key][0], name) for name in per]
+        if found is None:
+            statuses = ", ".join(sorted(set(groups[key].statuses)))
+            table.rows.append([*labels, "-"])
+            table.cells.append([Cell(None, "no-result"), Cell(len(groups[key])), Cell("-"), Cell(f"no value ({statuses})")])  # fmt: skip
+            continue
+        words = f"best of {found.settings}" if found.settings > 1 else "the only one"
+        rows = [(found.label, found.runs, Cell("-"), Cell(words, tone="good"))]
+        for match in found.others[:_MOST_EQUAL]:
+            few = min(match.used) < FEWEST_RUNS
+            words = (
+                "too few runs" if few else "not worse" if match.estimate and match.estimate.interval else "no interval"
+            )
+            rows.append((match.label, match.b, ratio_cell(match.estimate), Cell(words, tone="doubt" if few else "")))
+        cut += max(0, len(found.others) - _MOST_EQUAL)
+        for label, members, ratio, verdict in rows:
+            cell = cells_of(metric)(members)
+            table.rows.append([*labels, label])
+            table.cells.append([cell, Cell(cell.runs), ratio, verdict])
+    words = statistic("median", [row[0] for row in table.cells])
+    table.title += f"; {words}" if words else ""
+    table.legend += [
+        "ratio: to the best, with its interval at 95 % for all settings of a benchmark together",
+        "not worse: not significantly; settings that are not listed are worse than the best",
+        f"too few runs: fewer than {FEWEST_RUNS} without warnings (-Pexp.repeats={FEWEST_RUNS})",
+    ]
+    table.legend += [f"and {counted(cut, 'other setting')} that are not significantly worse"] if cut else []
+    table.legend += [*interval_lines([row[0] for row in table.cells], [metric]), *doubt_lines(runs, [metric])]
+    return table
+
+
 KINDS: Registry = {
     "regular": ("dlbs.results.tables.report:default_tables", "varied parameters against replica batch"),
     "weak": ("dlbs.results.tables.scaling:weak_scaling", "scaling over devices with the replica batch fixed"),
@@ -248,6 +296,8 @@ def chosen_tables(
     aggregate: str,
     over: list[str],
     scores: bool,
+    best: bool,
+    per: list[str],
     explain: bool,
 ) -> list[Table]:
     """The tables of `dlbs report` for its options.
@@ -257,10 +307,13 @@ def chosen_tables(
     """
     runs = Runs.of(records)
     known = runs.names
-    for flag, names in (("--rows", rows), ("--cols", cols), ("--values", values), ("--over", over)):
+    for flag, names in (("--rows", rows), ("--cols", cols), ("--values", values), ("--over", over), ("--per", per)):
         check_known(names, known, flag)
     if scores:
         return [score_table(scores_of(runs, declarations), explain=explain)]
+    if best:
+        per = per or [title_name(runs) or "exp.model"]
+        return [_best_table(runs, declarations, per, metric) for metric in values or [usual_metric(runs)]]
     if rows or cols or values or over or aggregate != "median":
         if kind != "regular":
             given = {

@@ -101,3 +101,17 @@ def test_nothing_heavy_is_imported_before_it_is_used() -> None:
     code = "import sys, dlbs, dlbs.experimenter; print({'pandas', 'numpy', 'matplotlib', 'sqlalchemy', 'torch', 'starlette'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_values_of_several_types_and_lists_stay_as_they_are(tmp_path: Path) -> None:
+    values = [[1, 2], "2", None, 1, 1.0, True, [1, 2]]
+    records = [make_record(batch=n, my__odd=value, my__big=2**70) for n, value in enumerate(values)]
+    del records[2]["my.odd"]
+    frame = package.load_results(str(make_logs(tmp_path / "logs", records)))
+    assert repr(frame["my.odd"].tolist()) == repr(values)
+    frame["my.odd"][0].append(3)
+    assert frame["my.odd"][6] == [1, 2]
+    some = package.load_results(str(tmp_path / "logs"), lambda run: run["exp.replica_batch"] in (3, 5))
+    assert some["my.odd"].tolist() == [1, True]
+    one = package.load_results(str(tmp_path / "logs"), {"exp.replica_batch": 3})
+    assert str(one["my.odd"].dtype) == "Int64"

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from pyarrow import parquet
 
@@ -123,3 +124,13 @@ def test_row_groups_are_tables_of_their_own(tmp_path: Path) -> None:
     assert [record for group in groups for record in group.records()] == records
     (whole,) = read_parquet(file)
     assert whole.records() == records
+
+
+def test_a_file_without_rows_has_no_runs(tmp_path: Path) -> None:
+    file = str(tmp_path / "r.parquet")
+    schema = pyarrow.schema([("exp.id", pyarrow.string()), ("my.x", pyarrow.float64())])
+    with parquet.ParquetWriter(file, schema):
+        pass
+    for in_groups in (False, True):
+        (runs,) = read_parquet(file, in_groups=in_groups)
+        assert runs.records() == runs.values("exp.id") == runs.values("my.x") == []

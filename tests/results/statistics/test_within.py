@@ -17,7 +17,7 @@ from dlbs.errors import LogError
 from dlbs.results.statistics.compare import MOST_VALUES, ComparisonBy, compare, compare_by
 from dlbs.results.statistics.ratio import ESTIMATORS, METHODS, Rules
 from dlbs.results.store.store import Store
-from dlbs.results.tables.comparison import comparison_table, sentences, summary
+from dlbs.results.tables.comparison import as_document, comparison_table, sentences, summary
 from dlbs.results.tables.report import default_tables
 from dlbs.results.tables.terminal import print_table
 from tests.conftest import RunDlbs
@@ -34,6 +34,36 @@ def runs(value: Any, time: float, *, count: int = 5, minute: int = 0, **options:
     ]
     start = {"exp.start_time": f"2026-11-21T10:{minute:02}:00"}
     return [{**one, **start, "runtime.malloc": value, "my.command": f"run --malloc {value}"} for one in made]
+
+
+def test_combinations_of_parameters_are_compared() -> None:
+    records = [
+        {**one, "exp.dtype": dtype}
+        for value, time in (("system", 13.0), ("keep", 10.0))
+        for dtype, factor in (("float32", 1.0), ("float16", 0.5))
+        for model in ("alexnet", "vgg16")
+        for one in runs(value, factor * time, model=model, noise=0.001)
+    ]
+    records.append(make_record(repeat=9))
+    found = compare_by(records, load_config().declarations, Rules(by="runtime.malloc, exp.dtype"))
+    assert found.baseline == "system + float32"
+    assert found.left_out == 1
+    assert not {"runtime.malloc", "exp.dtype"} & found.differences.keys()
+    other = compare_by(
+        records, load_config().declarations, Rules(by="runtime.malloc,exp.dtype", baseline="keep, float16")
+    )
+    assert other.baseline == "keep + float16"
+    ratios = {
+        value: round(one.matches[0].estimate.ratio, 1)
+        for value, one in zip(other.values, other.comparisons, strict=True)
+    }  # type: ignore[union-attr]
+    assert ratios == {"system + float32": 0.4, "system + float16": 0.8, "keep + float32": 0.5}
+    assert as_document(other)["by"] == "runtime.malloc,exp.dtype"
+    assert "by malloc + dtype" in comparison_table(other).title
+    with pytest.raises(LogError, match=r"no experiment has 'exp\.dtyp'"):
+        compare_by(records, load_config().declarations, Rules(by="runtime.malloc,exp.dtyp"))
+    with pytest.raises(LogError, match="no experiment has malloc \\+ dtype = keep,int8"):
+        compare_by(records, load_config().declarations, Rules(by="runtime.malloc,exp.dtype", baseline="keep,int8"))
 
 
 def sweep(*, models: tuple[str, ...] = ("alexnet",), batches: tuple[int, ...] = (16,), **options: Any) -> Records:

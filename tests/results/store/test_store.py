@@ -17,6 +17,7 @@ import pytest
 
 from dlbs.errors import LogError
 from dlbs.results.read.query import compile_query
+from dlbs.results.read.records import read_runs
 from dlbs.results.runs import digest_of
 from dlbs.results.store.store import Added, Store
 from tests.conftest import ROOT, RunDlbs
@@ -366,3 +367,16 @@ def test_passwords_are_not_printed(dlbs: RunDlbs, tmp_path: Path) -> None:
     done = dlbs("db", "add", "logs", "--db", "postgresql+psycopg://me:secret@127.0.0.1:1/x")
     assert done.returncode == 2
     assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "csv", "parquet"])
+def test_an_export_has_what_the_store_has(dlbs: RunDlbs, tmp_path: Path, ending: str) -> None:
+    url = str(tmp_path / "results.db")
+    with Store(url) as store:
+        store.add([make_record(batch=n, repeat=n, my__list=[n]) for n in range(1, 30)], tag="v1")
+        store.add([make_record(batch=n, my__other=n) for n in range(1, 40)], tag="v2")
+        expected = [dict(run) for run in store.runs([compile_query('{"exp.replica_batch": [1, 2, 35]}')])]
+    path = str(tmp_path / f"r.{ending}")
+    assert dlbs("db", "export", '{"exp.replica_batch": [1, 2, 35]}', "--db", url, "-o", path).returncode == 0
+    assert len(expected) == 5
+    assert read_runs([path]).records() == expected

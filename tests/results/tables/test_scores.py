@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dlbs.config.load import load_config
+from dlbs.results.runs import Runs
+from dlbs.results.statistics.compare import best_of
 from dlbs.results.tables.scores import Score, score_table, scores, total_score
-from tests.made_logs import make_record
+from tests.conftest import RunDlbs
+from tests.made_logs import make_logs, make_record
 
 Records = list[dict[str, Any]]
 
@@ -87,3 +93,47 @@ def test_batches_and_types_are_benchmarks_of_their_own() -> None:
         "batch 2",
         "batch 16",
     ]
+
+
+def test_the_best_settings_and_those_that_are_not_worse(dlbs: RunDlbs, tmp_path: Path) -> None:
+    """The throughput of alexnet is 100 at batch 1, and the same at batches 2 and 4, within 2 %."""
+    records = [
+        make_record("alexnet", batch, time=10 * max(1, batch / 2), repeat=repeat, noise=0.001, seed=batch)
+        for batch in (1, 2, 4)
+        for repeat in range(1, 6)
+    ]
+    records += [make_record("vgg16", batch) for batch in (1, 2)] + [make_record("lenet", 1, status="failure")]
+    logs = str(make_logs(tmp_path / "logs", records))
+    (table,) = json.loads(dlbs("report", logs, "--best", "--json", check=True).stdout)
+    rows = [[*labels, cells[-1]["value"]] for labels, cells in zip(table["rows"], table["cells"], strict=True)]
+    assert sorted(row[1] for row in rows[:2]) == ["batch 2", "batch 4"]
+    assert [(row[0], row[2]) for row in rows] == [
+        ("alexnet", "best of 3"), ("alexnet", "not worse"), ("vgg16", "best of 2"), ("vgg16", "too few runs"), ("lenet", "no value (failure)"),
+    ]  # fmt: skip
+    times = dlbs(
+        "report", logs, "--best", "--values", "results.time", "--per", "exp.framework", "--format", "csv"
+    ).stdout
+    assert "pytorch" in times
+    assert "best of 5" in times
+    assert "--per requires --best" in dlbs("report", logs, "--per", "exp.model").stderr
+    assert "--scores would have no effect" in dlbs("report", logs, "--best", "--scores").stderr
+    assert "did you mean 'exp.model'" in dlbs("report", logs, "--best", "--per", "exp.modl").stderr
+
+
+@pytest.mark.parametrize("runs", [3, 5])
+def test_the_setting_that_is_truly_the_best_is_listed(runs: int) -> None:
+    """Settings are all equal, so any may be the best one; at most 5 % may be missed (more than 8 of 60 would have a probability of 0.3 %)."""
+    source = random.Random(7)
+    missed = 0
+    for _ in range(60):
+        records = [
+            {"exp.replica_batch": batch, "exp.repeat": n, "exp.status": "ok", "results.time": source.gauss(10, 0.2)}
+            for batch in range(8)
+            for n in range(runs)
+        ]
+        found = best_of(Runs.of(records), ["exp.replica_batch"], "results.time")
+        assert found is not None
+        listed = [found.runs, *(match.b for match in found.others)]
+        missed += not any(one[0]["exp.replica_batch"] == 0 for one in listed)
+    assert missed <= 8
+    assert best_of(Runs.of([{"exp.status": "failure"}]), ["exp.replica_batch"], "results.time") is None

@@ -1,4 +1,8 @@
-"""The values of runs in blocks, by key, instead of a document for each run; runs are numbered without gaps."""
+"""The values of runs in blocks, by key, instead of a document for each run; runs are numbered without gaps.
+
+The tables are frozen here. The content of blocks is written by `store.blocks`, as for new runs: a later version that writes other blocks or columns
+has to convert those of this one, or copy the functions; tests/results/store fails otherwise, since it migrates an old store to the newest version.
+"""
 
 from __future__ import annotations
 
