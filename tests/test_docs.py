@@ -81,9 +81,7 @@ def test_the_repository_names_no_machine_paths() -> None:
 _UNQUOTED = re.compile(r"(?<![\"'])-[PVE][\w.,]*=\[|pip install (?:-\S+ )*[\w.]+\[")
 
 
-@pytest.mark.parametrize(
-    "directory", ["README.md", "docs", "examples", "dlbs", "config", "python", "scripts"]
-)
+@pytest.mark.parametrize("directory", ["README.md", "docs", "examples", "dlbs", "config", "python", "scripts"])
 def test_examples_can_be_pasted_into_zsh(directory: str) -> None:
     place = ROOT / directory
     files = [place] if place.is_file() else [path for path in place.rglob("*") if path.suffix in _PAGES]

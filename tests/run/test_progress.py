@@ -39,7 +39,7 @@ class Run:
 
 
 def test_progress_file(dlbs: RunDlbs, tmp_path: Path) -> None:
-    dlbs("run", *DUMMY, "-Vdummy.exit_code=[0,1]", "--progress_file", "p.json")
+    dlbs("run", *DUMMY, "-Vdummy.exit_code=[0,1]", "--progress-file", "p.json")
     state = json.loads((tmp_path / "p.json").read_text())
     assert (state["total"], state["done"], state["failed"], state["left"], state["running"]) == (2, 2, 1, 0, False)
 
