@@ -22,7 +22,7 @@ from dlbs.executors.leftovers import are_running, end_processes, processes_of, t
 from dlbs.executors.logfiles import cannot, check_replaceable, create_part, finish_log, opened_script, write_script
 from dlbs.experiment import Experiment
 from dlbs.files import foreign_hands, write_all
-from dlbs.launch.containers import container_name, engine_fault, remove_container, stop_container
+from dlbs.launch.containers import container_name, engine_error, engine_fault, remove_container, stop_container
 from dlbs.logs import last_values
 from dlbs.machine.fitness import machine_warnings, selected_facts
 from dlbs.machine.resources import gpu_ids, reap
@@ -265,7 +265,7 @@ class Job:
             code = self._process.returncode
             status, message = (
                 _STATUS_OF.get(code, "failure"),
-                "" if code == OK else _exit_message(code) + self._shell_error(),
+                "" if code == OK else self._reason(code),
             )
         if status in {"failure", "skipped"} and values.get("exp.status_msg"):
             message = str(values["exp.status_msg"])
@@ -287,13 +287,17 @@ class Job:
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}
         return ending
 
-    def _shell_error(self) -> str:
-        """The error of the shell if it is the last output, such as an unset variable in a template; empty otherwise."""
+    def _reason(self, code: int) -> str:
+        """The exit code, with the error of the container engine or of the shell (an unset variable in a template) if that is the last output."""
+        said = engine_error(self._tail()) if self._container and code == _ENGINE else ""
+        if said:
+            return f"{_exit_message(code)}: {said}"
         last = next(
             (line for line in reversed(self._tail().splitlines()) if line.strip() and not line.startswith(b"__")), b""
         )
         place = self._name
-        return f": line {last.removeprefix(place).decode('utf-8', 'replace')}" if last.startswith(place) else ""
+        line = f": line {last.removeprefix(place).decode('utf-8', 'replace')}" if last.startswith(place) else ""
+        return _exit_message(code) + line
 
     def _tail(self) -> bytes:
         size = os.fstat(self._log).st_size
