@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmark_core.doubts import MONITOR_WARNINGS
+from benchmark_core.doubts import DOUBT_KEYS, MONITOR_WARNINGS
 from benchmark_core.exits import OK, SIGNALLED, SKIPPED, UNAVAILABLE
 from benchmark_core.gpus import cuda_name
 from benchmark_core.log import LOG_VARIABLE, STATUSES, key_line
@@ -230,8 +230,7 @@ class Job:
         finally:
             os.close(self._log)
         results = {key: value for key, value in values.items() if key.startswith("results.")}
-        if MONITOR_WARNINGS in ending:
-            results[MONITOR_WARNINGS] = ending[MONITOR_WARNINGS]
+        results |= {key: found[key] for key in DOUBT_KEYS for found in (values, ending) if key in found}
         return Outcome(
             ending["exp.status"], ending["exp.status_msg"], seconds, results, _exit_code(values), bool(fault)
         )
@@ -282,6 +281,8 @@ class Job:
             ending["exp.infrastructure"] = True
         if self.concurrent:
             ending["exp.neighbours"] = self.concurrent
+            if cpus := self.launcher.experiment.get("exp.cpus"):  # at the end too, where warnings are looked up
+                ending["exp.cpus"] = cpus
         if self._monitor is not None and (warnings := self._monitor.warnings()):
             ending[MONITOR_WARNINGS] = warnings  # after the long series: `last_values` reads the end of a log
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}

@@ -62,6 +62,7 @@ class Manifest:
         on_bare_metal: Whether any runs outside containers.
         images: Container images of the rest, in the plan's order.
         gpus: The different values of exp.gpus.
+        unbound: Number of experiments without GPUs that request no CPUs.
         differences: Parameters that differ between the experiments.
         repeats: Whether this repeats a part of earlier plans, whose plan files stay as they are.
         final: Paths of the logs whose failures are final: their experiments are not run again.
@@ -73,6 +74,7 @@ class Manifest:
     on_bare_metal: bool = False
     images: dict[str, None] = field(default_factory=dict)
     gpus: set[str] = field(default_factory=set)
+    unbound: int = 0
     repeats: bool = False
     final: list[str] = field(default_factory=list)
     _logs: list[str] = field(default_factory=list)
@@ -83,6 +85,7 @@ class Manifest:
         self.differences.add(experiment)
         self.on_bare_metal |= experiment.get("exp.docker") is False
         self.gpus.add(text(experiment.get("exp.gpus")))
+        self.unbound += not (experiment.get("exp.gpus") or experiment.get("runtime.cpus"))
         if experiment.get("exp.docker"):
             from dlbs.launch.containers import image_of  # here: reading results needs this module, and no launchers
 
