@@ -152,6 +152,7 @@ def run_command(
     from dlbs.run.driver import look_through
     from dlbs.run.policies import Policies, parse_deadline, parse_duration
     from dlbs.run.progress import Progress
+    from dlbs.run.status import kinds_of
 
     if until_known:
         _check_until_known(dry_run=dry_run, detach=detach, order=order)
@@ -191,7 +192,7 @@ def run_command(
         if executor == "local" and (jobs or 1) > 1 and not dry_run:
             _tell_of_shared_gpu(manifest)
             _tell_of_neighbours(manifest, jobs or 1)
-        progress.names = manifest.differences.names
+        progress.names, progress.kinds = manifest.differences.names, kinds_of(manifest.logs)
         return run_experiments(
             experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach, as_json=as_json
         )

@@ -65,6 +65,7 @@ class Manifest:
         unbound: Number of experiments without GPUs that request no CPUs.
         differences: Parameters that differ between the experiments.
         repeats: Whether this repeats a part of earlier plans, whose plan files stay as they are.
+        logs: Paths of the logs of experiments that are not inactive.
         final: Paths of the logs whose failures are final: their experiments are not run again.
     """
 
@@ -77,7 +78,7 @@ class Manifest:
     unbound: int = 0
     repeats: bool = False
     final: list[str] = field(default_factory=list)
-    _logs: list[str] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)
 
     def add(self, experiment: Experiment) -> None:
         """Add an experiment."""
@@ -93,9 +94,9 @@ class Manifest:
         if experiment.get("exp.status") not in {"inactive", "simulate"}:
             log = log_path(experiment, Path()).absolute()
             self.directories.add(log.parent)
-            self._logs.append(str(log))
+            self.logs.append(str(log))
             if experiment.get("exp.rerun") not in {"always", "onfail"}:
-                self.final.append(self._logs[-1])
+                self.final.append(self.logs[-1])
 
     def write(self) -> None:
         """Write a plan file into each log directory, from which `dlbs status` derives remaining work and results get their order.
@@ -105,7 +106,7 @@ class Manifest:
         """
         by_directory: dict[str, list[str]] = {}
         places: dict[str, str] = {}  # the same directory may have several paths
-        for log in self._logs:
+        for log in self.logs:
             parent, name = os.path.split(log)
             if parent not in places:
                 places[parent] = os.path.realpath(parent)
