@@ -42,7 +42,7 @@ $(VENV)/.installed: $(VENV)/.measuring
 demo: $(VENV)/.measuring
 	@echo "Six experiments, about a minute on two CPU cores."
 	$(BIN)/dlbs run --plan examples/first/plan.yaml -Pexp.docker=false -Pexp.log_dir=demo/logs -Pexp.rerun=always
-	$(BIN)/dlbs parse demo/logs --output_file demo/results.json
+	$(BIN)/dlbs parse demo/logs --output-file demo/results.json
 	@echo
 	@$(BIN)/dlbs report demo/results.json
 	@echo "logs: demo/logs   results: demo/results.json"

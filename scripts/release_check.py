@@ -65,7 +65,7 @@ def _run_demo(programs: Path, directory: Path, options: Sequence[str]) -> None:
     plan = shutil.copy(ROOT / "examples" / "first" / "plan.yaml", directory)
     for command in (
         ["run", "--plan", plan, "-Pexp.docker=false", "-Pexp.gpus=", *options],
-        ["parse", "logs", "--output_file", "results.json"],
+        ["parse", "logs", "--output-file", "results.json"],
         ["report", "results.json"],
     ):
         subprocess.run([str(programs / "dlbs"), *command], cwd=directory, env=clean_environment(), check=True)

@@ -18,7 +18,7 @@ from dlbs.errors import DlbsError, argument_of
         ("-Va,b", "variables['a,b']"),
         ("-E", "extensions"),
         ("--by exp.model", "by='exp.model'"),
-        ("--filter_query", "query"),
+        ("--filter-query", "query"),
         ("--order-seed", "order_seed"),
         ("--", "command"),
         ("-- bench {x}", "command bench {x}"),

@@ -100,9 +100,7 @@ def ending(runs: list[dict[str, Any]]) -> list[str]:
 def test_progress_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     runs = sorted(results("command.json"), key=lambda one: (one["exp.repeat"], one["level"]))  # round-robin
     lines = progress_lines(runs, capsys)
-    command = (
-        "dlbs run -Pexp.repeats=3 -Pexp.num_batches=5 --order round-robin -- gzip -kf -{level} text '-Vlevel=[1,6,9]'"
-    )
+    command = "dlbs run -Pexp.repeats=3 -Pexp.num_batches=5 --order round-robin -- gzip -kf -{level} text -Vlevel=1,6,9"
     shown = quoted("commands.md", command)
     at = shown.index("...")
     assert shown[:at] == lines[:at]

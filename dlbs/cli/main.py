@@ -79,7 +79,7 @@ def cli(context: click.Context) -> None:
     \b
     dlbs run -Pexp.model=alexnet -Pexp.gpus='' -Pexp.docker=false
     dlbs run -Vexp.model=alexnet,resnet18 -Vexp.replica_batch=1,2,4
-    dlbs parse logs --output_file results.json
+    dlbs parse logs --output-file results.json
     dlbs report results.json
     """
     if context.invoked_subcommand is None:

@@ -42,7 +42,7 @@ _VERBS_MEANT = {
 
 
 def _with_dashes(name: str) -> str:
-    """Normalise options: `--log_level` and `--log-level` are the same."""
+    """Normalise options: `--log_level` is accepted for `--log-level`."""
     return name.replace("_", "-")
 
 

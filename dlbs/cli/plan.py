@@ -273,6 +273,7 @@ def _documents(config: Config, name: str) -> list[dict[str, Any]]:
     Raises:
         ConfigError: The name is unknown.
     """
+    from dlbs.config.names import meant_by
     from dlbs.plan.explain import described, framework_launchers
     from dlbs.results.keys import key_documents, known_keys
 
@@ -287,7 +288,8 @@ def _documents(config: Config, name: str) -> list[dict[str, Any]]:
             return keys
         close = did_you_mean(name, known_keys()) if name.startswith("results.") else ""
         raise ConfigError(error.what, hint=close or error.hint) from None
-    return [*keys, *found] if f"results.{name}" in known_keys() else [*found, *keys]
+    is_key = f"results.{name}" in known_keys() and found[0]["name"] != meant_by(name)
+    return [*keys, *found] if is_key else [*found, *keys]
 
 
 @verb("migrate")

@@ -92,16 +92,16 @@ def parse_command(
 
     \b
     Examples:
-      dlbs parse logs --output_file results.json
+      dlbs parse logs --output-file results.json
       dlbs parse 'logs/*.log' \\
-        --output_params exp.model,exp.replica_batch,results.time \\
-        --output_file results.csv
+        --output-params exp.model,exp.replica_batch,results.time \\
+        --output-file results.csv
       dlbs parse logs \\
-        --filter_query '{"exp.model": "resnet.*", "exp.replica_batch": [16, 32]}'
+        --filter-query '{"exp.model": "resnet.*", "exp.replica_batch": [16, 32]}'
       dlbs parse logs -Pmy.name='${exp.model} ${exp.dtype}' \\
-        --output_params my.name,results.time
+        --output-params my.name,results.time
       dlbs parse logs \\
-        --filter_query '${results.time} < 10 and "${exp.phase}" == "inference"'
+        --filter-query '${results.time} < 10 and "${exp.phase}" == "inference"'
     """
     from dlbs.machine.resources import usable_cpus
     from dlbs.results.read.logs import read_logs
@@ -135,7 +135,7 @@ def _tell_problems(reading: Reading, ignore_errors: bool) -> None:
         places = counted(len(reading.errors), "place")
         raise LogError(
             f"{places} in logs could not be read; nothing was written",
-            hint="--ignore_errors skips them",
+            hint="--ignore-errors skips them",
         )
 
 
@@ -209,7 +209,7 @@ def report_command(
     \b
     Examples:
       dlbs report results.json --type regular
-      dlbs report logs --filter_query '{"exp.phase": "inference"}'
+      dlbs report logs --filter-query '{"exp.phase": "inference"}'
       dlbs report logs --type strong --explain
       dlbs report logs --rows exp.model,exp.dtype --cols exp.replica_batch \\
         --values results.time_p99 --format markdown

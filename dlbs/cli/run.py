@@ -152,6 +152,7 @@ def run_command(
     from dlbs.run.driver import look_through
     from dlbs.run.policies import Policies, parse_deadline, parse_duration
     from dlbs.run.progress import Progress
+    from dlbs.run.status import kinds_of
 
     if until_known:
         _check_until_known(dry_run=dry_run, detach=detach, order=order)
@@ -190,7 +191,8 @@ def run_command(
             _tell_where(config, manifest)
         if executor == "local" and (jobs or 1) > 1 and not dry_run:
             _tell_of_shared_gpu(manifest)
-        progress.names = manifest.differences.names
+            _tell_of_neighbours(manifest, jobs or 1)
+        progress.names, progress.kinds = manifest.differences.names, kinds_of(manifest.logs)
         return run_experiments(
             experiments(), manifest, progress, runs, policies=policies, wait=wait, detach=detach, as_json=as_json
         )
@@ -330,6 +332,19 @@ def _tell_of_shared_gpu(manifest: Manifest) -> None:
         instead = f"any:{most}" if fewest == most else "any:N"
         advice = f"; -Pexp.gpus={instead} uses free GPUs" if len(visible_gpus()) > most else ""
         note(f"all experiments use GPU {shared[0]}, so they run one at a time{advice}")
+
+
+def _tell_of_neighbours(manifest: Manifest, jobs: int) -> None:
+    """Report that experiments that run at the same time may use the same CPUs."""
+    from dlbs.machine.resources import usable_cpus
+
+    together, cpus = min(jobs, manifest.unbound), len(usable_cpus())
+    if together > 1:
+        each = max(1, cpus // together)
+        note(
+            f"up to {together} experiments at a time share {counted(cpus, 'CPU')} and slow each other down; "
+            f"-Pruntime.cpus={each} gives each {counted(each, 'CPU')} of its own"
+        )
 
 
 def _check_until_known(*, dry_run: bool, detach: bool, order: str) -> None:

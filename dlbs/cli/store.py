@@ -41,7 +41,7 @@ def db_command() -> None:
       dlbs db add logs --tag v1.2
       dlbs db query '{"exp.model": "resnet.*"}'
       dlbs db query --history 'resnet18 training 16'
-      dlbs db export --output_file all.json
+      dlbs db export --output-file all.json
     """
 
 
@@ -214,8 +214,8 @@ def export_command(queries: tuple[str, ...], output_file: str | None, db: str) -
 
     \b
     Examples:
-      dlbs db export --output_file all.json.gz
-      dlbs db export '{"db.tags": "v1.2"}' --output_file v1.2.csv
+      dlbs db export --output-file all.json.gz
+      dlbs db export '{"db.tags": "v1.2"}' --output-file v1.2.csv
     """
     from dlbs.results.read.query import compile_query
     from dlbs.results.read.records import write_records

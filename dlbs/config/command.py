@@ -123,7 +123,7 @@ def check_placeholders(config: Config, words: Sequence[str]) -> None:
             unread = _unread_option(words, name)
             if unread:
                 raise ConfigError(unread, where=f"-- {' '.join(words)}", hint="put options of dlbs before --")
-            hint = did_you_mean(name, own) or f"write -V{name}=[1,2,4] or -P{name}=VALUE"
+            hint = did_you_mean(name, own) or f"write -V{name}=1,2,4 or -P{name}=VALUE"
             raise ConfigError(
                 f"the placeholder {{{name}}} has no value",
                 where=f"-- {' '.join(words)}",

@@ -169,6 +169,11 @@ def value_hint(name: str, value: Any) -> str:
     return f"{name}={text(value)} is now {_settings(meant)}" if meant else ""
 
 
+def meant_by(word: str) -> str:
+    """The parameter that a word of another tool means; empty if there is none."""
+    return table().words.get(word, "").partition("=")[0]
+
+
 def word_hint(name: str, value: Any) -> str:
     """The value that a word of another tool means: `did you mean 'float16'?` for `fp16`; may be empty."""
     ours, _, meant = table().words.get(text(value).lower(), "").partition("=")

@@ -13,7 +13,7 @@ from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmark_core.doubts import MONITOR_WARNINGS
+from benchmark_core.doubts import DOUBT_KEYS, MONITOR_WARNINGS
 from benchmark_core.exits import OK, SIGNALLED, SKIPPED, UNAVAILABLE
 from benchmark_core.gpus import cuda_name
 from benchmark_core.log import LOG_VARIABLE, PROVENANCE, STATUSES, key_line
@@ -23,7 +23,7 @@ from dlbs.executors.leftovers import are_running, end_processes, processes_of, t
 from dlbs.executors.logfiles import cannot, check_replaceable, create_part, finish_log, opened_script, write_script
 from dlbs.experiment import Experiment
 from dlbs.files import foreign_hands, write_all
-from dlbs.launch.containers import container_name, engine_fault, remove_container, stop_container
+from dlbs.launch.containers import container_name, engine_error, engine_fault, remove_container, stop_container
 from dlbs.logs import last_values, parse_line
 from dlbs.machine.fitness import machine_warnings, selected_facts
 from dlbs.machine.resources import gpu_ids, reap
@@ -233,8 +233,7 @@ class Job:
         finally:
             os.close(self._log)
         results = {key: value for key, value in values.items() if key.startswith("results.")}
-        if MONITOR_WARNINGS in ending:
-            results[MONITOR_WARNINGS] = ending[MONITOR_WARNINGS]
+        results |= {key: found[key] for key in DOUBT_KEYS for found in (values, ending) if key in found}
         return Outcome(
             ending["exp.status"], ending["exp.status_msg"], seconds, results, _exit_code(values), bool(fault)
         )
@@ -268,7 +267,7 @@ class Job:
             code = self._process.returncode
             status, message = (
                 _STATUS_OF.get(code, "failure"),
-                "" if code == OK else _exit_message(code) + self._shell_error(),
+                "" if code == OK else self._reason(code),
             )
         if status in {"failure", "skipped"} and values.get("exp.status_msg"):
             message = str(values["exp.status_msg"])
@@ -286,6 +285,8 @@ class Job:
             ending["exp.infrastructure"] = True
         if self.concurrent:
             ending["exp.neighbours"] = self.concurrent
+            if cpus := self.launcher.experiment.get("exp.cpus"):  # at the end too, where warnings are looked up
+                ending["exp.cpus"] = cpus
         if self._monitor is not None and (warnings := self._monitor.warnings()):
             ending[MONITOR_WARNINGS] = warnings  # after the long series: `last_values` reads the end of a log
         ending |= {"exp.status": status, "exp.status_msg": message, "exp.seconds": round(seconds, 3)}
@@ -300,13 +301,17 @@ class Job:
                     found[pair[0]] = pair[1]
         return found
 
-    def _shell_error(self) -> str:
-        """The error of the shell if it is the last output, such as an unset variable in a template; empty otherwise."""
+    def _reason(self, code: int) -> str:
+        """The exit code, with the error of the container engine or of the shell (an unset variable in a template) if that is the last output."""
+        said = engine_error(self._tail()) if self._container and code == _ENGINE else ""
+        if said:
+            return f"{_exit_message(code)}: {said}"
         last = next(
             (line for line in reversed(self._tail().splitlines()) if line.strip() and not line.startswith(b"__")), b""
         )
         place = self._name
-        return f": line {last.removeprefix(place).decode('utf-8', 'replace')}" if last.startswith(place) else ""
+        line = f": line {last.removeprefix(place).decode('utf-8', 'replace')}" if last.startswith(place) else ""
+        return _exit_message(code) + line
 
     def _tail(self) -> bytes:
         size = os.fstat(self._log).st_size

@@ -88,12 +88,25 @@ def remove_container(experiment: Experiment, name: str) -> None:
         return
 
 
-# What docker and podman say (exit code 125) if their daemon, the network or the disk failed, and not the arguments of the experiment.
-_FAULTS = re.compile(
-    rb"(?im)^(?:docker: |error: |error response from daemon|time=).*(?:cannot connect to|error during connect|error waiting for container|"
-    rb"unexpected eof|connection (?:refused|reset)|no space left|read-only file system|input/output error|could not find bridge|"
-    rb"failed to (?:create endpoint|set up container networking)|iptables|containerd|too many open files|cannot allocate memory)"
-)
+# What docker and podman say (exit code 125) for what ends all experiments alike → what to do.
+_FAULTS = {
+    r"no space left": "free some: docker system df",
+    r"unable to find image|no such image|pull access denied|manifest unknown": "build or pull it: dlbs images --help",
+    r"could not find bridge|failed to (?:create endpoint|set up container networking)|iptables|network \S+ not found": (
+        "check docker network ls, and restart the daemon"
+    ),
+    r"cannot connect to|error during connect|error waiting for container|unexpected eof|connection (?:refused|reset)|containerd": (
+        "check that the daemon runs"
+    ),
+    r"read-only file system|input/output error|too many open files|cannot allocate memory": "check the machine",
+}
+_SAID = re.compile(rb"(?im)^(?:docker: |error|unable to find|unknown |invalid |time=).*$")
+
+
+def engine_error(output: bytes) -> str:
+    """The last errors that a container engine itself reports at the end of a log: a missing image has two lines; empty if there are none."""
+    lines = [line.decode("utf-8", "replace").removeprefix("docker: ") for line in _SAID.findall(output)]
+    return one_line(": ".join(lines[-2:]))
 
 
 def engine_fault(experiment: Experiment, output: bytes) -> str:
@@ -110,8 +123,8 @@ def engine_fault(experiment: Experiment, output: bytes) -> str:
         silent = str(error)
     if silent:
         return f"the {docker} daemon does not answer: {silent}"
-    found = _FAULTS.search(output)
-    return one_line(found.string[found.start() :].split(b"\n")[0].decode("utf-8", "replace")) if found else ""
+    said = engine_error(output)
+    return next((f"{said} ({do})" for what, do in _FAULTS.items() if re.search(what, said, re.IGNORECASE)), "")
 
 
 def _silence(docker: str) -> str:

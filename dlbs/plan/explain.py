@@ -9,7 +9,7 @@ from typing import Any
 
 from dlbs.config.config import Config
 from dlbs.config.declarations import Parameter
-from dlbs.config.names import former_hint, framework_hint, known_models, name_hint
+from dlbs.config.names import former_hint, framework_hint, known_models, meant_by, name_hint
 from dlbs.doubts import describe_doubts
 from dlbs.errors import ConfigError, did_you_mean
 from dlbs.experiment import as_written
@@ -126,8 +126,10 @@ def _found(declarations: dict[str, Parameter], pattern: str) -> Iterable[Paramet
     if pattern in declarations:
         return [declarations[pattern]]
     expression, word = compiled(pattern), pattern.lower()
+    ours = declarations.get(meant_by(word))
     return [one for name, one in declarations.items() if expression.fullmatch(name)] or [
-        one for name, one in declarations.items() if word in f"{name} {one.desc}".lower()
+        *([ours] if ours else []),
+        *(one for name, one in declarations.items() if word in f"{name} {one.desc}".lower() and one is not ours),
     ]
 
 

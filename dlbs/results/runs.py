@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from benchmark_core.doubts import MONITOR_WARNINGS, doubts_of
+from benchmark_core.doubts import DOUBT_KEYS, doubts_of
 from benchmark_core.log import STATUSES
 from dlbs.results.columns import Columns, merged, of_records
 from dlbs.text import finite
@@ -82,9 +82,7 @@ class Runs(Columns):
     @property
     def doubts(self) -> list[Sequence[str]]:
         """The kinds of the warnings of each run about its own numbers."""
-        kept = self.table.kept(
-            "doubts", lambda: Runs(self.table).each(("results.warnings", MONITOR_WARNINGS), doubts_of)
-        )
+        kept = self.table.kept("doubts", lambda: Runs(self.table).each(DOUBT_KEYS, doubts_of))
         return list(map(kept.__getitem__, self.rows))
 
 

@@ -63,8 +63,10 @@ class Manifest:
         on_bare_metal: Whether any runs outside containers.
         images: Container images of the rest, in the plan's order.
         gpus: The different values of exp.gpus.
+        unbound: Number of experiments without GPUs that request no CPUs.
         differences: Parameters that differ between the experiments.
         repeats: Whether this repeats a part of earlier plans, whose plan files stay as they are.
+        logs: Paths of the logs of experiments that are not inactive.
         final: Paths of the logs whose failures are final: their experiments are not run again.
     """
 
@@ -75,9 +77,10 @@ class Manifest:
     on_bare_metal: bool = False
     images: dict[str, None] = field(default_factory=dict)
     gpus: set[str] = field(default_factory=set)
+    unbound: int = 0
     repeats: bool = False
     final: list[str] = field(default_factory=list)
-    _logs: list[str] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)
 
     def add(self, experiment: Experiment) -> None:
         """Add an experiment."""
@@ -85,6 +88,7 @@ class Manifest:
         self.differences.add(experiment)
         self.on_bare_metal |= experiment.get("exp.docker") is False
         self.gpus.add(text(experiment.get("exp.gpus")))
+        self.unbound += not (experiment.get("exp.gpus") or experiment.get("runtime.cpus"))
         if experiment.get("exp.docker"):
             from dlbs.launch.containers import image_of  # here: reading results needs this module, and no launchers
 
@@ -94,9 +98,9 @@ class Manifest:
             self.directories.add(log.parent)
             if pack := text(experiment.get("pack.dir")):
                 self.packs.add(pack)
-            self._logs.append(str(log))
+            self.logs.append(str(log))
             if experiment.get("exp.rerun") not in {"always", "onfail", "changed"}:
-                self.final.append(self._logs[-1])
+                self.final.append(self.logs[-1])
 
     def write(self) -> None:
         """Write a plan file into each log directory, from which `dlbs status` derives remaining work and results get their order.
@@ -106,7 +110,7 @@ class Manifest:
         """
         by_directory: dict[str, list[str]] = {}
         places: dict[str, str] = {}  # the same directory may have several paths
-        for log in self._logs:
+        for log in self.logs:
             parent, name = os.path.split(log)
             if parent not in places:
                 places[parent] = os.path.realpath(parent)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,7 +25,7 @@ from dlbs.experiment import Experiment, describe, log_path
 from dlbs.files import dump_json, write_atomically
 from dlbs.logs import batch_time
 from dlbs.run.driver import Event, Observer, Summary
-from dlbs.run.status import Durations, Remaining, last_line, remaining_document, remaining_time
+from dlbs.run.status import Durations, Remaining, kind_of_log, last_line, remaining_document, remaining_time
 from dlbs.text import duration, finite, plus_minus, rate_per, shown, text
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Progress(Observer):
         self.quiet, self.verbose, self.names = quiet, verbose, names
         self.summary = Summary()
         self._running: dict[str, _Running] = {}  # keyed by log file
+        self.kinds: Counter[str] = Counter()  # of experiments that have not ended
         self._durations = Durations()  # of the experiments that have run
         self._began = time.monotonic()
         self._most_running = 1
@@ -141,6 +143,8 @@ class Progress(Observer):
 
     def notify(self, event: Event) -> None:
         """Show an event."""
+        if event.kind in {"skipped", "ended"}:
+            self.kinds[self._kind(event.experiment)] -= 1
         if event.kind == "skipped":
             return
         if event.kind == "started":
@@ -177,8 +181,12 @@ class Progress(Observer):
             self._say(f"{self._position()} {label}: attempt {experiment.get('exp.attempt') or 1}: {words}; retrying")
             return
         if ran is not None:
-            self._durations.add(outcome.seconds)
+            self._durations.add(self._kind(experiment), outcome.seconds)
         self._say(f"{self._position()} {label}: {words}")
+
+    def _kind(self, experiment: Experiment) -> str:
+        kind = kind_of_log(str(experiment["exp.log_file"]))
+        return kind if kind in self.kinds else ""
 
     def _position(self) -> str:
         return f"[{self.summary.done}/{self.summary.total}]"
@@ -192,7 +200,9 @@ class Progress(Observer):
         self._detect_begun()
         now = time.monotonic()
         running = [now - one.since for one in self._running.values() if one.began]
-        return remaining_time(self._durations, self.summary.total - self.summary.done, running, self._most_running)
+        left = +self.kinds
+        left[""] += self.summary.total - self.summary.done - left.total()  # those of a plan that grows
+        return remaining_time(self._durations, +left, running, self._most_running)
 
     def _free_slot(self) -> int:
         taken = {one.slot for one in self._running.values()}

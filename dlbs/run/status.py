@@ -31,7 +31,6 @@ _MOST_SHOWN = 64  # running experiments
 _MOST_REASONS = 10
 _LAST_BYTES = 4096  # at the end of a log that are searched for its last line
 _RATE = r"(?<![\w.])(\d[\d,]*(?:\.\d+)?) ?([A-Za-z]{1,20}/(?:s|sec|min|h))\b"
-_FEWEST = 3  # durations that an interval requires
 
 _Stamp = tuple[int, int]  # size and modification time in ns of a file
 
@@ -375,21 +374,39 @@ def rate_in(line: str) -> str:
     return " ".join(found[-1]) if found else ""
 
 
+_MOST_KINDS = 256  # of experiments whose durations are told apart
+
+
+def kind_of_log(log: str | os.PathLike[str]) -> str:
+    """The experiments with similar durations to which a log belongs, from its name without `exp.id`: `pytorch_alexnet_training_b16`."""
+    return re.sub(r"_[0-9a-f]{16}\.log.*$", "", os.path.basename(log))
+
+
+def kinds_of(logs: Iterable[str | os.PathLike[str]]) -> Counter[str]:
+    """How many logs are of each kind; all of one kind, the empty one, if there are too many kinds."""
+    found = Counter(map(kind_of_log, logs))
+    return found if len(found) <= _MOST_KINDS else Counter({"": found.total()})
+
+
 class Durations:
-    """The durations of ended experiments: count, mean, and sum of squared differences from the mean (Welford)."""
+    """The durations of ended experiments by kind."""
 
-    def __init__(self, seconds: Iterable[float] = ()) -> None:
-        self.count = 0
-        self.mean = self.squares = 0.0
-        for one in seconds:
-            self.add(one)
+    def __init__(self, ended: Iterable[tuple[str, float]] = ()) -> None:
+        self.count, self.sum = 0, 0.0
+        self.by_kind: dict[
+            str, tuple[int, float, float, float]
+        ] = {}  # count, sum, sum and sum of squares of logarithms
+        for kind, seconds in ended:
+            self.add(kind, seconds)
 
-    def add(self, seconds: float) -> None:
+    def add(self, kind: str, seconds: float) -> None:
         """Count a duration."""
         self.count += 1
-        away = seconds - self.mean
-        self.mean += away / self.count
-        self.squares += away * (seconds - self.mean)
+        self.sum += seconds
+        kind = kind if kind in self.by_kind or len(self.by_kind) < _MOST_KINDS else ""
+        count, whole, logs, squares = self.by_kind.get(kind, (0, 0.0, 0.0, 0.0))
+        log = math.log(max(seconds, _SHORTEST))
+        self.by_kind[kind] = count + 1, whole + seconds, logs + log, squares + log**2
 
 
 class Remaining(NamedTuple):
@@ -436,40 +453,87 @@ def time_left(looks: Sequence[Look]) -> Remaining | None:
     """The remaining time of plans, from the times in their logs; None if none is running, or none of their experiments has ended."""
     states = [state for look in looks for state in look.states]
     running = sum(state.status == "running" for state in states)
-    left = running + sum(state.status in {"queued", "to do"} for state in states)
+    left = [state.log for state in states if state.status in {"running", "queued", "to do"}]
     if not left or not (running or any(look.run is not None for look in looks)):
         return None
-    durations = Durations(state.seconds for state in states if state.seconds is not None)
+    durations = Durations((kind_of_log(one.log), one.seconds) for one in states if one.seconds is not None)
     taken = [one.seconds for look in looks for one in look.under_way if one.seconds is not None]
-    return remaining_time(durations, left, taken, max(1, running))
+    return remaining_time(durations, kinds_of(left), taken, max(1, running))
 
 
-def remaining_time(durations: Durations, left: int, running: Sequence[float], slots: int) -> Remaining | None:
+def remaining_time(
+    durations: Durations, left: Mapping[str, float], running: Sequence[float], slots: int
+) -> Remaining | None:
     """The time until the last experiment ends, with its interval; None before the first has ended.
 
-    The interval assumes independent durations and Student's distribution; it includes the spread of future durations and the error of the mean. It does not
-    model plans in which long experiments come last.
+    The logarithm of a duration varies between repeats, between settings of a model, and between models: each variance is that of the ended
+    experiments, pooled with a usual one. So the interval is wide while a model, or a batch size, has not run yet.
+    `tests/run/test_progress.py` simulates how often it holds.
 
     Args:
         durations: Durations of the experiments that have ended.
-        left: Experiments that have not ended, those that are running included.
+        left: Kind → experiments that have not ended, those that are running included; an empty kind is like those that have ended.
         running: Elapsed seconds of each running experiment.
         slots: Experiments that run at the same time.
     """
-    if not durations.count:
-        return None
-    seconds = remaining_seconds(durations.mean, left, running, slots)
-    if durations.count < _FEWEST:
-        return Remaining(seconds)
-    from benchmark_core.intervals import student_quantile  # it takes 10 ms to import
+    count = sum(left.values())
+    if not durations.count or not count:
+        return None if not durations.count else Remaining(0.0)
+    known = durations.by_kind
+    titles: dict[str, list[float]] = {}
+    for kind, (of_kind, whole, _, _) in known.items():
+        titles.setdefault(_title(kind), []).append(max(whole / of_kind, _SHORTEST))
+    repeats = _pooled(((n, logs, squares) for n, _, logs, squares in known.values()), *_USUAL_SPREADS[0])
+    settings = _pooled(map(_moments, titles.values()), *_USUAL_SPREADS[1])
+    of_titles = {title: sum(means) / len(means) for title, means in titles.items()}
+    models = _pooled([_moments(of_titles.values())], *_USUAL_SPREADS[2])
+    total = variance = 0.0
+    unseen: Counter[str] = Counter()  # models that have not run → their expected seconds
+    for kind, number in left.items():
+        title = _title(kind)
+        if kind in known or not kind:
+            ran, whole = known[kind][:2] if kind in known else (durations.count, durations.sum)
+            mean, shared = whole / ran, repeats / ran
+        elif title in titles:
+            mean, shared = of_titles[title], settings * (1 + 1 / len(titles[title]))
+        else:
+            mean, shared = sum(of_titles.values()) / len(of_titles), settings
+            unseen[title] += number * mean  # type: ignore[assignment]
+        total += number * mean
+        variance += (number * mean) ** 2 * math.expm1(shared) + number * mean**2 * math.expm1(repeats)
+    variance += sum(sure**2 for sure in unseen.values()) * math.expm1(models * (1 + 1 / len(titles)))
+    seconds = remaining_seconds(total / count, count, running, slots)
+    ratio = math.exp(_NORMAL_95 * math.sqrt(math.log1p(variance / total**2))) if total else 1.0
+    return Remaining(seconds, seconds / ratio, seconds * ratio)
 
-    variance = durations.squares / (durations.count - 1)
-    spread = math.sqrt(variance * (left + left**2 / durations.count)) / max(1, min(slots, left))
-    half = student_quantile(0.95, durations.count - 1) * spread  # on each side: a 90 % interval
-    return Remaining(seconds, max(0.0, seconds - half), seconds + half)
+
+_SHORTEST = 0.01  # seconds
+_NORMAL_95 = 1.645  # on each side: a 90 % interval
+# Usual standard deviations of logarithms between repeats, settings of a model, and models; each counts like so many observations.
+_USUAL_SPREADS = ((0.2, 2), (1.0, 2), (1.3, 2))
 
 
-def remaining_seconds(mean: float, left: int, running: Sequence[float], slots: int) -> float:
+def _title(kind: str) -> str:
+    """A kind without its batch size."""
+    return re.sub(r"_b\d+$", "", kind)
+
+
+def _moments(values: Iterable[float]) -> tuple[int, float, float]:
+    """Count, and sum and sum of squares of the logarithms."""
+    logs = [math.log(value) for value in values]
+    return len(logs), sum(logs), sum(log**2 for log in logs)
+
+
+def _pooled(groups: Iterable[tuple[int, float, float]], usual: float, weight: int) -> float:
+    """The variance within groups, pooled with a usual standard deviation of this weight."""
+    squares, freedom = weight * usual**2, weight
+    for count, logs, of_squares in groups:
+        squares += max(0.0, of_squares - logs**2 / count)
+        freedom += count - 1
+    return squares / freedom
+
+
+def remaining_seconds(mean: float, left: float, running: Sequence[float], slots: int) -> float:
     """Seconds until the last experiment ends.
 
     Args:

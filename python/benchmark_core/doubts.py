@@ -40,6 +40,11 @@ KINDS: dict[str, Kind] = {
         "other programs used up to {} of the CPUs",
         "rerun on an idle machine",
     ),
+    "neighbours": Kind(
+        "experiments of the same plan ran at the same time on the same CPUs",
+        "experiments of the same plan ran at the same time, and up to {} of the CPUs were not available to this one",
+        "rerun with --jobs 1, or give each CPUs of its own (-Pruntime.cpus=N)",
+    ),
     "GPU contention": Kind(
         "other programs used the GPU",
         "other programs used up to {} of a GPU",
@@ -223,10 +228,18 @@ def outliers(times: Sequence[float]) -> list[float]:
     return [one for one in times if one - middle > limit]
 
 
+DOUBT_KEYS = ("results.warnings", MONITOR_WARNINGS, "exp.neighbours", "exp.cpus")  # what `warnings_of` reads
+
+
 def warnings_of(record: Mapping[str, Any]) -> list[str]:
     """The warnings that a run, or its monitor, logged about its own numbers; empty if there are none."""
     lists = (record.get(key) for key in ("results.warnings", MONITOR_WARNINGS))
-    return [line for found in lists if isinstance(found, list) for line in found if isinstance(line, str)]
+    lines = [line for found in lists if isinstance(found, list) for line in found if isinstance(line, str)]
+    if record.get("exp.neighbours") and not record.get("exp.cpus"):  # a benchmark does not know whose load it sees
+        lines = [
+            warning("neighbours", figure_of(line)) if kind_of(line) == "CPU contention" else line for line in lines
+        ]
+    return lines
 
 
 def kind_of(warning: str) -> str:

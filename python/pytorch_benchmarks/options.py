@@ -109,7 +109,9 @@ class CommonOptions(ModelOptions):
         "Maximum number of pixels (height times width) of an image. Larger images are errors, because a small file can claim any size.",
         whole(1),
     )
-    num_threads: int = option(0, "Threads that compute on the CPU; 0 is PyTorch's default, one per core.", whole(0))
+    num_threads: int = option(
+        0, "Number of threads that compute on the CPU; 0 is PyTorch's default, one per core.", whole(0)
+    )
     channels_last: bool = option(False, "Store images with channels last (NHWC), which makes many convolutions faster.")
     deterministic: bool = option(
         False, "Use only deterministic algorithms. This reduces speed, and disables cudnn_benchmark."

@@ -300,6 +300,8 @@ def test_help_knows_verbs_short_keys_and_parameters_of_a_warning(dlbs: RunDlbs) 
     assert dlbs("help", "run", check=True).stdout.startswith("run is a verb: ")
     assert dlbs("help", "throughput", check=True).stdout.startswith("results.throughput\n")
     assert "exp.replica_batch" in dlbs("help", "batch", check=True).stdout
+    assert dlbs("help", "precision", check=True).stdout.startswith("exp.dtype\n")
+    assert "pytorch.num_threads" in dlbs("help", "number of threads", check=True).stdout
 
 
 def test_all_problems_of_a_configuration_are_reported_at_once(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory, forked_dlbs: ForkServer) 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["parse", "logs", "--output_params", "exp.modle"], "--output_params: no experiment has 'exp.modle'"),
-        (["parse", "logs", "--filter_params", "exp.modle"], "--filter_params: no experiment has 'exp.modle'"),
-        (["parse", "logs", "--filter_query", '{"exp.modle": 1}'], "--filter_query: no experiment has 'exp.modle'"),
+        (["parse", "logs", "--output-params", "exp.modle"], "--output-params: no experiment has 'exp.modle'"),
+        (["parse", "logs", "--filter-params", "exp.modle"], "--filter-params: no experiment has 'exp.modle'"),
+        (["parse", "logs", "--filter-query", '{"exp.modle": 1}'], "--filter-query: no experiment has 'exp.modle'"),
         (["parse", "logs", "-Pmy.name=${exp.modle}"], "-Pmy.name: no experiment has 'exp.modle'"),
         (["report", "logs", "--rows", "exp.modle"], "--rows: no experiment has 'exp.modle'"),
         (["report", "logs", "--cols", "exp.modle"], "--cols: no experiment has 'exp.modle'"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark_core.doubts import doubts_of
 from dlbs.errors import LaunchError
 from dlbs.executors.job import Grant
 from dlbs.executors.local import Slots
@@ -60,6 +61,26 @@ def test_jobs_run_side_by_side_and_say_so(dlbs: RunDlbs, tmp_path: Path) -> None
         assert set(one["exp.neighbours"]) == ids - {one["exp.id"]}
     dlbs("run", *DUMMY, "-Pexp.log_dir=alone", check=True)
     assert values(next(tmp_path.glob("alone/*.log")))["exp.neighbours"] == []
+
+
+def test_neighbours_on_the_same_processors_are_named_before_and_after(dlbs: RunDlbs, tmp_path: Path) -> None:
+    warning = """echo '__results.warnings__= ["CPU contention: 86 %, 3 preemptions; rerun on an idle machine"]'"""
+    flags = (
+        launcher(tmp_path, f"{MEET.format(2)}; {warning}"),
+        "-Vexp.seed=1,2",
+        f"-Pexp.timeout={PATIENCE}",
+        "--jobs",
+        "2",
+    )
+    done = dlbs("run", *DUMMY, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "up to 2 experiments at a time share" in done.stderr
+    assert "⚠ neighbours 86 %" in done.stderr
+    assert "experiments of the same plan ran at the same time" in done.stderr
+    assert "other programs" not in done.stderr
+    record = values(logs(tmp_path)[0])
+    assert doubts_of(record) == ["neighbours"]
+    assert doubts_of({**record, "exp.cpus": "0"}) == ["CPU contention"]
 
 
 @pytest.mark.integration

@@ -297,6 +297,37 @@ def test_a_failure_inside_is_a_failure(dlbs: RunDlbs, tmp_path: Path) -> None:
 COUNT, KILLS = 16, 12  # experiments: more than `--jobs`, and more than files come before a kill
 
 
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--memory=1k", "exit code 125: Error response from daemon: Minimum memory limit"),
+        ("--bogus=1", "exit code 125: unknown flag: --bogus"),
+    ],
+)
+def test_an_error_of_docker_is_the_reason(dlbs: RunDlbs, tmp_path: Path, argument: str, said: str) -> None:
+    done = dlbs("run", f"-Pexp.docker_image={BASE_IMAGE}", f'-Pexp.docker_args=["{argument}"]', "--", "true")
+    assert said in done.stderr
+    (log,) = logs(tmp_path)
+    assert values(log)["exp.status_msg"].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (['-Pexp.docker_args=["--network=nonesuch"]'], "network nonesuch not found (check docker network ls"),
+        (["--no-validation", "-Pexp.docker_image=dlbs/gone:1"], "Unable to find image 'dlbs/gone:1' locally"),
+    ],
+)
+def test_what_would_end_all_others_alike_stops_the_plan(
+    dlbs: RunDlbs, tmp_path: Path, flags: list[str], said: str
+) -> None:
+    done = dlbs("run", f"-Pexp.docker_image={BASE_IMAGE}", *flags, "--", "sleep", "{n}", "-Vn=1,2,3")
+    assert done.returncode != 0
+    assert f"stopped: {'Error response from daemon: ' if 'network' in said else ''}{said}" in done.stderr
+    assert "3 left" in done.stderr
+    assert len(logs(tmp_path)) <= 1
+
+
 def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     """What a killed run left is gone when the next one has ended, and every experiment ran to its end once."""
     flag = launcher(tmp_path, "sleep 0.1; echo last line")

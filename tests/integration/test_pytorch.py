@@ -23,7 +23,7 @@ def test_plan_to_table(dlbs: RunDlbs, tmp_path: Path) -> None:
         '-Vexp.replica_batch,exp.phase=[[1,"training"],[2,"inference"]]',
     )
     assert done.returncode == 0, done.stderr
-    dlbs("parse", "logs", "--output_file", "results.json", check=True)
+    dlbs("parse", "logs", "--output-file", "results.json", check=True)
     records = json.loads((tmp_path / "results.json").read_text())["data"]
     assert [record["exp.replica_batch"] for record in records] == [1, 2]
     for record in records:

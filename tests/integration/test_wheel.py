@@ -28,7 +28,7 @@ def test_the_wheel_works_outside_any_checkout(tmp_path: Path) -> None:
     call(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel))
     call(dlbs, "run", "-Pexp.framework=dummy", "-Pexp.docker=false", "-Vexp.replica_batch=[1,2]")
     assert len(list((tmp_path / "logs").glob("*.log"))) == 2
-    call(dlbs, "parse", "logs", "--output_file", "results.json")
+    call(dlbs, "parse", "logs", "--output-file", "results.json")
     assert "2,000" in call(dlbs, "report", "results.json")
     assert "alexnet" in call(dlbs, "help", "--models")
     call(dlbs, "run", "-Pexp.num_batches=2", "-Pexp.log_dir=timed", "--", "echo", "{word}", "-Vword=[a,b]")

@@ -417,7 +417,7 @@ def _set_x_axis(figure: Figure, lines: Lines, log_x: bool | None) -> None:
     if lines.places is not None:
         if log_x:
             raise LogError(
-                f"{lines.x} has texts, not numbers: no logarithmic axis", where="--log_x", hint="remove the flag"
+                f"{lines.x} has texts, not numbers: no logarithmic axis", where="--log-x", hint="remove the flag"
             )
         set_text_x(figure, figure.axes, lines.texts)
         return

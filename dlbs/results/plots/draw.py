@@ -153,7 +153,7 @@ def is_logarithmic(values: Iterable[float], log_scale: bool | None) -> bool:
     values = list(values)
     if log_scale and not any(value > 0 for value in values):
         hint = "remove the flag"
-        raise LogError("no value is greater than 0: no logarithmic axis", where="--log_scale", hint=hint)
+        raise LogError("no value is greater than 0: no logarithmic axis", where="--log-scale", hint=hint)
     return log_scale if log_scale is not None else has_wide_range(values)
 
 
@@ -262,7 +262,7 @@ def set_numeric_x(axes: Axes, values: Iterable[float], log_x: bool | None, *, is
     xs = sorted(set(values))
     if log_x and xs[0] <= 0:
         what = f"{where} is {xs[0]:g} in some experiments: no logarithmic axis"
-        raise LogError(what, where="--log_x", hint="remove the flag, or select experiments with --filter_query")
+        raise LogError(what, where="--log-x", hint="remove the flag, or select experiments with --filter-query")
     doubles = len(xs) > 1 and all(x > 0 and math.log2(x).is_integer() for x in xs)
     logarithmic = log_x if log_x is not None else xs[0] > 0 and (doubles or has_wide_range(xs))
     if logarithmic:

@@ -12,7 +12,7 @@ from dlbs.results.grouping import ordered_keys
 from dlbs.results.runs import Record, Runs, none_ended_well
 
 # Flags that kinds with fixed axes accept nevertheless.
-_OWN = {"history": ("--x",), "throughput": ("--log_x",), "latency-throughput": ("--log_x",)}
+_OWN = {"history": ("--x",), "throughput": ("--log-x",), "latency-throughput": ("--log-x",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def kind_for(kind: str | None, options: Options, records: Iterable[Record]) -> s
         "--series": options.series,
         "--facet": options.facet,
         "--baseline": options.baseline,
-        "--log_x": options.log_x is not None,
+        "--log-x": options.log_x is not None,
     }
     given = [flag for flag, value in chosen.items() if value and flag not in _OWN.get(kind or "", ())]
     if options.mark and kind != "history":
@@ -94,7 +94,7 @@ def kind_for(kind: str | None, options: Options, records: Iterable[Record]) -> s
 
 
 MOST_LINES = 24
-FEWER = "select fewer experiments with --filter_query"
+FEWER = "select fewer experiments with --filter-query"
 
 
 def check_some_ended_well(records: Runs) -> None:

@@ -47,7 +47,7 @@ def _draw(figure: Figure, results: Results, kind: str) -> Description:
         raise LogError(what, hint=f"keep the {fixed} batch and vary exp.gpus, or exp.num_local_replicas on CPUs")
     check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
     if not all(0 < point.value < math.inf for _, points in lines for point in points):
-        hint = "select other experiments with --filter_query"
+        hint = "select other experiments with --filter-query"
         raise LogError("throughputs are not positive, or too far apart for a speed-up", hint=hint)
     axes = figure.subplots()
     xs = sorted({point.x for _, points in lines for point in points})

@@ -20,7 +20,7 @@ from dlbs.results.columns import ABSENT
 from dlbs.results.runs import Record, Runs
 from dlbs.text import counted, finite, text
 
-FLAG = "--filter_query"
+FLAG = "--filter-query"
 _RESULT = "query.result"
 _TAGS = "db.tags"
 # Keys whose numbers may be searched without a name; others, such as threads, need `name=value`.
@@ -301,11 +301,11 @@ class Selection:
 
     def _check_keys(self) -> None:
         """Raise a LogError for a key that no experiment has."""
-        check_keys(self._needed, self._known, "--filter_params")
+        check_keys(self._needed, self._known, "--filter-params")
         check_keys(self._fits.names if self._fits is not None else (), self._known)
         for name, keys in self._add.needs.items():
             check_keys(keys, {**self._known, **self._made} if self._statuses else (), f"-P{name}")
-        check_keys(self._columns, {**self._known, **self._made} if self._statuses else (), "--output_params")
+        check_keys(self._columns, {**self._known, **self._made} if self._statuses else (), "--output-params")
 
     def _short(self, runs: Runs) -> Runs:
         whole = self._add.of(runs)

@@ -68,7 +68,7 @@ def write_blocks(path: str | None, blocks: Iterable[Runs], failed: Iterable[Runs
         raise LogError(
             "a separate list of failed experiments needs JSON",
             where=path,
-            hint="use .json, or --failed_benchmarks keep",
+            hint="use .json, or --failed-benchmarks keep",
         )
     make_parent(path)
     if kind.endswith(".parquet"):
@@ -252,7 +252,7 @@ def _blocks_of_file(path: str, jobs: int, *, in_groups: bool) -> Iterable[Runs]:
             document = load_json(stream.read().decode(), around=3)
     except FileNotFoundError:
         raise LogError(
-            "no such file", where=path, hint="create one: dlbs parse LOGS --output_file results.json"
+            "no such file", where=path, hint="create one: dlbs parse LOGS --output-file results.json"
         ) from None
     except JsonError as error:
         raise LogError(f"not JSON: {error.what}", where=f"{path}:{error.line}") from None

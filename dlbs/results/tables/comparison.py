@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark_core.text import short_number
 from dlbs.doubts import doubt_words
+from dlbs.experiment import TITLES
 from dlbs.results.keys import better_of, header, quantity
 from dlbs.results.provenance import COMMIT, change_words
 from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match, value_words
@@ -113,7 +114,8 @@ def comparison_table(made: Comparison | ComparisonBy) -> Table:
     if isinstance(made, ComparisonBy):
         over = f"over {one.sides[0]}"
         title = f"{of} by {made.name}; {statistic} of runs; ratio to {one.sides[0]} {limits}"
-        names, columns = ["experiment", header(made.name).rpartition(".")[2]], [statistic, over, "runs", "verdict"]
+        name = header(made.name) if made.name in TITLES else made.name.rpartition(".")[2]
+        names, columns = ["experiment", name], [statistic, over, "runs", "verdict"]
     else:
         over = one.over
         title = f"{of}; {statistic} of runs; {over} {limits}"

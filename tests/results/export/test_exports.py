@@ -292,7 +292,7 @@ def test_the_verb(dlbs: RunDlbs, tmp_path: Path) -> None:
     make_logs(tmp_path / "logs", some_records()[:2])
     assert "2 experiments → junit.xml" in dlbs("export", "logs", "-o", "junit.xml", check=True).stderr
     assert "2 experiments → r.parquet" in dlbs("export", "logs", "-o", "r.parquet", check=True).stderr
-    dlbs("export", "logs", "-o", "r.jsonl", "--filter_query", '{"exp.repeat": 2}', check=True)
+    dlbs("export", "logs", "-o", "r.jsonl", "--filter-query", '{"exp.repeat": 2}', check=True)
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 1
     assert "alexnet" in dlbs("report", "r.parquet", check=True).stdout
     done = dlbs("export", "logs", "-o", "results.txt")

@@ -76,7 +76,7 @@ def test_a_record_cannot_make_the_page_show_other_files(dlbs: RunDlbs, tmp_path:
     record = make_record(status="failure", exp__log_file=str(secret))
     write_log(tmp_path / "logs" / "a.log", record)
     dlbs("report", "logs", "--html", "from_logs.html", "--plots", "bars", check=True)
-    dlbs("parse", "logs", "--output_file", "r.json", check=True)
+    dlbs("parse", "logs", "--output-file", "r.json", check=True)
     text = (tmp_path / "r.json").read_text().replace("logs/a.log", str(secret))
     (tmp_path / "r.json").write_text(text)
     dlbs("report", "r.json", "--html", "from_results.html", "--plots", "bars", check=True)
@@ -260,7 +260,7 @@ def test_links_lead_from_the_page_to_logs_that_were_read_and_to_no_other_file(dl
     addresses = [links["prefix"] + one for one in links["rest"]]
     assert all(address.startswith("./../logs/") for address in addresses)  # so that none has a scheme
     assert sorted((tmp_path / "out" / unquote(address)).resolve().name for address in addresses) == [odd, "b.log"]
-    dlbs("parse", "logs", "--output_file", "r.json", check=True)
+    dlbs("parse", "logs", "--output-file", "r.json", check=True)
     text = (tmp_path / "r.json").read_text().replace("logs/b.log", "javascript:alert(1)")
     (tmp_path / "r.json").write_text(text)
     dlbs("report", "r.json", "--html", "r.html", "--plots", "bars", check=True)

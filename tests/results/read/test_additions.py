@@ -68,7 +68,7 @@ def test_parse_adds_and_accepts_options_of_old_scripts(dlbs: RunDlbs, tmp_path: 
     (tmp_path / "r.json").write_text("older")
     name = "-Pmy.name=${exp.model} b${exp.replica_batch}"
     done = dlbs(
-        "parse", "deep", "--recursive", "--overwrite", name, "--output_params", "my.name,results.time", "-o", "r.json"
+        "parse", "deep", "--recursive", "--overwrite", name, "--output-params", "my.name,results.time", "-o", "r.json"
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "r.json").read_text())["data"] == [{"my.name": "alexnet b16", "results.time": 80.0}]

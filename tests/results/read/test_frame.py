@@ -50,7 +50,7 @@ def test_columns_are_typed(logs: Path) -> None:
 @pytest.mark.parametrize("query", QUERIES)
 def test_queries_agree_with_the_command_line(dlbs: RunDlbs, logs: Path, query: str) -> None:
     frame = package.load_results([str(logs)])
-    parsed = json.loads(dlbs("parse", "logs", "--filter_query", query).stdout)["data"]
+    parsed = json.loads(dlbs("parse", "logs", "--filter-query", query).stdout)["data"]
     assert 0 < len(parsed) < 5
     expected = [record["exp.id"] for record in parsed]
     assert package.filter_results(frame, query)["exp.id"].tolist() == expected

@@ -359,12 +359,12 @@ def test_parse_says_what_it_noticed_and_fails_only_where_results_may_be_lost(dlb
     (tmp_path / "logs").mkdir()
     for number in range(5):
         (tmp_path / "logs" / f"{number}.log").write_bytes(PLAIN + b"__results.x__= 1")
-    done = dlbs("parse", "logs", "--output_file", "r.json")
+    done = dlbs("parse", "logs", "--output-file", "r.json")
     assert done.returncode == 0
     assert "note: 5 torn" in done.stderr
     assert "logs/0.log:3, logs/1.log:3, logs/2.log:3, and 2 more" in done.stderr
     (tmp_path / "logs" / "5.log").write_bytes(PLAIN + b"__results.x__= ?\n")
-    assert dlbs("parse", "logs", "--output_file", "s.json").returncode == 2
+    assert dlbs("parse", "logs", "--output-file", "s.json").returncode == 2
     assert not (tmp_path / "s.json").exists()
 
 

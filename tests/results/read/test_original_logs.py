@@ -91,7 +91,7 @@ def test_the_report_prints_no_throughput_of_a_failure(dlbs: RunDlbs, tmp_path: P
     done = dlbs("report", "a.log", "b.log", check=True)
     assert "3,200" in done.stdout
     assert "-1" not in done.stdout
-    parsed = dlbs("parse", "a.log", "b.log", "--failed_benchmarks", "discard", check=True)
+    parsed = dlbs("parse", "a.log", "b.log", "--failed-benchmarks", "discard", check=True)
     assert [record["exp.phase"] for record in json.loads(parsed.stdout)["data"]] == ["inference"]
     assert "1 failure" in parsed.stderr
 

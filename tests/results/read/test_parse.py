@@ -176,16 +176,16 @@ def models(path: Path, key: str = "data") -> list[str]:
     ("flags", "expected"),
     [
         ([], ["alexnet", "vgg16", "alexnet"]),
-        (["--failed_benchmarks", "discard"], ["alexnet", "vgg16"]),
+        (["--failed-benchmarks", "discard"], ["alexnet", "vgg16"]),
         (["--failed-benchmarks=keep_separately"], ["alexnet", "vgg16"]),
-        (["--filter_params", "results.time"], ["alexnet", "vgg16"]),
-        (["--filter_query", '{"exp.model": "alex.*"}'], ["alexnet", "alexnet"]),
-        (["--filter_query", "${results.time} < 10"], ["alexnet"]),
-        (["--filter_query", "'${exp.model}' == 'vgg16'"], ["vgg16"]),
+        (["--filter-params", "results.time"], ["alexnet", "vgg16"]),
+        (["--filter-query", '{"exp.model": "alex.*"}'], ["alexnet", "alexnet"]),
+        (["--filter-query", "${results.time} < 10"], ["alexnet"]),
+        (["--filter-query", "'${exp.model}' == 'vgg16'"], ["vgg16"]),
     ],
 )
 def test_selection(dlbs: RunDlbs, three: Path, flags: list[str], expected: list[str]) -> None:
-    done = dlbs("parse", "logs", "--output_file", "out/r.json", *flags)
+    done = dlbs("parse", "logs", "--output-file", "out/r.json", *flags)
     assert done.returncode == 0, done.stderr
     assert models(three / "out" / "r.json") == expected
     assert "experiment" in done.stderr
@@ -194,7 +194,7 @@ def test_selection(dlbs: RunDlbs, three: Path, flags: list[str], expected: list[
 
 
 def test_failed_experiments_are_counted(dlbs: RunDlbs, three: Path) -> None:
-    done = dlbs("parse", "logs", "--failed_benchmarks=discard")
+    done = dlbs("parse", "logs", "--failed-benchmarks=discard")
     assert "1 failure, 2 ok" in done.stderr
     assert "1 unsuccessful one was discarded" in done.stderr
 
@@ -202,7 +202,7 @@ def test_failed_experiments_are_counted(dlbs: RunDlbs, three: Path) -> None:
 @pytest.mark.parametrize("name", ["r.json", "r.json.gz", "r.csv", "r.csv.gz"])
 def test_formats_come_back_as_they_were(dlbs: RunDlbs, three: Path, name: str) -> None:
     parameters = "exp.model,results.time"
-    dlbs("parse", "logs", "--output_file", name, "--output_params", parameters, check=True)
+    dlbs("parse", "logs", "--output-file", name, "--output-params", parameters, check=True)
     assert read_runs([str(three / name)]).records() == [
         {"exp.model": "alexnet", "results.time": 5.0},
         {"exp.model": "vgg16", "results.time": 50.0},
@@ -211,7 +211,7 @@ def test_formats_come_back_as_they_were(dlbs: RunDlbs, three: Path, name: str) -
 
 
 def test_csv_has_a_column_for_every_key(dlbs: RunDlbs, three: Path) -> None:
-    dlbs("parse", "logs", "--output_file", "r.csv", check=True)
+    dlbs("parse", "logs", "--output-file", "r.csv", check=True)
     with (three / "r.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["results.time"] for row in rows] == ["5.0", "50.0", ""]
@@ -220,7 +220,7 @@ def test_csv_has_a_column_for_every_key(dlbs: RunDlbs, three: Path) -> None:
 def test_a_broken_line_is_reported_with_file_and_line_and_nothing_is_written(dlbs: RunDlbs, three: Path) -> None:
     with (three / "logs" / "2.log").open("a") as log:
         log.write("__results.time__= nan ms\n")
-    done = dlbs("parse", "logs", "--output_file", "r.json")
+    done = dlbs("parse", "logs", "--output-file", "r.json")
     assert done.returncode == 2
     assert "logs/2.log:5" in done.stderr
     assert not (three / "r.json").exists()
@@ -228,7 +228,7 @@ def test_a_broken_line_is_reported_with_file_and_line_and_nothing_is_written(dlb
     assert printed.returncode == 2
     assert "nothing was written" in printed.stderr
     assert printed.stdout == ""
-    done = dlbs("parse", "logs", "--output_file", "r.json", "--ignore_errors")
+    done = dlbs("parse", "logs", "--output-file", "r.json", "--ignore-errors")
     assert done.returncode == 0
     assert "logs/2.log:5" in done.stderr
     assert len(models(three / "r.json")) == 3
@@ -238,15 +238,15 @@ def test_a_broken_line_is_reported_with_file_and_line_and_nothing_is_written(dlb
     ("arguments", "said"),
     [
         (["nope.log"], "nope.log: no such file"),
-        (["logs", "--output_file", "r.xml"], "unknown format"),
-        (["logs", "--output_file", "r.csv", "--failed_benchmarks", "keep_separately"], "needs JSON"),
-        (["logs", "--filter_query", "{"], "not JSON"),
-        (["logs", "--filter_query", "1 +"], "--filter_query"),
-        (["logs", "--filter_query", "True"], "refers to no parameter"),
-        (["logs", "--filter_query", "().__class__"], "not allowed"),
-        (["logs", "--filter_query", '{"exp.model": "("}'], "bad regular expression"),
-        (["logs", "--filter_query", '{"exp.model": {}}'], "must be a number"),
-        (["logs", "--filter_query", "'${exp.model}' + 1 > 2"], "TypeError"),
+        (["logs", "--output-file", "r.xml"], "unknown format"),
+        (["logs", "--output-file", "r.csv", "--failed-benchmarks", "keep_separately"], "needs JSON"),
+        (["logs", "--filter-query", "{"], "not JSON"),
+        (["logs", "--filter-query", "1 +"], "--filter-query"),
+        (["logs", "--filter-query", "True"], "refers to no parameter"),
+        (["logs", "--filter-query", "().__class__"], "not allowed"),
+        (["logs", "--filter-query", '{"exp.model": "("}'], "bad regular expression"),
+        (["logs", "--filter-query", '{"exp.model": {}}'], "must be a number"),
+        (["logs", "--filter-query", "'${exp.model}' + 1 > 2"], "TypeError"),
         (["logs", "--no_such"], "No such option"),
     ],
 )
@@ -261,10 +261,10 @@ def test_bad_input(dlbs: RunDlbs, three: Path, arguments: list[str], said: str) 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--filter_query", '{"exp.modle": "alexnet"}'], "--filter_query: no experiment has 'exp.modle'"),
-        (["--filter_query", "${exp.modle} == 'alexnet'"], "--filter_query: no experiment has 'exp.modle'"),
-        (["--filter_params", "exp.modle"], "--filter_params: no experiment has 'exp.modle'"),
-        (["--output_params", "exp.modle,results.time"], "--output_params: no experiment has 'exp.modle'"),
+        (["--filter-query", '{"exp.modle": "alexnet"}'], "--filter-query: no experiment has 'exp.modle'"),
+        (["--filter-query", "${exp.modle} == 'alexnet'"], "--filter-query: no experiment has 'exp.modle'"),
+        (["--filter-params", "exp.modle"], "--filter-params: no experiment has 'exp.modle'"),
+        (["--output-params", "exp.modle,results.time"], "--output-params: no experiment has 'exp.modle'"),
         (["-Pmy.name=${exp.modle}"], "-Pmy.name: no experiment has 'exp.modle'"),
     ],
 )
@@ -285,9 +285,9 @@ def test_a_key_that_nothing_has_is_an_error_with_a_suggestion(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--filter_query", '{"results.accuracy_top1": 5}'],
-        ["--filter_params", "runtime.malloc"],
-        ["-Pmy.name=${exp.model}", "--output_params", "my.name"],
+        ["--filter-query", '{"results.accuracy_top1": 5}'],
+        ["--filter-params", "runtime.malloc"],
+        ["-Pmy.name=${exp.model}", "--output-params", "my.name"],
     ],
 )
 def test_a_key_that_experiments_could_have_is_none(dlbs: RunDlbs, three: Path, arguments: list[str]) -> None:
@@ -295,7 +295,7 @@ def test_a_key_that_experiments_could_have_is_none(dlbs: RunDlbs, three: Path, a
 
 
 def test_results_files_have_the_version(dlbs: RunDlbs, three: Path) -> None:
-    dlbs("parse", "logs", "-o", "r.json", "--output_params", "exp.model", check=True)
+    dlbs("parse", "logs", "-o", "r.json", "--output-params", "exp.model", check=True)
     assert json.loads((three / "r.json").read_text())["dlbs_version"] == __version__
 
 

@@ -425,7 +425,7 @@ def test_the_command(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert "1 slower" in done.stderr
     assert dlbs("compare", "a", "b", "--fail-on-regression").returncode == 3
     assert dlbs("compare", "b", "a", "--fail-on-regression").returncode == 0
-    assert dlbs("compare", "a", "b", "--fail_on_regression", "--threshold", "30%").returncode == 0
+    assert dlbs("compare", "a", "b", "--fail-on-regression", "--threshold", "30%").returncode == 0
     document = json.loads(dlbs("compare", "a", "b", "--format", "json").stdout)
     (one,) = document["experiments"]
     assert one["verdict"] == "slower"

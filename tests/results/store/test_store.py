@@ -334,7 +334,7 @@ def test_the_commands(dlbs: RunDlbs, tmp_path: Path) -> None:
         json.loads(dlbs("db", "query", '{"exp.repeat": 2}', "--format", "json", check=True).stdout)[0]["exp.repeat"]
         == 2
     )
-    dlbs("db", "export", "--output_file", "all.json", check=True)
+    dlbs("db", "export", "--output-file", "all.json", check=True)
     assert len(json.loads((tmp_path / "all.json").read_text())["data"]) == 8
     assert "0 new, 8 already known" in dlbs("db", "add", "all.json", check=True).stderr
     assert "8 experiments" in dlbs("db", "export", "--db", "results.db", check=True).stderr

@@ -527,7 +527,7 @@ def test_spreadsheets_see_no_formulas() -> None:
 
 def test_the_options_of_report(dlbs: RunDlbs, tmp_path: Path) -> None:
     write_records(str(tmp_path / "r.json"), scaled())
-    done = dlbs("report", "r.json", "--type", "weak", "--format", "markdown", "--explain", "--output_file", "out.md")
+    done = dlbs("report", "r.json", "--type", "weak", "--format", "markdown", "--explain", "--output-file", "out.md")
     assert done.returncode == 0, done.stderr
     assert "| alexnet | 8" in (tmp_path / "out.md").read_text()
     done = dlbs(
@@ -558,8 +558,8 @@ def test_the_options_of_report(dlbs: RunDlbs, tmp_path: Path) -> None:
         (["--type", "weak", "--values", "results.time"], "(remove --values, or --type weak)"),
         (["--series", "nope"], "--series: PATH would have no effect"),
         (["--summary", "--values", "exp.modle"], "did you mean 'exp.model'"),
-        (["--output_file", "/proc/nope/x"], "cannot be written"),
-        (["--filter_query", '{"exp.model": "x"}'], "no experiments to report"),
+        (["--output-file", "/proc/nope/x"], "cannot be written"),
+        (["--filter-query", '{"exp.model": "x"}'], "no experiments to report"),
     ],
 )
 def test_bad_input(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: str) -> None:
