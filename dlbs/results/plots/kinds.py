@@ -17,7 +17,8 @@ from dlbs.results.plots.batches import MOST_RUNS
 from dlbs.results.plots.draw import DOTS_PER_INCH, STYLES, TITLE, Description, add_frame, settings, size_of
 from dlbs.results.plots.history import places_in
 from dlbs.results.plots.plot import Options, Results
-from dlbs.results.runs import Record, Runs, usual_metric
+from dlbs.results.plots.presets import swept_load
+from dlbs.results.runs import FAMILY, Record, Runs, usual_metric
 from dlbs.results.tables.cells import doubt_lines
 from dlbs.results.tables.scaling import COUNTED, devices
 from dlbs.text import text
@@ -44,7 +45,11 @@ KINDS: Registry = {
     "heatmap": ("dlbs.results.plots.presets:heatmap", "models against replica batches"),
     "latency-throughput": (
         "dlbs.results.plots.presets:latency_throughput",
-        "latency against throughput, over replica batches",
+        "latency against throughput, over replica batches or the load of a server",
+    ),
+    "interactivity": (
+        "dlbs.results.plots.presets:interactivity",
+        "throughput of a server per GPU against that per user, over its load",
     ),
     "latency-load": (
         "dlbs.results.plots.limits:latency_load",
@@ -245,9 +250,13 @@ _APPLIES: dict[str, Callable[[Runs, Runs], bool]] = {
     "batches": _has_list("results.time_data"),
     "series": lambda fine, _: len(fine) <= MOST_RUNS and _has_list("results.time_data")(fine, _),
     "heatmap": lambda _, valued: _has_batches(_, valued) and _values(valued, "exp.model") > 1,
-    "latency-throughput": lambda _, valued: _has_batches(
-        _, valued.where(map(all, zip(*map(valued.numbers, ("results.time", "results.throughput")), strict=True)))
+    "latency-throughput": lambda fine, valued: (
+        swept_load(fine) is not None
+        or _has_batches(
+            fine, valued.where(map(all, zip(*map(valued.numbers, ("results.time", "results.throughput")), strict=True)))
+        )
     ),
+    "interactivity": lambda fine, _: swept_load(fine.having(f"{FAMILY}tokens_per_second_user")) is not None,
     "latency-load": _is_served,
     "accuracy": _has_list("results.epoch_accuracy_top1"),
     "history": _has_places,
