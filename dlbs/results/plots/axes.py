@@ -92,9 +92,6 @@ class Baseline:
     def divided(self, cell: Cell, record: Record, key: str) -> Cell | None:
         """Divide the value of a group of runs by that of the baseline; None if the baseline has no value, it is 0, or the quotient is too large.
 
-        The interval is from the lower bound over the baseline's upper one to the upper bound over the baseline's lower one. The probability that
-        either interval misses is at most the sum of their probabilities (Bonferroni).
-
         Args:
             cell: The value of the runs.
             record: One of the runs.
@@ -108,13 +105,20 @@ class Baseline:
             return None
         if not math.isfinite(cell.value / base.value):
             return None
-        low = high = confidence = None
-        bounds = (cell.low, cell.high, base.low, base.high)
-        if None not in bounds and min(bound or 0.0 for bound in bounds) > 0:
-            low, high = (cell.low or 0.0) / (base.high or 1.0), (cell.high or 0.0) / (base.low or 1.0)
-            confidence = max(0.0, (cell.confidence or 0.0) + (base.confidence or 0.0) - 1)
-        doubtful = cell.doubtful + base.doubtful
-        return Cell(cell.value / base.value, "ok", low, high, confidence, min(cell.runs, base.runs), doubtful=doubtful)
+        return quotient(cell, base, cell.value / base.value)
+
+
+def quotient(cell: Cell, base: Cell, value: float, scale: float = 1.0) -> Cell:
+    """A quotient of two cells, times a scale, with its interval: from the lower bound over the other's upper one to the upper bound over the lower one.
+
+    The probability that either interval misses is at most the sum of their probabilities (Bonferroni).
+    """
+    low = high = confidence = None
+    bounds = (cell.low, cell.high, base.low, base.high)
+    if cell is not base and None not in bounds and min(bound or 0.0 for bound in bounds) > 0:
+        low, high = scale * (cell.low or 0.0) / (base.high or 1.0), scale * (cell.high or 0.0) / (base.low or 1.0)
+        confidence = max(0.0, (cell.confidence or 0.0) + (base.confidence or 0.0) - 1)
+    return Cell(value, "ok", low, high, confidence, min(cell.runs, base.runs), doubtful=cell.doubtful + base.doubtful)
 
 
 def _is(value: Any, words: str) -> bool:

@@ -178,23 +178,6 @@ def applicable_kinds(records: Sequence[Record], declarations: Mapping[str, Param
     return [kind for kind in KINDS if kind in found]
 
 
-def svg_of(
-    kind: str, records: Sequence[Record], declarations: Mapping[str, Parameter], options: Options | None = None
-) -> str:
-    """Draw a plot of any kind as SVG text.
-
-    Args:
-        kind: A key of `KINDS`.
-        records: The experiments to draw; `series` takes one.
-        declarations: Declared parameters, with those that identify an experiment.
-        options: Options of the plot, including the style.
-
-    Raises:
-        LogError: There are no data to plot, or too many.
-    """
-    return svg(draw(kind, records, declarations, options))
-
-
 def _differ(records: Runs, declarations: Mapping[str, Parameter]) -> bool:
     return bool(distinguishing_names(records, declarations, without=["exp.effective_batch"])) or (
         _values(records, "exp.model") > 1

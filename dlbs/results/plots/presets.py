@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,6 +25,7 @@ from dlbs.results.plots.draw import (
     muted,
     plain_number,
     plain_ticks,
+    set_close_y,
     set_measured_x,
     set_text_x,
     set_y_scale,
@@ -276,47 +276,30 @@ def _write_numbers(axes: Axes, rows: list[list[Cell]], numbers: list[list[float]
 
 
 _USUAL = "results.epoch_accuracy_top1"
+_EPOCH = "epoch"
 
 
 def accuracy(figure: Figure, results: Results) -> Description:
-    """Draw a line of medians over epochs for each model and group, with a band from the minimum to the maximum run."""
+    """Draw a line of medians over epochs for each model and group."""
     key = results.options.value or _USUAL
     fine = results.records.ok
-    drawn = fine.where([_epochs(value) for value in fine.values(key)])
-    if not drawn:
+    found = [{**run, key: value, _EPOCH: epoch} for run in fine for epoch, value in enumerate(_epochs(run.get(key)), 1)]
+    if not found:
         check_some_ended_well(results.records)
         raise LogError(
             f"no successful experiment has {key} of its epochs",
             hint="train.py logs it; --value results.epoch_loss plots the loss",
         )
-    axes = figure.subplots()
-    names = distinguishing_names(drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch"])
-    lines = in_order(drawn, ["exp.model", *names])
-    check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
-    shown = varying(drawn, ["exp.model", *names])
-    for index, line in enumerate(lines):
-        look = marks(index)
-        runs = list(map(_epochs, line.values(key)))
-        columns = [[run[at] for run in runs if at < len(run)] for at in range(max(map(len, runs)))]
-        epochs = list(range(1, len(columns) + 1))
-        if len(epochs) > 30:
-            look["marker"] = ""
-        axes.plot(epochs, list(map(statistics.median, columns)), label=label(label_of(line[0], shown)), **look)
-        if len(runs) > 1:
-            axes.fill_between(
-                epochs, list(map(min, columns)), list(map(max, columns)), color=look["color"], alpha=0.18, linewidth=0
-            )
-    quantity = quantity_of(key, drawn)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(str(quantity))
-    longest = max(map(len, drawn.values(key)))
-    axes.set_xticks(whole_ticks(longest))
-    plain_ticks(axes.yaxis)
-    most = max(map(len, lines))
-    notes = ["lines: single runs" if most == 1 else f"lines: median of up to {most} runs; bands: minimum to maximum"]
-    return Description(
-        titled(f"{quantity.name} by epoch"), drawn, (), [*notes, left_out(results.records, drawn)], direct=True
-    )
+    over = _over(replace(results, records=Runs.of(found)), _EPOCH, key)
+    made = draw_axes(figure, over, titled(f"{key_title(key)} by epoch"))
+    axes = figure.axes[0]
+    axes.set_xscale("linear")
+    # The last points of an accuracy matter, not its distance from zero.
+    set_close_y(axes, [run[key] for run in found], results.options.log_scale)
+    axes.set_xticks(whole_ticks(max(run[_EPOCH] for run in found)))
+    lost = sum(not _epochs(run.get(key)) for run in fine)
+    made.notes.append(f"{lost} of {len(results.records)} experiments have no value" if lost else "")
+    return made
 
 
 def _epochs(values: Any) -> Sequence[float]:

@@ -9,7 +9,7 @@ import pytest
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.page.report import figures_of
-from dlbs.results.plots.kinds import KINDS, applicable_kinds, draw, svg_of, title_of
+from dlbs.results.plots.kinds import KINDS, applicable_kinds, draw, svg, title_of
 from dlbs.results.plots.plot import Options, kind_for
 from tests.made_logs import make_record
 
@@ -126,7 +126,7 @@ def test_colour_bars_have_plain_numbers(spread: float) -> None:
     words = ticks(figure.axes[-1].yaxis)
     assert len(words) >= 2
     assert not any("$" in one or "mathdefault" in one for one in words)
-    assert "mathdefault" not in svg_of("heatmap", records, DECLARATIONS)
+    assert "mathdefault" not in svg(draw("heatmap", records, DECLARATIONS))
 
 
 @pytest.mark.parametrize("kind", ["heatmap", "bars", "throughput", "distribution", "latency-throughput"])
@@ -134,7 +134,7 @@ def test_numbers_as_far_apart_as_they_can_be_are_drawn(kind: str) -> None:
     records = [
         make_record("a", batch) | {"results.throughput": value} for batch, value in ((1, 1e-300), (2, 0.0), (4, 1e300))
     ]
-    assert "</svg>" in svg_of(kind, records, DECLARATIONS)
+    assert "</svg>" in svg(draw(kind, records, DECLARATIONS))
 
 
 # Roofline
@@ -246,7 +246,7 @@ def test_doubtful_runs_are_hollow_in_a_distribution() -> None:
 
 def test_many_runs_make_no_large_file() -> None:
     records = [make_record("a", 8, repeat=repeat, batches=1) for repeat in range(2000)]
-    assert len(svg_of("distribution", records, DECLARATIONS)) < 200_000
+    assert len(svg(draw("distribution", records, DECLARATIONS))) < 200_000
 
 
 def test_batches_of_each_run_are_a_violin_or_points_where_they_are_few() -> None:
@@ -269,7 +269,7 @@ def test_batch_times_of_a_log_may_be_anything(times: object) -> None:
 # Accuracy
 
 
-def test_accuracy_by_epoch_has_whole_epochs_and_a_band_over_runs() -> None:
+def test_accuracy_by_epoch_has_whole_epochs_and_medians_of_runs() -> None:
     records = [
         make_record("a", 8, repeat=repeat, results__epoch_accuracy_top1=[10.0 * repeat, 20.0 * repeat, 30.0 * repeat])
         for repeat in (1, 2, 3)
@@ -278,7 +278,8 @@ def test_accuracy_by_epoch_has_whole_epochs_and_a_band_over_runs() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "top-1 accuracy, %")
     assert ticks(axes.xaxis) == ["1", "2", "3"]
     assert list(axes.lines[0].get_ydata()) == [20, 40, 60]
-    assert "lines: median of up to 3 runs; bands: minimum to maximum" in words_of(axes.figure)
+    assert axes.get_ylim()[0] == 2.0  # 10 - 0.1 * (90 - 10)
+    assert "points: median of 3 runs; error bars: 75 % confidence interval of the median" in words_of(axes.figure)
 
 
 def test_the_loss_is_drawn_where_it_is_asked_for() -> None:
@@ -423,4 +424,4 @@ def test_every_kind_is_drawn_for_the_page(kind: str) -> None:
     (shown,) = figures_of(records, DECLARATIONS, [kind])
     assert shown.title
     assert shown.source
-    assert svg_of(kind, records, DECLARATIONS, Options(style="dark")).count("<svg") == 1
+    assert svg(draw(kind, records, DECLARATIONS, Options(style="dark"))).count("<svg") == 1
