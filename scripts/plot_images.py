@@ -186,6 +186,19 @@ def _served() -> Iterator[Record]:
             }  # fmt: skip
 
 
+def _under_load() -> Iterator[Record]:
+    """A server of language models with one to 128 users, in two precisions on four GPUs."""
+    for dtype, most in (("bfloat16", 5200.0), ("float8", 8600.0)):
+        for users in (1, 2, 4, 8, 16, 32, 64, 128):
+            for repeat in (1, 2, 3):
+                noise = random.Random(f"{dtype} {users} {repeat}").gauss(1, 0.02)
+                total = noise * most * users / (users + 24)
+                yield _record("resnet50", 1, repeat, exp__dtype=dtype, exp__num_gpus=4, serving__users=users) | {
+                    "exp.model": "llama-3.1-8b", "exp.phase": "serving", "results.serving.tokens_per_second": total, "results.serving.tokens_per_second_user": total / users,
+                    "results.serving.latency_p99": 256_000 * users / total,
+                }  # fmt: skip
+
+
 def _trained() -> Iterator[Record]:
     """Two optimisers, each from four seeds."""
     for optimiser, best, slope in (("sgd", 76.0, 0.16), ("adamw", 74.5, 0.3)):
@@ -233,6 +246,7 @@ EXAMPLES = {
         Example("series", _run),
         Example("heatmap", _types),
         Example("latency-throughput", _sweep),
+        Example("interactivity", _under_load),
         Example("latency-load", _served),
         Example("accuracy", _trained),
         Example("history", _tagged, tag=lambda record: str(record["exp.code.commit"])),

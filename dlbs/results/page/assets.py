@@ -106,6 +106,7 @@ _SELF, _NONE = "'self'", "'none'"
 # Parts of a page's script, in the order in which they run.
 _COMMON = ("values.js", "table.js", "facets.js", "canvas.js")
 REPORT_SCRIPTS = (*_COMMON, "chart.js", "batches.js", "experiments.js", "report.js", "position.js", "live.js")
+HISTORY_SCRIPTS = ("values.js", "canvas.js", "trend.js")
 COMPARISON_SCRIPTS = (*_COMMON, "forest.js", "distribution.js", "comparison.js")
 
 
@@ -117,6 +118,7 @@ def document(
     title: str,
     live_path: str = "",
     version: str = "",
+    has_forms: bool = False,
 ) -> str:
     """Render a complete, self-contained page that needs no network.
 
@@ -127,6 +129,7 @@ def document(
         title: Title of the page.
         live_path: Path that the live view polls for updates; empty for a file.
         version: Version of the content that a live view begins with.
+        has_forms: Forms of the page ask its own server.
     """
     style = _read(_UPLOT / "uPlot.min.css") + "".join(
         _read(_TEMPLATES / name) for name in ("page.css", "parts.css", "live.css")
@@ -143,7 +146,7 @@ def document(
             made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
             style=style,
             scripts=[library, script],
-            policy=_policy(style, [library, script], live=bool(live_path)),
+            policy=_policy(style, [library, script], live=bool(live_path), has_forms=has_forms),
             live_path=live_path,
             version_shown=version,
             **variables,
@@ -207,7 +210,7 @@ def _read(path: str | os.PathLike[str]) -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-def _policy(style: str, scripts: Sequence[str], *, live: bool) -> str:
+def _policy(style: str, scripts: Sequence[str], *, live: bool, has_forms: bool) -> str:
     """Content security policy that allows only this style, these scripts and embedded images; values cannot become HTML or code.
 
     The live view also polls its own server and parses the HTML that the server sends.
@@ -219,7 +222,7 @@ def _policy(style: str, scripts: Sequence[str], *, live: bool) -> str:
         f"script-src {' '.join(f'{_hash(script)!r}' for script in scripts)}",
         f"connect-src {_SELF if live else _NONE}",
         "base-uri 'none'",
-        "form-action 'none'",
+        f"form-action {_SELF if has_forms else _NONE}",
     ]
     if not live:
         rules += ["require-trusted-types-for 'script'", "trusted-types 'none'"]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 import itertools
 import json
-import math
 import os
 import statistics
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from benchmark_core.doubts import warnings_of
@@ -22,6 +18,7 @@ from benchmark_core.text import printable, short_number
 from dlbs.errors import LogError
 from dlbs.files import read_regular
 from dlbs.results.keys import quantity
+from dlbs.results.page.assets import HISTORY_SCRIPTS, document, five_digits
 from dlbs.results.read.logs import read_file
 from dlbs.results.runs import Record, Runs, digest_of, number, status_of, usual_metric
 from dlbs.results.statistics.changes import FALSE_ALARMS
@@ -29,62 +26,19 @@ from dlbs.results.statistics.compare import different_facts, is_fact
 from dlbs.results.store.store import Store
 from dlbs.results.trends import NO_TAG, Point, Share, Trend, machines_in, tags_in, trends_of
 from dlbs.text import text
-from dlbs.version import __version__
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 
-_WIDTH, _HEIGHT = 960.0, 320.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76.0, 16.0, 34.0, 58.0
-_LABELS = 8  # under the horizontal axis
+def _spark(trend: Trend) -> dict[str, Any]:
+    """Data of the small chart of a trend: values with the places of their points, and its changes."""
+    return {
+        "xs": trend.measured,
+        "ys": [five_digits(trend.points[at].value or 0.0) for at in trend.measured],
+        "changes": [[change.at, change.is_worse] for change in trend.changes],
+    }
 
 
-def _escaped(words: str) -> str:
-    from markupsafe import escape
-
-    return str(escape("".join(letter if letter.isprintable() else "?" for letter in words)))
-
-
-def _levels(trend: Trend) -> list[tuple[int, int, float]]:
-    """First and last point of each segment without a change, and its median."""
-    measured = trend.measured
-    starts = [0, *(measured.index(change.at) for change in trend.changes), len(measured)]
-    return [
-        (
-            measured[first],
-            measured[end - 1],
-            statistics.median(float(trend.points[at].value or 0) for at in measured[first:end]),
-        )
-        for first, end in itertools.pairwise(starts)
-        if end > first
-    ]
-
-
-def sparkline(trend: Trend) -> str:
-    """Draw the values of a trend in one line of text; changes are dots. The adjacent texts contain the same information."""
-    width, height = 160.0, 28.0
-    values = [(at, float(trend.points[at].value or 0)) for at in trend.measured]
-    low, high = min(value for _, value in values), max(value for _, value in values)
-    last = max(1, len(trend.points) - 1)
-
-    def place(at: int, value: float) -> tuple[float, float]:
-        share = (value - low) / (high - low) if high > low else 0.5
-        return 4 + (width - 8) * at / last, height - 4 - (height - 8) * share
-
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*pair) for pair in values))
-    by_place = dict(values)
-    dots = "".join(
-        '<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="3.5"/>'.format(
-            "worse" if change.is_worse else "better", *place(change.at, by_place[change.at])
-        )
-        for change in trend.changes
-    )
-    return f'<svg class="spark" viewBox="0 0 {width:g} {height:g}" aria-hidden="true"><polyline points="{path}"/>{dots}</svg>'
-
-
-def trend_chart(trend: Trend, title: str, chosen: int, address: Callable[[int], str]) -> str:
-    """Draw the chart of a trend.
+def _chart(trend: Trend, title: str, chosen: int, address: Callable[[int], str]) -> dict[str, Any]:
+    """Data of the chart of a trend.
 
     Args:
         trend: The trend, with at least one value.
@@ -92,87 +46,31 @@ def trend_chart(trend: Trend, title: str, chosen: int, address: Callable[[int], 
         chosen: Index of the baseline point.
         address: Function from the index of a point to its link.
     """
-    points = trend.points
     measured = trend.measured
-    bounds = [value for at in measured for value in _extent(trend, at)]
-    low, high = min(bounds), max(bounds)
-    margin = (high - low or abs(high) or 1.0) * 0.08
-    low, high = low - margin, high + margin
-    step = (_WIDTH - _LEFT - _RIGHT) / max(1, len(points))
-
-    def x(at: float) -> float:
-        return _LEFT + step * (at + 0.5)
-
-    def y(value: float) -> float:
-        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - value) / (high - low)
-
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="group" aria-label="{_escaped(title)} over time">',
-        f'<text class="axis" x="{_LEFT - 70:g}" y="16">{_escaped(title)}</text>',
+    points = [trend.points[at] for at in measured]
+    values = [float(point.value or 0) for point in points]
+    bounds = [
+        (one.interval.low, one.interval.high) if one.interval else (value, value)
+        for one, value in zip(points, values, strict=True)
     ]
-    for value in _ticks(low, high):
-        parts.append(
-            f'<line class="grid" x1="{_LEFT:g}" x2="{_WIDTH - _RIGHT:g}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
-        )
-        parts.append(
-            f'<text class="axis" text-anchor="end" x="{_LEFT - 8:g}" y="{y(value) + 4:.1f}">{short_number(value)}</text>'
-        )
-    labelled = range(0, len(points), max(1, -(-len(points) // _LABELS)))
-    for at in labelled:
-        parts.append(
-            f'<text class="axis" text-anchor="middle" x="{x(at):.1f}" y="{_HEIGHT - 34:g}">{_escaped(_short(points[at].name))}</text>'
-        )
-        if points[at].day not in points[at].name:
-            parts.append(
-                f'<text class="axis" text-anchor="middle" x="{x(at):.1f}" y="{_HEIGHT - 18:g}">{_escaped(points[at].day)}</text>'
-            )
-    for first, end, level in _levels(trend):
-        parts.append(
-            f'<line class="level" x1="{x(first - 0.4):.1f}" x2="{x(end + 0.4):.1f}" y1="{y(level):.1f}" y2="{y(level):.1f}"/>'
-        )
-    for change in trend.changes:
-        kind = "worse" if change.is_worse else "better"
-        parts.append(
-            f'<line class="change {kind}" x1="{x(change.at - 0.5):.1f}" x2="{x(change.at - 0.5):.1f}" y1="{_TOP:g}" y2="{_HEIGHT - _BOTTOM:g}"/>'
-        )
-        parts.append(
-            f'<text class="change {kind}" text-anchor="middle" x="{x(change.at - 0.5):.1f}" y="{_TOP - 5:g}">{change.words}</text>'
-        )
-    radius = 5 if len(points) < 100 else 3
-    for at in measured:
-        point = points[at]
-        lower, upper = _extent(trend, at)
-        words = f"{point.name}: {short_number(float(point.value or 0))}, {len(point.values)} run{'s' if len(point.values) != 1 else ''}"
-        words += f", {point.doubtful} doubtful" if point.doubtful else ""
-        kind = "point chosen" if at == chosen else "point doubtful" if point.doubtful else "point"
-        inner = f'<line class="interval" x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{y(lower):.1f}" y2="{y(upper):.1f}"/>'
-        inner += f'<circle class="{kind}" cx="{x(at):.1f}" cy="{y(float(point.value or 0)):.1f}" r="{radius}"/>'
-        shown = f"{words} (baseline)" if at == chosen else f"{words}; compare"
-        inner += f"<title>{_escaped(shown)}</title>"
-        parts.append(
-            inner if at == chosen else f'<a href="{_escaped(address(at))}" aria-label="{_escaped(shown)}">{inner}</a>'
-        )
-    return "\n".join([*parts, "</svg>"])
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Four to eight round values between two bounds."""
-    rough = (high - low) / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
-    return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-def _extent(trend: Trend, at: int) -> tuple[float, float]:
-    """Bounds of a point's interval; twice its value if it has none."""
-    point = trend.points[at]
-    interval = point.interval
-    value = float(point.value or 0)
-    return (interval.low, interval.high) if interval is not None else (value, value)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 14 else f"{name[:13]}…"
+    edges = [0, *(measured.index(change.at) for change in trend.changes), len(measured)]
+    return {
+        "title": title,
+        "names": [point.name if point.day in point.name else f"{point.name}, {point.day}" for point in trend.points],
+        "xs": measured,
+        "ys": values,
+        "bounds": bounds,
+        "chosen": chosen,
+        "doubtful": [point.doubtful for point in points],
+        "runs": [len(point.values) for point in points],
+        "links": ["" if at == chosen else address(at) for at in measured],
+        "levels": [
+            [measured[first], measured[end - 1], statistics.median(values[first:end])]
+            for first, end in itertools.pairwise(edges)
+            if end > first
+        ],
+        "changes": [[change.at, change.words, change.is_worse] for change in trend.changes],
+    }
 
 
 @dataclass
@@ -318,7 +216,6 @@ def _output(path: Path) -> str:
     return output[-_MOST:] or "The experiment printed nothing."
 
 
-_TEMPLATES = Path(__file__).parent / "templates" / "history"
 _ON_A_PAGE = 50  # trends
 _LONGEST = 500  # characters of a value of a run
 _IMAGE = "exp.docker_image"
@@ -392,7 +289,7 @@ class HistoryPages:
         title = self._quantity(index, metric)
         return self._page(
             "trend.html", trend.label, trend=trend, metric=metric, quantity=title, rows=rows, chosen=trend.points[chosen],
-            chart=trend_chart(trend, title, chosen, compare), false_alarms=f"{100 * FALSE_ALARMS:g}",
+            data=_chart(trend, title, chosen, compare), false_alarms=f"{100 * FALSE_ALARMS:g}",
         )  # fmt: skip
 
     def compare(self, asked: Asked) -> str:
@@ -443,7 +340,7 @@ class HistoryPages:
     def _trend_row(self, trend: Trend) -> dict[str, Any]:
         last = trend.points[trend.measured[-1]]
         return {
-            "label": trend.label, "machine": trend.machine, "points": len(trend.points), "spark": sparkline(trend), "value": _value_words(last),
+            "label": trend.label, "machine": trend.machine, "points": len(trend.points), "spark": json.dumps(_spark(trend)), "value": _value_words(last),
             "last": last.name, "address": _address("trend", key=trend.key, metric=trend.metric),
             "changes": [
                 (change.words, " after ".join(filter(None, reversed(trend.between(change)))) or trend.points[change.at].name, change.is_worse)
@@ -455,7 +352,7 @@ class HistoryPages:
         from dlbs.config.load import load_config
         from dlbs.results.statistics.compare import compare
         from dlbs.results.statistics.ratio import Rules
-        from dlbs.results.tables.comparison import comparison_table, summary
+        from dlbs.results.tables.comparison import comparison_table, summary, tone_of
 
         # Versions of software differ between days, and are what is compared.
         made = compare(
@@ -465,7 +362,7 @@ class HistoryPages:
             Rules(metric=metric, ignore=("exp.framework_version", "exp.node_id")),
         )
         return self._page(
-            "compare.html", title, names=names, table=comparison_table(made), summary=summary(made), facts=_different_facts(sides),
+            "compare.html", title, names=names, table=comparison_table(made), tone_of=tone_of, summary=summary(made), facts=_different_facts(sides),
             command=f"dlbs compare --metric {metric}", **more,
         )  # fmt: skip
 
@@ -473,26 +370,7 @@ class HistoryPages:
         return quantity(metric, index.runs)
 
     def _page(self, template: str, title: str, **variables: Any) -> str:
-        style = (_TEMPLATES / "history.css").read_text(encoding="utf-8")
-        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-        return str(
-            _environment()
-            .get_template(template)
-            .render(title=title, version=__version__, style=style, style_hash=f"sha256-{digest}", **variables)
-        )
-
-
-@functools.cache
-def _environment() -> Environment:
-    import jinja2
-
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown
-    )
-
-
-def _shown(value: Any) -> Any:
-    return printable(value) if type(value) is str else value
+        return document(f"history/{template}", HISTORY_SCRIPTS, variables, title=title, has_forms=True)
 
 
 def _address(path: str, **asked: Any) -> str:
@@ -501,13 +379,13 @@ def _address(path: str, **asked: Any) -> str:
 
 
 def _tag_rows(tags: list[Share], metric: str) -> list[tuple[Share, str]]:
-    """Each tag with the address of its comparison with the previous tag; empty for the first tag, and for untagged runs."""
+    """Each tag, newest first, with the address of its comparison with the previous tag; empty for the first tag, and for untagged runs."""
     rows, before = [], ""
     for tag in tags:
         is_tag = tag.name != NO_TAG
         rows.append((tag, _address("tags", a=before, b=tag.name, metric=metric) if is_tag and before else ""))
         before = tag.name if is_tag else before
-    return rows
+    return rows[::-1]
 
 
 def _position(asked: Asked, name: str, default: int) -> int:

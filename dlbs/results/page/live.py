@@ -63,10 +63,10 @@ def now_variables(look: Look, now: float | None = None) -> dict[str, Any]:
 
 
 def _moment(moment: float, now: float) -> str:
-    """Format a time for humans: `10:01` today, else `Sat 21 Nov, 10:01`."""
+    """Format a time for humans: `10:01` today, else `2026-11-21 10:01`."""
     there, here = time.localtime(moment), time.localtime(now)
     is_today = there[:3] == here[:3]
-    return time.strftime("%H:%M" if is_today else "%a %d %b, %H:%M", there)
+    return time.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M", there)
 
 
 _SHARE = 0.05  # of one CPU's time for generating pages while a plan runs, to not disturb measurements

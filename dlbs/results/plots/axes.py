@@ -17,17 +17,19 @@ from dlbs.results.keys import Quantity, key_title, label, quantity_of, titled
 from dlbs.results.plots.draw import (
     Description,
     Point,
+    colour,
     draw_line,
     explain_points,
     left_out,
     muted,
+    set_measured_x,
     set_numeric_x,
     set_text_x,
     set_y_scale,
 )
 from dlbs.results.plots.plot import FEWER, MOST_LINES, Options, Results, in_order
 from dlbs.results.read.query import check_keys
-from dlbs.results.runs import Record, Runs, usual_metric
+from dlbs.results.runs import Record, Runs, number, usual_metric
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import Cell
@@ -90,9 +92,6 @@ class Baseline:
     def divided(self, cell: Cell, record: Record, key: str) -> Cell | None:
         """Divide the value of a group of runs by that of the baseline; None if the baseline has no value, it is 0, or the quotient is too large.
 
-        The interval is from the lower bound over the baseline's upper one to the upper bound over the baseline's lower one. The probability that
-        either interval misses is at most the sum of their probabilities (Bonferroni).
-
         Args:
             cell: The value of the runs.
             record: One of the runs.
@@ -106,13 +105,20 @@ class Baseline:
             return None
         if not math.isfinite(cell.value / base.value):
             return None
-        low = high = confidence = None
-        bounds = (cell.low, cell.high, base.low, base.high)
-        if None not in bounds and min(bound or 0.0 for bound in bounds) > 0:
-            low, high = (cell.low or 0.0) / (base.high or 1.0), (cell.high or 0.0) / (base.low or 1.0)
-            confidence = max(0.0, (cell.confidence or 0.0) + (base.confidence or 0.0) - 1)
-        doubtful = cell.doubtful + base.doubtful
-        return Cell(cell.value / base.value, "ok", low, high, confidence, min(cell.runs, base.runs), doubtful=doubtful)
+        return quotient(cell, base, cell.value / base.value)
+
+
+def quotient(cell: Cell, base: Cell, value: float, scale: float = 1.0) -> Cell:
+    """A quotient of two cells, times a scale, with its interval: from the lower bound over the other's upper one to the upper bound over the lower one.
+
+    The probability that either interval misses is at most the sum of their probabilities (Bonferroni).
+    """
+    low = high = confidence = None
+    bounds = (cell.low, cell.high, base.low, base.high)
+    if cell is not base and None not in bounds and min(bound or 0.0 for bound in bounds) > 0:
+        low, high = scale * (cell.low or 0.0) / (base.high or 1.0), scale * (cell.high or 0.0) / (base.low or 1.0)
+        confidence = max(0.0, (cell.confidence or 0.0) + (base.confidence or 0.0) - 1)
+    return Cell(value, "ok", low, high, confidence, min(cell.runs, base.runs), doubtful=cell.doubtful + base.doubtful)
 
 
 def _is(value: Any, words: str) -> bool:
@@ -137,6 +143,7 @@ class Lines:
         series: Parameters that separate lines: the requested ones, and all others that differ.
         runs: Parameters that separate points of a line.
         baseline: Baseline for relative values; None if there is none.
+        along: Parameter in whose order the points of a line are joined, if the horizontal axis is measured.
         places: Values of the horizontal axis in their order, with their texts; None if all are numbers.
         labels: A label for each line, in the order of the legend.
     """
@@ -147,6 +154,7 @@ class Lines:
     series: list[str]
     runs: list[str]
     baseline: Baseline | None
+    along: str | None
     places: dict[Any, str] | None
     labels: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
@@ -176,13 +184,20 @@ class Lines:
             if cell is None or not isinstance(cell.value, float):
                 lost += 1
             else:
-                found.append(Point(self._place(runs), cell.value * factor, cell.scaled(factor)))
-        return sorted(found, key=lambda point: point.x), lost
+                found.append(self._point(runs, cell.scaled(factor)))
+        return sorted(found, key=lambda point: point.x if point.at is None else point.at), lost
 
     @property
     def texts(self) -> list[str]:
         """Texts of the horizontal axis in their order; empty if all its values are numbers."""
         return list(dict.fromkeys((self.places or {}).values()))
+
+    def _point(self, runs: Runs, cell: Cell) -> Point:
+        value = cell.value if isinstance(cell.value, float) else 0.0
+        if self.along is None:
+            return Point(self._place(runs), value, cell)
+        across = cells_of(self.x)(runs).scaled(self.quantity(self.x).factor)
+        return Point(self._place(runs), value, cell, number(runs[0], self.along) or 0.0, across)
 
     def _place(self, runs: Runs) -> float:
         if self.places is not None:
@@ -206,7 +221,7 @@ def lines_of(results: Results) -> Lines:
     if baseline:
         baseline.match_by([*runs, *chosen, *series])
     is_numeric = None not in drawn.numbers(x)
-    lines = Lines(x, y, drawn, series, runs, baseline, None if is_numeric else _texts(drawn, x))
+    lines = Lines(x, y, drawn, series, runs, baseline, options.along, None if is_numeric else _texts(drawn, x))
     lines.labels = _labels(lines)
     return lines
 
@@ -242,7 +257,7 @@ def _divisions(
     drawn: Runs, declarations: Mapping[str, Parameter], x: str, chosen: Sequence[str], options: Options
 ) -> tuple[list[str], list[str]]:
     """Parameters that separate lines, and those that separate points of a line; only repeats remain within a point."""
-    at = [] if _is_measured(x) else [x]
+    at = [options.along] if options.along else [] if _is_measured(x) else [x]
     given = list(dict.fromkeys([*chosen, *options.baseline, *at]))
     split = [
         name
@@ -297,6 +312,11 @@ _WIDTH_OF_TITLE = 40  # characters
 
 def free_axes(figure: Figure, results: Results) -> Description:
     """Draw lines of medians: a row of panels for each quantity, a panel for each facet, all with the same horizontal axis."""
+    return draw_axes(figure, results)
+
+
+def draw_axes(figure: Figure, results: Results, title: str = "") -> Description:
+    """Draw free axes, or a preset of them with a title of its own."""
     options = results.options
     lines = lines_of(results)
     panels = _panels(lines, options.facet)
@@ -327,20 +347,45 @@ def free_axes(figure: Figure, results: Results) -> Description:
                 axes.set_ylabel("")
             if options.facet and (at == 0 or rows > 1):
                 axes.set_title(_facet_title(panels[number_][0], options.facet), fontsize="medium")
+    if lines.along:
+        notes.append(_draw_way(figure, lines, options))
     explained = explain_points(cells)
     if lines.baseline:
         explained = explained.replace("of the median", "of the ratio").replace("from the batches", "of the ratio")
     what = f"{', '.join(lines.quantity(key).name for key in lines.y)} {'by' if lines.places else 'against'} {key_title(lines.x)}"
     if lines.baseline:
         what += f", relative to {lines.baseline}"
-    shown = [lines.x, *options.facet, *lines.series]
+    shown = [lines.x, *options.facet, *varying(lines.drawn, lines.series)]
     notes = [explained, *notes, left_out(results.records, lines.drawn)]
-    return Description(titled(label(what)), lines.drawn, shown, notes, direct=_is_joined(lines), hollow=True)
+    shown += [lines.along] if lines.along else []
+    return Description(title or titled(label(what)), lines.drawn, shown, notes, direct=_is_joined(lines), hollow=True)
+
+
+_MOST_WAYS = 4  # lines with labels at points
+
+
+def _draw_way(figure: Figure, lines: Lines, options: Options) -> str:
+    """Label the points of each line with the parameter along it, and set up the measured axis; returns the explanation."""
+    (axes,) = figure.axes
+    groups = lines.drawn.group(lines.series)
+    points = [lines.points(groups[line], lines.y[0])[0] for line in lines.labels]
+    every = [point for line in points for point in line]
+    set_measured_x(axes, [point.x for point in every], options.log_x, [one.across for one in every if one.across])
+    name = key_title(lines.along or "")
+    if len(points) > _MOST_WAYS:
+        return f"lines: from the smallest {name} to the largest"
+    for index, line in enumerate(points):
+        for point in line:
+            axes.annotate(
+                f"{point.at:.10g}", (point.x, point.value), xytext=(5, 5), textcoords="offset points", fontsize="small",
+                color=colour(index),
+            )  # fmt: skip
+    return f"labels at points: {name}; lines: from the smallest to the largest"
 
 
 def _is_joined(lines: Lines) -> bool:
     """Whether points are connected: not between texts, nor between measured values, which have no order."""
-    return lines.places is None and not lines.is_measured
+    return lines.places is None and (not lines.is_measured or lines.along is not None)
 
 
 def _x_label(lines: Lines) -> str:
@@ -423,5 +468,7 @@ def _set_x_axis(figure: Figure, lines: Lines, log_x: bool | None) -> None:
         return
     factor = lines.quantity(lines.x).factor
     values = [value * factor for value in lines.drawn.numbers(lines.x) if value is not None]
+    if lines.along:
+        return  # set up with the intervals of the points
     for axes in figure.axes:
         set_numeric_x(axes, values, log_x, is_parameter=not lines.is_measured, where=lines.x)

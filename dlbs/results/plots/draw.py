@@ -542,11 +542,15 @@ class Point:
         x: Horizontal position: a number, or the index of a text.
         value: Vertical position.
         cell: The value with its interval, in the same unit.
+        at: Place on the way of a line that is not drawn from left to right; None for others.
+        across: The horizontal value with its interval, if it is measured too.
     """
 
     x: float
     value: float
     cell: Cell
+    at: float | None = None
+    across: Cell | None = None
 
 
 def errors_of(cells: Sequence[Cell], factor: float = 1.0) -> list[list[float]] | None:
@@ -582,11 +586,12 @@ def draw_line(
     place = axes.transData + transforms.ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans)
     xs, values = [point.x for point in points], [point.value for point in points]
     errors = errors_of([point.cell for point in points])
+    across = errors_of([point.across for point in points if point.across])
     axes.errorbar(
-        xs, values, yerr=errors, capsize=3 if errors else 0, elinewidth=1, label=label(words) if words else None,
+        xs, values, xerr=across, yerr=errors, capsize=3 if errors else 0, elinewidth=1, label=label(words) if words else None,
         transform=place, **look,
     )  # fmt: skip
-    doubtful = [point for point in points if point.cell.doubtful]
+    doubtful = [point for point in points if point.cell.doubtful or (point.across and point.across.doubtful)]
     if doubtful:
         background = require("matplotlib", "reports").rcParams["axes.facecolor"]
         axes.plot(

@@ -17,7 +17,8 @@ from dlbs.results.plots.batches import MOST_RUNS
 from dlbs.results.plots.draw import DOTS_PER_INCH, STYLES, TITLE, Description, add_frame, settings, size_of
 from dlbs.results.plots.history import places_in
 from dlbs.results.plots.plot import Options, Results
-from dlbs.results.runs import Record, Runs, usual_metric
+from dlbs.results.plots.presets import swept_load
+from dlbs.results.runs import FAMILY, Record, Runs, usual_metric
 from dlbs.results.tables.cells import doubt_lines
 from dlbs.results.tables.scaling import COUNTED, devices
 from dlbs.text import text
@@ -44,7 +45,11 @@ KINDS: Registry = {
     "heatmap": ("dlbs.results.plots.presets:heatmap", "models against replica batches"),
     "latency-throughput": (
         "dlbs.results.plots.presets:latency_throughput",
-        "latency against throughput, over replica batches",
+        "latency against throughput, over replica batches or the load of a server",
+    ),
+    "interactivity": (
+        "dlbs.results.plots.presets:interactivity",
+        "throughput of a server per GPU against that per user, over its load",
     ),
     "latency-load": (
         "dlbs.results.plots.limits:latency_load",
@@ -173,23 +178,6 @@ def applicable_kinds(records: Sequence[Record], declarations: Mapping[str, Param
     return [kind for kind in KINDS if kind in found]
 
 
-def svg_of(
-    kind: str, records: Sequence[Record], declarations: Mapping[str, Parameter], options: Options | None = None
-) -> str:
-    """Draw a plot of any kind as SVG text.
-
-    Args:
-        kind: A key of `KINDS`.
-        records: The experiments to draw; `series` takes one.
-        declarations: Declared parameters, with those that identify an experiment.
-        options: Options of the plot, including the style.
-
-    Raises:
-        LogError: There are no data to plot, or too many.
-    """
-    return svg(draw(kind, records, declarations, options))
-
-
 def _differ(records: Runs, declarations: Mapping[str, Parameter]) -> bool:
     return bool(distinguishing_names(records, declarations, without=["exp.effective_batch"])) or (
         _values(records, "exp.model") > 1
@@ -245,9 +233,13 @@ _APPLIES: dict[str, Callable[[Runs, Runs], bool]] = {
     "batches": _has_list("results.time_data"),
     "series": lambda fine, _: len(fine) <= MOST_RUNS and _has_list("results.time_data")(fine, _),
     "heatmap": lambda _, valued: _has_batches(_, valued) and _values(valued, "exp.model") > 1,
-    "latency-throughput": lambda _, valued: _has_batches(
-        _, valued.where(map(all, zip(*map(valued.numbers, ("results.time", "results.throughput")), strict=True)))
+    "latency-throughput": lambda fine, valued: (
+        swept_load(fine) is not None
+        or _has_batches(
+            fine, valued.where(map(all, zip(*map(valued.numbers, ("results.time", "results.throughput")), strict=True)))
+        )
     ),
+    "interactivity": lambda fine, _: swept_load(fine.having(f"{FAMILY}tokens_per_second_user")) is not None,
     "latency-load": _is_served,
     "accuracy": _has_list("results.epoch_accuracy_top1"),
     "history": _has_places,

@@ -82,11 +82,7 @@ def latency_load(figure: Figure, results: Results) -> Description:
     swept = [line for line in lines if not _is_searched(line[1])]
     knees = [knee for _, key, loads in swept if key == _last(swept) and (knee := knee_of(loads))]
     for knee in knees:
-        axes.annotate(
-            f"knee: {knee.rate:,.4g} queries/s", (knee.rate, knee.latency), xytext=(-8, 14),
-            textcoords="offset points", ha="right", fontsize="small", arrowprops={"arrowstyle": "-", "color": muted()},
-            bbox={"facecolor": axes.get_facecolor(), "edgecolor": "none", "alpha": 0.7, "pad": 1},
-        )  # fmt: skip
+        _mark_knee(axes, knee, "queries/s")
     _draw_bounds(axes, drawn)
     axes.set_xlim(0, 1.05 * max([load.rate for *_, loads in lines for load in loads] or [1.0]))
     plain_ticks(axes.xaxis)
@@ -110,6 +106,27 @@ def latency_load(figure: Figure, results: Results) -> Description:
         direct=True,
         hollow=True,
     )
+
+
+def _mark_knee(axes: Axes, knee: Load, unit: str) -> None:
+    axes.annotate(
+        f"knee: {knee.rate:,.4g} {unit}", (knee.rate, knee.latency), xytext=(-8, 14), textcoords="offset points", ha="right",
+        fontsize="small", arrowprops={"arrowstyle": "-", "color": muted()},
+        bbox={"facecolor": axes.get_facecolor(), "edgecolor": "none", "alpha": 0.7, "pad": 1},
+    )  # fmt: skip
+
+
+def mark_knees(axes: Axes) -> bool:
+    """Mark the knee of each line of a finished plot; returns whether there is one."""
+    unit = axes.get_xlabel().rpartition(", ")[2]
+    found = False
+    for container in axes.containers:
+        line: Any = container[0]
+        loads = sorted((Load(x, y) for x, y in line.get_xydata().tolist()), key=lambda load: load.rate)
+        if knee := knee_of(loads):
+            _mark_knee(axes, knee, unit)
+            found = True
+    return found
 
 
 def loads_of(runs: Runs) -> dict[str, list[Load]]:

@@ -34,6 +34,7 @@ class Options:
         style: A key of `appearance.STYLES`.
         size: Size of the whole figure, such as `8x5` (inches), `16x9cm` or `1200x700px`; None chooses it by style and content.
         mark: History: tags or commits to mark.
+        along: Axes over a measured value: the parameter in whose order the points of a line are joined and labelled; set by presets.
     """
 
     value: str | None = None
@@ -50,6 +51,7 @@ class Options:
     style: str = "light"
     size: str | None = None
     mark: Sequence[str] = ()
+    along: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

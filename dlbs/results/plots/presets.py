@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-import statistics
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import short_number
 from dlbs.errors import LogError, require
 from dlbs.results.grouping import common_label, distinguishing_names, label_of, title_name, varying
-from dlbs.results.keys import key_title, label, quantity_of, titled
+from dlbs.results.keys import better_of, key_title, label, quantity_of, titled
+from dlbs.results.plots.axes import draw_axes
 from dlbs.results.plots.draw import (
     Description,
-    Point,
     colour,
-    draw_line,
     errors_of,
     explain_points,
     is_logarithmic,
@@ -26,14 +25,15 @@ from dlbs.results.plots.draw import (
     muted,
     plain_number,
     plain_ticks,
+    set_close_y,
     set_measured_x,
-    set_numeric_x,
     set_text_x,
     set_y_scale,
     whole_ticks,
 )
+from dlbs.results.plots.limits import mark_knees
 from dlbs.results.plots.plot import MOST_LINES, check_count, check_some_ended_well, in_order, with_value
-from dlbs.results.runs import Runs, number, usual_metric
+from dlbs.results.runs import FAMILY, RATE, Runs, usual_metric
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import DOUBTFUL, MISSING, Cell
@@ -49,108 +49,68 @@ if TYPE_CHECKING:
 def throughput(figure: Figure, results: Results) -> Description:
     """Draw a line of medians over replica batches for each model and group, with intervals as error bars."""
     key = results.options.value or usual_metric(results.records)
-    valued = with_value(results.records, key)
-    drawn = valued.where([(batch or 0) > 0 for batch in valued.numbers(_BATCH)])
-    if not drawn:
+    if not any((batch or 0) > 0 for batch in with_value(results.records, key).numbers(_BATCH)):
         hint = "use --type bars, or choose another axis with --x KEY"
         raise LogError(f"no successful experiment has {_BATCH} and {key}", hint=hint)
-    quantity = quantity_of(key, drawn)
-    axes = figure.subplots()
-    names = distinguishing_names(
-        drawn, results.declarations, given=["exp.model", _BATCH], without=["exp.effective_batch"]
-    )
-    shown = varying(drawn, ["exp.model", *names])
-    lines = in_order(drawn, ["exp.model", *names])
-    check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
-    cells = []
-    set_numeric_x(
-        axes, [batch or 0.0 for batch in drawn.numbers(_BATCH)], results.options.log_x, is_parameter=True, where=_BATCH
-    )  # fmt: skip
-    for index, line in enumerate(lines):
-        points = []
-        for runs in in_order(line, [_BATCH]):
-            cell = cells_of(key)(runs).scaled(quantity.factor)
-            if isinstance(cell.value, float):
-                points.append(Point(number(runs[0], _BATCH) or 0.0, cell.value, cell))
-        cells += [point.cell for point in points]
-        draw_line(axes, points, index, label_of(line[0], shown), lines=len(lines))
-    axes.set_xlabel(str(quantity_of(_BATCH, drawn)))
-    axes.set_ylabel(str(quantity))
-    set_y_scale(axes, [cell.value for cell in cells if isinstance(cell.value, float)], results.options.log_scale, cells)
-    return Description(
-        titled(f"{quantity.name} against replica batch"),
-        drawn,
-        [_BATCH],
-        [explain_points(cells), left_out(results.records, drawn)],
-        direct=True,
-        hollow=True,
-    )
+    return draw_axes(figure, _over(results, _BATCH, key))
+
+
+def _over(results: Results, x: str, y: str, along: str | None = None) -> Results:
+    """The input of free axes for a preset: a line for each model and group."""
+    return replace(results, options=replace(results.options, x=x, y=[y], series=["exp.model"], along=along))
 
 
 _RATE = "results.throughput"
 _LATENCIES = ("results.time_p99", "results.time")
-_MOST_NAMED = 4  # largest number of lines with labels at points
+_SERVED_RATES = (f"{FAMILY}tokens_per_second", RATE)
+_SERVED_LATENCY = f"{FAMILY}latency_p99"
+_LOADS = ("serving.users", "serving.target_qps")  # parameters of a sweep over load
+
+
+def swept_load(records: Runs) -> str | None:
+    """The parameter by which successful experiments sweep over the load of a server; None if there is none."""
+    served = records.ok.having(_SERVED_LATENCY)
+    return next((name for name in _LOADS if len({*served.numbers(name)} - {None}) > 1), None)
 
 
 def latency_throughput(figure: Figure, results: Results) -> Description:
-    """Draw a line for each model and group from the smallest batch to the largest, each point with its batch size."""
-    with_rate = with_value(results.records, _RATE)
-    key = results.options.value or next(
-        (one for one in _LATENCIES if None not in with_rate.numbers(one)), _LATENCIES[-1]
-    )
-    valued = with_rate.having(key)
-    drawn = valued.where(valued.numbers(_BATCH))
-    if not drawn:
+    """Draw a line for each model and group, each point with its batch size or, of a server, its load: from the smallest to the largest."""
+    records, along = results.records, swept_load(results.records)
+    if along:
+        rate = next(key for key in _SERVED_RATES if records.ok.having(key) or key == RATE)
+        key = results.options.value or _SERVED_LATENCY
+    else:
+        rate, along = _RATE, _BATCH
+        with_rate = with_value(records, rate)
+        usual = next((one for one in _LATENCIES if None not in with_rate.numbers(one)), _LATENCIES[-1])
+        key = results.options.value or usual
+    return _along(figure, results, rate, key, along, "Latency against throughput")
+
+
+def interactivity(figure: Figure, results: Results) -> Description:
+    """Draw the throughput of a server per GPU against that of each user, over rates or numbers of users."""
+    per_gpu, per_user = f"{FAMILY}tokens_per_second_gpu", f"{FAMILY}tokens_per_second_user"
+    records = results.records
+    along = swept_load(records)
+    if along is None:
+        check_some_ended_well(records)
+        hint = "run a server at several loads: -Vserving.users=[1,2,4,8], or -Vserving.target_qps=[1,2,4]"
+        raise LogError("no experiments differ in the load of a server", hint=hint)
+    rates, gpus = records.numbers(f"{FAMILY}tokens_per_second"), records.numbers("exp.num_gpus")
+    shares = [None if rate is None else rate / max(1.0, count or 0) for rate, count in zip(rates, gpus, strict=True)]
+    derived = replace(results, records=records.derived(per_gpu, shares))
+    return _along(figure, derived, per_user, per_gpu, along, "Throughput per GPU against throughput per user")
+
+
+def _along(figure: Figure, results: Results, x: str, y: str, along: str, title: str) -> Description:
+    valued = with_value(results.records, x).having(y)
+    if not any(value is not None for value in valued.numbers(along)):
         hint = "choose another latency with --value KEY"
-        raise LogError(f"no successful experiment has {_RATE}, {key} and {_BATCH}", hint=hint)
-    axes = figure.subplots()
-    names = distinguishing_names(
-        drawn, results.declarations, given=["exp.model", _BATCH], without=["exp.effective_batch"]
-    )
-    lines = in_order(drawn, ["exp.model", *names])
-    check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
-    shown = varying(drawn, ["exp.model", *names])
-    latency, rate = quantity_of(key, drawn), quantity_of(_RATE, drawn)
-    cells, latencies, rates = [], [], []
-    for index, line in enumerate(lines):
-        look = marks(index)
-        points = []
-        for runs in in_order(line, [_BATCH]):
-            x, y = cells_of(_RATE)(runs), cells_of(key)(runs).scaled(latency.factor)
-            if isinstance(x.value, float) and isinstance(y.value, float):
-                points.append((x.value, y.value, x, y, number(runs[0], _BATCH) or 0.0))
-        xs, ys = [point[0] for point in points], [point[1] for point in points]
-        axes.errorbar(
-            xs, ys, xerr=errors_of([point[2] for point in points]), yerr=errors_of([point[3] for point in points]),
-            capsize=2, elinewidth=1, label=label(label_of(line[0], shown)), **look,
-        )  # fmt: skip
-        if hollow := [point for point in points if point[2].doubtful or point[3].doubtful]:
-            axes.plot(
-                [point[0] for point in hollow], [point[1] for point in hollow], linestyle="", color=look["color"],
-                marker=look["marker"], markerfacecolor=axes.get_facecolor(), zorder=3, gid="doubtful",
-            )  # fmt: skip
-        if len(lines) <= _MOST_NAMED:
-            for x_value, y_value, *_, batch in points:
-                axes.annotate(
-                    short_number(batch).rstrip("0").rstrip("."), (x_value, y_value), xytext=(5, 5), textcoords="offset points",
-                    fontsize="small", color=look["color"],
-                )  # fmt: skip
-        cells += [point[2] for point in points]
-        latencies += [point[3] for point in points]
-        rates += xs
-    set_measured_x(axes, rates, results.options.log_x, cells)
-    set_y_scale(
-        axes, [cell.value for cell in latencies if isinstance(cell.value, float)], results.options.log_scale, latencies
-    )
-    axes.set_xlabel(str(rate))
-    axes.set_ylabel(f"latency: {latency}")
-    which = "labels at points: replica batch; lines" if len(lines) <= _MOST_NAMED else "lines"
-    notes = [
-        explain_points(cells),
-        f"{which}: from the smallest batch to the largest",
-        left_out(results.records, drawn),
-    ]
-    return Description("Latency against throughput", drawn, [_BATCH], notes, hollow=True)
+        raise LogError(f"no successful experiment has {x}, {y} and {along}", hint=hint)
+    made = draw_axes(figure, _over(results, x, y, along), title)
+    if along != _BATCH and better_of(y) < 0 and mark_knees(figure.axes[0]):
+        made.notes.append("knee: latency begins to rise steeply (Kneedle)")
+    return made
 
 
 _MOST_PLACES = 60
@@ -316,47 +276,30 @@ def _write_numbers(axes: Axes, rows: list[list[Cell]], numbers: list[list[float]
 
 
 _USUAL = "results.epoch_accuracy_top1"
+_EPOCH = "epoch"
 
 
 def accuracy(figure: Figure, results: Results) -> Description:
-    """Draw a line of medians over epochs for each model and group, with a band from the minimum to the maximum run."""
+    """Draw a line of medians over epochs for each model and group."""
     key = results.options.value or _USUAL
     fine = results.records.ok
-    drawn = fine.where([_epochs(value) for value in fine.values(key)])
-    if not drawn:
+    found = [{**run, key: value, _EPOCH: epoch} for run in fine for epoch, value in enumerate(_epochs(run.get(key)), 1)]
+    if not found:
         check_some_ended_well(results.records)
         raise LogError(
             f"no successful experiment has {key} of its epochs",
             hint="train.py logs it; --value results.epoch_loss plots the loss",
         )
-    axes = figure.subplots()
-    names = distinguishing_names(drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch"])
-    lines = in_order(drawn, ["exp.model", *names])
-    check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
-    shown = varying(drawn, ["exp.model", *names])
-    for index, line in enumerate(lines):
-        look = marks(index)
-        runs = list(map(_epochs, line.values(key)))
-        columns = [[run[at] for run in runs if at < len(run)] for at in range(max(map(len, runs)))]
-        epochs = list(range(1, len(columns) + 1))
-        if len(epochs) > 30:
-            look["marker"] = ""
-        axes.plot(epochs, list(map(statistics.median, columns)), label=label(label_of(line[0], shown)), **look)
-        if len(runs) > 1:
-            axes.fill_between(
-                epochs, list(map(min, columns)), list(map(max, columns)), color=look["color"], alpha=0.18, linewidth=0
-            )
-    quantity = quantity_of(key, drawn)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(str(quantity))
-    longest = max(map(len, drawn.values(key)))
-    axes.set_xticks(whole_ticks(longest))
-    plain_ticks(axes.yaxis)
-    most = max(map(len, lines))
-    notes = ["lines: single runs" if most == 1 else f"lines: median of up to {most} runs; bands: minimum to maximum"]
-    return Description(
-        titled(f"{quantity.name} by epoch"), drawn, (), [*notes, left_out(results.records, drawn)], direct=True
-    )
+    over = _over(replace(results, records=Runs.of(found)), _EPOCH, key)
+    made = draw_axes(figure, over, titled(f"{key_title(key)} by epoch"))
+    axes = figure.axes[0]
+    axes.set_xscale("linear")
+    # The last points of an accuracy matter, not its distance from zero.
+    set_close_y(axes, [run[key] for run in found], results.options.log_scale)
+    axes.set_xticks(whole_ticks(max(run[_EPOCH] for run in found)))
+    lost = sum(not _epochs(run.get(key)) for run in fine)
+    made.notes.append(f"{lost} of {len(results.records)} experiments have no value" if lost else "")
+    return made
 
 
 def _epochs(values: Any) -> Sequence[float]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlbs.errors import LogError
+from dlbs.results.plots.axes import quotient
 from dlbs.results.plots.draw import Description, Point, draw_line, explain_points, muted, set_numeric_x
 from dlbs.results.plots.plot import MOST_LINES, check_count, check_some_ended_well
 from dlbs.results.tables.scaling import COUNTED, devices, nothing_to_scale, scaling_tables
@@ -101,7 +101,7 @@ def _lines(tables: list[Table], throughputs: list[Table]) -> tuple[list[tuple[st
         for labels, cells, rates in zip(table.rows, table.cells, measured.cells, strict=True):
             base = next((rate for rate in rates if isinstance(rate.value, float)), Cell(None))
             points = [
-                Point(float(column.split()[-1]), cell.value, _with_interval(cell, rate, base))
+                Point(float(column.split()[-1]), cell.value, quotient(rate, base, cell.value, _scale(cell, rate, base)))
                 for column, cell, rate in zip(table.columns, cells, rates, strict=True)
                 if isinstance(cell.value, float)
             ]
@@ -118,18 +118,7 @@ def _lines(tables: list[Table], throughputs: list[Table]) -> tuple[list[tuple[st
     return found, alone
 
 
-def _with_interval(speedup: Cell, rate: Cell, base: Cell) -> Cell:
-    """Speed-up with its interval: bounds of the throughput over the opposite ones of the smallest device count.
-
-    The probability that either interval misses is at most the sum of their probabilities (Bonferroni).
-    """
-    plain = Cell(speedup.value, runs=min(rate.runs, base.runs), doubtful=rate.doubtful + base.doubtful)
-    bounds = (rate.low, rate.high, base.low, base.high)
-    if rate is base or None in bounds or not isinstance(speedup.value, float) or not isinstance(rate.value, float):
-        return plain
-    rate_low, rate_high, base_low, base_high = (bound or 0.0 for bound in bounds)
-    if min(rate_low, base_low) <= 0 or not isinstance(base.value, float):
-        return plain
-    scale = speedup.value / rate.value * base.value
-    confidence = max(0.0, (rate.confidence or 0.0) + (base.confidence or 0.0) - 1)
-    return replace(plain, low=scale * rate_low / base_high, high=scale * rate_high / base_low, confidence=confidence)
+def _scale(speedup: Cell, rate: Cell, base: Cell) -> float:
+    """The speed-up of the smallest device count, by which quotients of throughputs are multiplied."""
+    one, rate_, base_ = (cell.value if isinstance(cell.value, float) else 0.0 for cell in (speedup, rate, base))
+    return one / rate_ * base_ if rate_ else 1.0

@@ -300,24 +300,13 @@ def as_document(made: Comparison | ComparisonBy) -> dict[str, Any]:
 
 
 def flat_rows(made: Comparison | ComparisonBy) -> list[dict[str, Any]]:
-    """A row for each experiment, and value of a parameter, with a column for each number; for frames."""
+    """The experiments of `as_document`, with the bounds of the interval and the value of a parameter, for frames."""
     rows = []
-    for experiment, found in made.rows:
-        for value, comparison, match in found:
-            a, b = ("baseline", "value") if isinstance(made, ComparisonBy) else comparison.sides
-            interval = match.estimate.interval if match.estimate else None
+    for value, one in zip(made.values if isinstance(made, ComparisonBy) else [None], made.comparisons, strict=True):
+        for row in as_document(one)["experiments"]:
+            low, high = row.pop("interval") or (None, None)
             rows.append(
-                {
-                    "experiment": experiment,
-                    **({made.name: value} if isinstance(made, ComparisonBy) else {}),
-                    a: match.values[0],
-                    b: match.values[1],
-                    "ratio": match.estimate.ratio if match.estimate else None,
-                    "low": interval.low if interval else None,
-                    "high": interval.high if interval else None,
-                    "verdict": match.verdict,
-                    "runs": match.used,
-                }
+                {**({made.name: value} if isinstance(made, ComparisonBy) else {}), **row, "low": low, "high": high}
             )
     return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def test_the_first_page_has_trends_tags_and_machines_regressions_first(pages: Hi
     assert re.findall(r'<a href="/trend[^>]*>([^<]*)</a>', html) == [
         "resnet18, training, float32, gpu, batch 16", "alexnet, training, float32, gpu, batch 16",
     ]  # fmt: skip
-    assert re.search(r'<span class="worse">−9\.\d %', html)
+    assert re.search(r'<span class="bad">−9\.\d %', html)
     assert "at most 1 % of trends" in html
     assert "<td>v2</td>" in html
     assert "node1, Imaginary GPU" in html
@@ -56,7 +57,12 @@ def test_the_first_page_has_trends_tags_and_machines_regressions_first(pages: Hi
 def test_a_trend_marks_its_change_and_every_point_is_one_click_from_a_comparison(pages: HistoryPages) -> None:
     (link,) = links(pages.overview({"words": "resnet18"}), "trend")
     html = pages.trend(asked(link))
-    assert html.count('class="change worse"') == 2  # a line and its label
+    chart = json.loads(re.findall(r'id="data">(.*?)</script>', html)[0])
+    ((at, words, is_worse),) = chart["changes"]
+    assert (at, words[:2], is_worse) == (14, "−9", True)
+    assert [len(chart[name]) for name in ("xs", "ys", "bounds", "links", "levels")] == [24, 24, 24, 24, 2]
+    assert chart["links"][13] == ""
+    assert asked(chart["links"][20])["b"] == "20"
     comparisons = set(links(html, "compare"))
     assert {(asked(one)["a"], asked(one)["b"]) for one in comparisons} == {
         ("13", str(at)) for at in range(24) if at != 13
@@ -81,7 +87,10 @@ def test_tags_are_compared(tmp_path: Path) -> None:
     slower = [make_record(repeat=n, time=12.0, exp__start_time=f"2026-12-01T0{n}:00:00") for n in (1, 2, 3)]
     pages = make_store(tmp_path, slower, tag="v2")
     (link,) = links(pages.overview({}), "tags")
-    assert "1 slower" in pages.tags(asked(link))
+    compared = pages.tags(asked(link))
+    assert "1 slower" in compared
+    assert '<td class="bad">slower</td>' in compared
+    assert re.findall("<tr><td>(v.)</td>", pages.overview({})) == ["v2", "v1"], "the newest first"
 
 
 def test_an_empty_store_has_a_page(tmp_path: Path) -> None:
@@ -102,7 +111,7 @@ def test_hostile_values_are_text(tmp_path: Path) -> None:
     (link,) = links(shown, "trend")
     everything = [shown, pages.trend(asked(link)), pages.run({"id": "1"})]
     for html in everything:
-        assert "<script" not in html
+        assert "<script>x" not in html
         assert "\x1b" not in html
         assert "&lt;script&gt;" in html
 

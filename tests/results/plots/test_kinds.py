@@ -9,7 +9,7 @@ import pytest
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.page.report import figures_of
-from dlbs.results.plots.kinds import KINDS, applicable_kinds, draw, svg_of, title_of
+from dlbs.results.plots.kinds import KINDS, applicable_kinds, draw, svg, title_of
 from dlbs.results.plots.plot import Options, kind_for
 from tests.made_logs import make_record
 
@@ -126,7 +126,7 @@ def test_colour_bars_have_plain_numbers(spread: float) -> None:
     words = ticks(figure.axes[-1].yaxis)
     assert len(words) >= 2
     assert not any("$" in one or "mathdefault" in one for one in words)
-    assert "mathdefault" not in svg_of("heatmap", records, DECLARATIONS)
+    assert "mathdefault" not in svg(draw("heatmap", records, DECLARATIONS))
 
 
 @pytest.mark.parametrize("kind", ["heatmap", "bars", "throughput", "distribution", "latency-throughput"])
@@ -134,7 +134,7 @@ def test_numbers_as_far_apart_as_they_can_be_are_drawn(kind: str) -> None:
     records = [
         make_record("a", batch) | {"results.throughput": value} for batch, value in ((1, 1e-300), (2, 0.0), (4, 1e300))
     ]
-    assert "</svg>" in svg_of(kind, records, DECLARATIONS)
+    assert "</svg>" in svg(draw(kind, records, DECLARATIONS))
 
 
 # Roofline
@@ -246,7 +246,7 @@ def test_doubtful_runs_are_hollow_in_a_distribution() -> None:
 
 def test_many_runs_make_no_large_file() -> None:
     records = [make_record("a", 8, repeat=repeat, batches=1) for repeat in range(2000)]
-    assert len(svg_of("distribution", records, DECLARATIONS)) < 200_000
+    assert len(svg(draw("distribution", records, DECLARATIONS))) < 200_000
 
 
 def test_batches_of_each_run_are_a_violin_or_points_where_they_are_few() -> None:
@@ -269,7 +269,7 @@ def test_batch_times_of_a_log_may_be_anything(times: object) -> None:
 # Accuracy
 
 
-def test_accuracy_by_epoch_has_whole_epochs_and_a_band_over_runs() -> None:
+def test_accuracy_by_epoch_has_whole_epochs_and_medians_of_runs() -> None:
     records = [
         make_record("a", 8, repeat=repeat, results__epoch_accuracy_top1=[10.0 * repeat, 20.0 * repeat, 30.0 * repeat])
         for repeat in (1, 2, 3)
@@ -278,7 +278,8 @@ def test_accuracy_by_epoch_has_whole_epochs_and_a_band_over_runs() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "top-1 accuracy, %")
     assert ticks(axes.xaxis) == ["1", "2", "3"]
     assert list(axes.lines[0].get_ydata()) == [20, 40, 60]
-    assert "lines: median of up to 3 runs; bands: minimum to maximum" in words_of(axes.figure)
+    assert axes.get_ylim()[0] == 2.0  # 10 - 0.1 * (90 - 10)
+    assert "points: median of 3 runs; error bars: 75 % confidence interval of the median" in words_of(axes.figure)
 
 
 def test_the_loss_is_drawn_where_it_is_asked_for() -> None:
@@ -291,10 +292,45 @@ def test_the_loss_is_drawn_where_it_is_asked_for() -> None:
 
 def test_latency_over_throughput_goes_from_batch_to_batch() -> None:
     (axes,) = drawn("latency-throughput", [make_record("a", batch, time=5 + batch) for batch in (16, 1, 4)]).axes
-    assert axes.get_ylabel() == "latency: 99th percentile of batch time, ms"
+    assert axes.get_ylabel() == "99th percentile of batch time, ms"
     assert [one.get_text() for one in axes.texts] == ["1", "4", "16"]
     rates = list(axes.containers[0].lines[0].get_xdata())
     assert rates == sorted(rates)
+
+
+def under_load(model: str = "a", gpus: int = 1) -> Records:
+    """A server with one to 32 users, whose latency rises steeply from 16 on."""
+    return [
+        make_record(
+            model, repeat=repeat, exp__phase="serving", exp__num_gpus=gpus, serving__users=users, results__serving__offered_qps=1.0,
+            results__serving__tokens_per_second=gpus * 100.0 * min(users, 16 + users / 100), results__serving__tokens_per_second_user=100.0 / max(1, users / 16),
+            results__serving__latency_p99=(600.0 if users > 16 else 10.0 + users) + repeat,
+        )
+        for users in (1, 2, 4, 8, 16, 32) for repeat in (1, 2, 3)
+    ]  # fmt: skip
+
+
+def test_latency_over_throughput_of_a_server_goes_over_its_load_with_the_knee() -> None:
+    figure = drawn("latency-throughput", [*under_load("a"), *under_load("b", gpus=2)])
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == "99th percentile of latency, ms"
+    texts = [one.get_text() for one in axes.texts]
+    assert texts[:6] == ["1", "2", "4", "8", "16", "32"]
+    assert texts[-2:] == ["knee: 1,600 tokens/s", "knee: 3,200 tokens/s"]
+    assert "labels at points: number of users" in " ".join(words_of(figure))
+    line = axes.containers[0].lines[0]
+    assert list(line.get_ydata()) == [13.0, 14.0, 16.0, 20.0, 28.0, 602.0], "medians of three runs"
+
+
+def test_interactivity_is_throughput_of_each_gpu_over_that_of_each_user() -> None:
+    (axes,) = drawn("interactivity", under_load("b", gpus=2)).axes
+    assert axes.get_xlabel() == "throughput per user, tokens/s"
+    assert axes.get_ylabel() == "throughput per GPU, tokens/s"
+    line = axes.containers[0].lines[0]
+    assert list(line.get_xdata()) == [100.0] * 5 + [50.0]
+    assert [round(value) for value in line.get_ydata()] == [100, 200, 400, 800, 1600, 1632]
+    with pytest.raises(LogError, match="no experiments differ in the load"):
+        drawn("interactivity", under_load()[:3])
 
 
 # History
@@ -365,7 +401,7 @@ def every_kind() -> dict[str, Records]:
     ]  # fmt: skip
     return {
         **dict.fromkeys(("throughput", "bars", "distribution", "batches", "heatmap", "latency-throughput"), sweep),
-        "series": [make_record(), make_record(repeat=2)], "latency-load": served, "roofline": rooflines(1e10), "history": tagged(STEP),
+        "series": [make_record(), make_record(repeat=2)], "latency-load": served, "interactivity": under_load(), "roofline": rooflines(1e10), "history": tagged(STEP),
         "weak": [make_record(gpus=gpus) for gpus in (1, 2)], "accuracy": [make_record(results__epoch_accuracy_top1=[1.0, 2.0])],
         "strong": [make_record(batch=16 // gpus, gpus=gpus) for gpus in (1, 2)],
     }  # fmt: skip
@@ -388,4 +424,4 @@ def test_every_kind_is_drawn_for_the_page(kind: str) -> None:
     (shown,) = figures_of(records, DECLARATIONS, [kind])
     assert shown.title
     assert shown.source
-    assert svg_of(kind, records, DECLARATIONS, Options(style="dark")).count("<svg") == 1
+    assert svg(draw(kind, records, DECLARATIONS, Options(style="dark"))).count("<svg") == 1

@@ -170,11 +170,13 @@ def test_hostile_names_are_texts(kind: str) -> None:
         "bytes_per_batch": 1e6,
         "serving.offered_qps": 5.0,
         "serving.latency_p99": 7.0,
+        "serving.tokens_per_second": 8.0,
+        "serving.tokens_per_second_user": 9.0,
     }
     results = {f"results.{key}": value for key, value in more.items()}
     results |= {"results.epoch_accuracy_top1": [1.0, 2.0], "db.tags": [name]}
     effective = {"exp.effective_batch": 8} if kind == "strong" else {}
-    records = [make_record(name, 8, gpus=gpus, **results) | effective for gpus in (1, 2)]
+    records = [make_record(name, 8, gpus=gpus, serving__users=gpus, **results) | effective for gpus in (1, 2)]
     words = svg(drawn(kind, records[:1] if kind == "series" else records))
     assert "<script>" not in words
     assert r"$\frac{1}{0}$ &lt;script&gt;&amp;" in words

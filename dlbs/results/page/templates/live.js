@@ -39,7 +39,7 @@ async function lookForNow() {
   const made = document.getElementById("made");
   try {
     const now = await ask("/now", newsState.now);
-    made.textContent = now.problem || newsState.error || `live, ${new Date().toLocaleTimeString()}`;
+    made.textContent = now.problem || newsState.error || `live, ${new Date().toLocaleTimeString("en-GB")}`;
     if (now.html) {
       showNow(now.html);
       newsState.now = now.version;
