@@ -292,7 +292,7 @@ class Job:
         return ending
 
     def _provenance(self) -> dict[str, Any]:
-        """What shows that the code or the software has changed since, which the benchmark logged when it began."""
+        """Values that show later whether code or software has changed; the benchmark logged them when it began."""
         found = {}
         for line in re.findall(_PROVENANCE, os.pread(self._log, _HEAD, 0)):
             with suppress(DlbsError):  # cut off

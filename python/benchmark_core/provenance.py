@@ -1,6 +1,6 @@
-"""What exactly ran: the commit, the difference to it, digests of scripts and their modules, the interpreter and its packages.
+"""Code and software of a run: the commit, the difference to it, digests of scripts and their modules, the interpreter and its packages.
 
-Nothing of a repository runs. Commit, branch and tag are read from files. `git` computes the difference in a directory of its own that has
+Nothing of a repository runs. Commit, branch and tag are read from files. `git` computes the difference in a separate directory that has
 no configuration: the repository contributes only objects, index and files, so its hooks, filters, drivers, monitors and aliases do not exist.
 """
 
@@ -87,6 +87,7 @@ def provenance(words: Sequence[str], directory: Path | None = None, *, packages:
 def _collect(
     found: dict[str, Any], reasons: dict[str, str], words: list[str], directory: Path, packages: list[str]
 ) -> None:
+    found[CODE + "directory"] = str(directory)
     deadline = time.monotonic() + _GIT_SECONDS  # of git for all repositories together
     interpreter = sys.executable if packages else interpreter_of(words, directory)
     code, data = files_of(words, directory, is_python=interpreter is not None)
@@ -99,7 +100,7 @@ def _collect(
         found[CODE + "files"] = known
     else:
         code = code[:1]
-        reasons["files"] = f"more than {_MOST_FILES} local modules: the commit and the difference stand for them"
+        reasons["files"] = f"more than {_MOST_FILES} local modules: see the commit and the difference"
     if data:
         found[CODE + "data"] = {_relative(path, directory): digest_of(path) for path in data[:_MOST_PARTS]}
     root = Path(__file__).resolve() if packages else directory / "_"
@@ -431,7 +432,7 @@ class Repository(NamedTuple):
             shutil.rmtree(own, ignore_errors=True)
 
     def _without_configuration(self, own: Path, commit: str) -> dict[str, str]:
-        """The environment of a git that knows objects, index and files of this repository, with a Git directory of its own.
+        """The environment of a git that knows objects, index and files of this repository, with a separate Git directory.
 
         Args:
             own: An empty directory.

@@ -262,7 +262,7 @@ class Comparison:
         sides: Names of the two sides.
         environment: Facts in which the runs of A and B differ, such as the driver; not used for matching.
         cautions: Warnings about other differences between the sides.
-        changes: What differs in code and software, as by `provenance.changes`.
+        changes: Differences in code and software, as by `provenance.changes`.
     """
 
     metric: str
