@@ -17,6 +17,7 @@ from benchmark_core.provenance import (
     UnknownError,
     digest_of,
     digest_of_bytes,
+    git_seconds,
     own_directory,
 )
 from dlbs.errors import LogError
@@ -26,7 +27,7 @@ from dlbs.launch.containers import image_of
 from dlbs.text import counted, first_few, text
 
 _LARGEST_LIST = 4 << 20  # bytes of a list of packages
-_GIT_SECONDS = 2.0
+_GIT_SECONDS = 2.0  # at least: once in a run
 _DOCKER_SECONDS = 10.0
 
 
@@ -172,7 +173,11 @@ class Current:
         if repository.root not in self._versions:
             commit, diff = repository.commit, None
             try:
-                found = repository.difference(commit, time.monotonic() + _GIT_SECONDS, code) if commit else None
+                found = (
+                    repository.difference(commit, time.monotonic() + max(_GIT_SECONDS, git_seconds()), code)
+                    if commit
+                    else None
+                )
                 diff = digest_of_bytes(found) if found else ""
             except UnknownError:
                 pass
@@ -196,7 +201,7 @@ class Current:
         if interpreter not in self._software:
             self._software[interpreter] = Software.of(str(self.directory / interpreter))
         now = self._software[interpreter]
-        if not now.packages or now.digest == digest:
+        if now.digest == digest:
             return ""
         before = packages_in(package_list(self.directory / text(experiment.get("exp.log_file")), known))
         if not before:

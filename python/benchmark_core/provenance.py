@@ -23,15 +23,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark_core.files import line_of, open_regular
+from benchmark_core.files import open_regular
 from benchmark_core.log import CODE, LOG_VARIABLE, SOFTWARE
 from benchmark_core.text import one_line
 
 FOLDER = "provenance"  # beside the logs: differences and lists of packages, named by their digests
 OWN = "dlbs:"  # prefix of our own packages among the files: they have another path in containers
 
-_GIT_SECONDS = 0.2
-_ALL_SECONDS = 1.0  # for everything: reading a file of a hanging file system never ends
+_GIT_SECONDS = 0.2  # unless DLBS_GIT_SECONDS says otherwise
+_MORE_SECONDS = 0.8  # for everything else: reading a file of a hanging file system never ends
 _MOST_FILES = 64
 _MOST_PARTS = 16  # submodules and editable packages
 _LONGEST_NAME = 4096
@@ -56,39 +56,44 @@ class UnknownError(Exception):
     """A fact cannot be found out; the message is the reason."""
 
 
-def provenance(words: Sequence[str], directory: Path | None = None, *, packages: Iterable[str] = ()) -> dict[str, Any]:
+def provenance(
+    words: Sequence[str], directory: Path | None = None, *, packages: Iterable[str] = (), log: str | None = None
+) -> dict[str, Any]:
     """Facts about the code and software of a program, for the log; unknown ones are None, with a reason in `exp.code.unknown`.
 
     Args:
         words: The command, or files and options of this program. Files among them, and local modules that these import, are the code.
         directory: The working directory; the current one by default.
         packages: Packages of ours that are part of the measured code.
+        log: The log of the experiment; by default, that of the launcher.
     """
+    log = os.environ.get(LOG_VARIABLE, "") if log is None else log
     found: dict[str, Any] = {}
     reasons: dict[str, str] = {}
 
     def collect() -> None:
         try:
-            _collect(found, reasons, list(words), Path(directory or os.getcwd()), list(packages))
+            _collect(found, reasons, list(words), Path(directory or os.getcwd()), list(packages), log)
         except Exception as error:  # no fact is worth a benchmark
             reasons["all"] = one_line(f"{type(error).__name__}: {error}")
 
     worker = threading.Thread(target=collect, daemon=True)
     worker.start()
-    worker.join(_ALL_SECONDS)
+    limit = git_seconds() + _MORE_SECONDS
+    worker.join(limit)
     facts, unknown = dict(found), dict(reasons)
     if worker.is_alive():
-        unknown["all"] = f"not read within {_ALL_SECONDS:g} s: is a file system hanging?"
+        unknown["all"] = f"not read within {limit:g} s: is a file system hanging?"
     names = [CODE + name for name in ("commit", "branch", "tag", "dirty", "diff", "files")]
     names += [SOFTWARE + name for name in ("interpreter", "python", "packages")]
     return {**dict.fromkeys(names), **facts, **({CODE + "unknown": unknown} if unknown else {})}
 
 
 def _collect(
-    found: dict[str, Any], reasons: dict[str, str], words: list[str], directory: Path, packages: list[str]
+    found: dict[str, Any], reasons: dict[str, str], words: list[str], directory: Path, packages: list[str], log: str
 ) -> None:
     found[CODE + "directory"] = str(directory)
-    deadline = time.monotonic() + _GIT_SECONDS  # of git for all repositories together
+    deadline = time.monotonic() + git_seconds()  # of git for all repositories together
     interpreter = sys.executable if packages else interpreter_of(words, directory)
     code, data = files_of(words, directory, is_python=interpreter is not None)
     known = {_relative(path, directory): digest_of(path) for path in code}
@@ -107,7 +112,7 @@ def _collect(
     for path in [*code, root]:
         repository = Repository.around(path)
         if repository is not None:
-            found.update((CODE + name, value) for name, value in repository.facts(reasons, deadline, code).items())
+            found.update((CODE + name, value) for name, value in repository.facts(log, reasons, deadline, code).items())
             break
     else:
         reasons["commit"] = f"{directory} is not in a Git repository"
@@ -116,14 +121,22 @@ def _collect(
         return
     software = Software.of(interpreter)
     found[f"{SOFTWARE}interpreter"], found[f"{SOFTWARE}python"] = interpreter, software.version
-    if not software.packages:
+    if not software.packages and "." not in software.version:
         reasons["packages"] = f"{interpreter} has no packages, or they are not where interpreters have them"
         return
     found[f"{SOFTWARE}packages"], found[f"{SOFTWARE}versions"] = software.digest, software.decisive
-    if not keep(f"{software.digest}.txt", software.content):
+    if not keep(log, f"{software.digest}.txt", software.content):
         found[f"{SOFTWARE}package_list"] = software.lines
     if editable := software.editable(deadline):
         found[f"{CODE}editable"] = editable
+
+
+def git_seconds() -> float:
+    """Seconds that git may take."""
+    try:
+        return min(60.0, max(0.0, float(os.environ.get("DLBS_GIT_SECONDS", ""))))
+    except ValueError:
+        return _GIT_SECONDS
 
 
 # Files
@@ -199,14 +212,19 @@ def _is_interpreter(path: Path) -> bool:
     return _PYTHON.fullmatch(path.name) is not None
 
 
-def _shebang(path: Path) -> str:
-    """The interpreter in the first line of a script; empty if it has none."""
+def _line(path: Path) -> str | None:
+    """The first line of a file; None if there is none. Opening it does not block, whatever it is."""
     try:
         with open_regular(path) as stream:
-            line = stream.read(256).split(b"\n")[0]
+            return stream.read(_LONGEST_NAME).split(b"\n")[0].decode("utf-8", "replace").strip()
     except OSError:
-        return ""
-    return line[2:].decode("utf-8", "replace").strip() if line.startswith(b"#!") else ""
+        return None
+
+
+def _shebang(path: Path) -> str:
+    """The interpreter in the first line of a script; empty if it has none."""
+    line = _line(path) or ""
+    return line[2:].strip() if line.startswith("#!") else ""
 
 
 def _imports(path: Path, directory: Path) -> Iterator[Path]:
@@ -275,27 +293,27 @@ class Repository(NamedTuple):
         for root in path.parents:
             git = root / ".git"
             if git.is_file():  # a worktree or a submodule: the file contains the path of its directory
-                git = Path(os.path.normpath(root / (line_of(str(git)) or "").removeprefix("gitdir:").strip()))
+                git = Path(os.path.normpath(root / (_line(git) or "").removeprefix("gitdir:").strip()))
             if (git / "HEAD").is_file():
-                return cls(root, git, Path(os.path.normpath(git / (line_of(str(git / "commondir")) or "."))))
+                return cls(root, git, Path(os.path.normpath(git / (_line(git / "commondir") or "."))))
         return None
 
     @property
     def branch(self) -> str | None:
         """The branch that is checked out; None for a detached commit."""
-        head = line_of(str(self.git / "HEAD")) or ""
+        head = _line(self.git / "HEAD") or ""
         return head.removeprefix("ref: refs/heads/") if head.startswith("ref: refs/heads/") else None
 
     @property
     def commit(self) -> str | None:
         """The commit that is checked out; None before the first one."""
-        head = line_of(str(self.git / "HEAD")) or ""
+        head = _line(self.git / "HEAD") or ""
         if not head.startswith("ref: "):
             return head if _is_hash(head) else None
         name = head.removeprefix("ref: ")
         if ".." in name.split("/"):
             return None
-        found = line_of(str(self.common / name)) or next(
+        found = _line(self.common / name) or next(
             (line.split()[0] for line in self._packed() if line.endswith(f" {name}")), None
         )
         return found if found and _is_hash(found) else None
@@ -317,7 +335,7 @@ class Repository(NamedTuple):
                 found.append(name.removeprefix("refs/tags/"))
         tags = self.common / "refs" / "tags"
         for path in list(tags.rglob("*"))[:1000]:
-            target = line_of(str(path)) if path.is_file() else None
+            target = _line(path) if path.is_file() else None
             if target and commit in (target, self._tagged(target)):
                 found.append(str(path.relative_to(tags)))
         return max(found, default=None)
@@ -351,10 +369,11 @@ class Repository(NamedTuple):
         except OSError:
             return ""
 
-    def facts(self, reasons: dict[str, str], deadline: float, code: Sequence[Path] = ()) -> dict[str, Any]:
+    def facts(self, log: str, reasons: dict[str, str], deadline: float, code: Sequence[Path]) -> dict[str, Any]:
         """Commit, branch, tag, remote, difference and submodules. The difference is kept beside the logs.
 
         Args:
+            log: The log beside which it is kept.
             reasons: Receives the reasons of facts that are None.
             deadline: Time (`time.monotonic()`) at which git is stopped.
             code: Source files that belong to the difference even if Git does not track them.
@@ -373,7 +392,7 @@ class Repository(NamedTuple):
             found["dirty"] = bool(difference)
             if difference:
                 found["diff"] = digest_of_bytes(difference)
-                if not keep(f"{found['diff']}.diff", difference):
+                if not keep(log, f"{found['diff']}.diff", difference):
                     reasons["diff"] = f"the difference ({len(difference):,} bytes) could not be written beside the log"
         modules = [repository for repository in self._submodules() if repository.commit]
         if modules:
@@ -407,8 +426,8 @@ class Repository(NamedTuple):
         Raises:
             UnknownError: Git is missing, refuses, or takes too long.
         """
-        if os.stat(self.git).st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
-            raise UnknownError("the repository belongs to another user (dubious ownership)")
+        if str(os.stat(self.git).st_uid) not in (str(os.geteuid()), os.environ.get("SUDO_UID")):
+            raise UnknownError("the repository belongs to another user (dubious ownership)")  # the rule of git
         program = _git()
         if program is None:
             raise UnknownError("git is not installed")
@@ -510,7 +529,7 @@ def _output(
                 threading.Thread(target=process.communicate, daemon=True).start()
                 if ready:
                     raise UnknownError(f"the difference has more than {_LARGEST_DIFF >> 20} MiB")
-                raise UnknownError(f"git took longer than {_GIT_SECONDS:g} s")
+                raise UnknownError(f"git took longer than {git_seconds():g} s (DLBS_GIT_SECONDS)")
             for key, _ in ready:
                 piece = os.read(key.fd, _PART)
                 texts[key.fileobj] += piece  # type: ignore[index]
@@ -525,9 +544,8 @@ def _output(
     return texts[process.stdout]
 
 
-def keep(name: str, content: bytes) -> bool:
-    """Keep a file under its digest beside the logs; False if that is impossible, as in a container that does not see them."""
-    log = os.environ.get(LOG_VARIABLE, "")
+def keep(log: str, name: str, content: bytes) -> bool:
+    """Keep a file under its digest beside a log; False if that is impossible, as in a container that does not see its directory."""
     if not os.path.isdir(os.path.dirname(log)):
         return False
     folder = os.path.join(os.path.dirname(log), FOLDER)
@@ -569,7 +587,7 @@ def _chosen_by_pyenv(shim: Path, directory: Path) -> str:
     """The interpreter that a script of pyenv starts; the script itself if that is unknown."""
     root = shim.parent.parent
     files = [*(place / ".python-version" for place in (directory, *directory.parents)), root / "version"]
-    name = os.environ.get("PYENV_VERSION") or next(filter(None, (line_of(str(path)) for path in files)), "")
+    name = os.environ.get("PYENV_VERSION") or next(filter(None, (_line(path) for path in files)), "")
     known = sorted(_names(root / "versions"))
     chosen = [one for one in known if one == name or one.startswith(f"{name}.")][-1:] if name else []
     return (
@@ -661,7 +679,7 @@ class Software(NamedTuple):
 
 def _package(version: str, path: str) -> Package:
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open_regular(path) as stream:
             import json  # few environments have such a package
 
             origin = json.loads(stream.read(_PART))

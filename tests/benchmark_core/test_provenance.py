@@ -156,6 +156,7 @@ def test_a_git_that_hangs_is_stopped(repository: Path, tmp_path: Path, monkeypat
     (tmp_path / "bin" / "git").write_text(f"#!/bin/sh\nexec sleep {PATIENCE}\n")
     (tmp_path / "bin" / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("DLBS_GIT_SECONDS", "0.2")
     began = time.monotonic()
     facts = found()
     assert time.monotonic() - began < PATIENCE
@@ -191,6 +192,16 @@ def no_objects(repository: Path) -> None:
     shutil.rmtree(repository / ".git" / "objects")
 
 
+def of_another_user(repository: Path) -> None:
+    os.chown(repository / ".git", 12345, 12345)
+
+
+def pipes(repository: Path) -> None:
+    for name in ("commondir", "packed-refs", "config", "refs/heads/main"):
+        (repository / ".git" / name).unlink(missing_ok=True)
+        os.mkfifo(repository / ".git" / name)
+
+
 @pytest.mark.parametrize(
     ("spoil", "what", "reason"),
     [
@@ -200,6 +211,13 @@ def no_objects(repository: Path) -> None:
         (no_commit, "commit", "no commit yet"),
         (damaged, "dirty", "git failed"),
         (no_objects, "dirty", "git failed"),
+        (pipes, "commit", "cannot be read"),
+        pytest.param(
+            of_another_user,
+            "dirty",
+            "dubious ownership",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="takes root"),
+        ),
     ],
 )
 def test_an_unknown_fact_has_a_reason(
@@ -281,9 +299,9 @@ def test_a_conda_environment(tmp_path: Path) -> None:
 
 
 def test_where_no_file_can_be_written_the_log_has_the_packages(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(LOG_VARIABLE, "/nowhere/x.log")
+    monkeypatch.setenv(LOG_VARIABLE, str(tmp_path / "missing" / "x.log"))
     facts = found()
     assert facts["software.package_list"][0].startswith("# Python 3")
 
@@ -297,3 +315,16 @@ def test_a_large_file_has_a_digest_of_its_ends(tmp_path: Path) -> None:
         stream.write(b"x")
     assert before != digest_of(path)
     assert str(before).startswith("~")
+
+
+def test_a_file_that_blocks_its_reader_delays_only_for_a_moment(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DLBS_GIT_SECONDS", "2")
+    environment(tmp_path / "env")
+    (tmp_path / "env" / "pyvenv.cfg").unlink()
+    os.mkfifo(tmp_path / "env" / "pyvenv.cfg")
+    facts = found(str(tmp_path / "env" / "bin" / "python"), "bench.py")
+    assert facts["software.packages"] is None
+    assert facts["code.commit"]
+    assert "is a file system hanging?" in facts["code.unknown"]["all"]
