@@ -10,7 +10,6 @@ import glob
 import os
 import platform
 import re
-import selectors
 import shutil
 import subprocess
 import sys
@@ -41,7 +40,7 @@ _LARGEST_DIFF = 16 << 20
 _SOURCE = re.compile(r"\.(py|pyx|sh|bash|pl|rb|jl|r|R|js|mjs|ts|lua|m|c|cc|cpp|cu|go|rs|yaml|yml|toml|ini|cfg|conf)")
 _PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
 _IMPORT = re.compile(
-    rb"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;]+)|import[ \t]+([^\n#;]+))", re.MULTILINE
+    r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;]+)|import[ \t]+([^\n#;]+))", re.MULTILINE
 )
 _DISTRIBUTION = re.compile(r"(.+?)-([^-]+?)(?:-py[\d.]+)?\.(?:dist|egg)-info")
 # Packages that decide how fast a model runs: their versions stand in the log itself.
@@ -73,7 +72,9 @@ def provenance(
 
     def collect() -> None:
         try:
-            _collect(found, reasons, list(words), Path(directory or os.getcwd()), list(packages), log)
+            # `bash -c "python bench.py"` names its script inside a word.
+            every = [part for word in words for part in ([word, *word.split()] if " " in word else [word])]
+            _collect(found, reasons, every, Path(directory or os.getcwd()), list(packages), log)
         except Exception as error:  # no fact is worth a benchmark
             reasons["all"] = one_line(f"{type(error).__name__}: {error}")
 
@@ -212,45 +213,39 @@ def _is_interpreter(path: Path) -> bool:
     return _PYTHON.fullmatch(path.name) is not None
 
 
-def _line(path: Path) -> str | None:
-    """The first line of a file; None if there is none. Opening it does not block, whatever it is."""
+def _read(path: Path, limit: int = _WHOLE) -> str:
+    """The beginning of a file; empty if it cannot be read. Opening it does not block, whatever it is."""
     try:
         with open_regular(path) as stream:
-            return stream.read(_LONGEST_NAME).split(b"\n")[0].decode("utf-8", "replace").strip()
-    except OSError:
-        return None
+            return stream.read(limit).decode("utf-8", "surrogateescape")
+    except (OSError, ValueError):
+        return ""
+
+
+def _line(path: Path) -> str:
+    """The first line of a file; empty if there is none."""
+    return _read(path, _LONGEST_NAME).partition("\n")[0].strip()
 
 
 def _shebang(path: Path) -> str:
     """The interpreter in the first line of a script; empty if it has none."""
-    line = _line(path) or ""
+    line = _line(path)
     return line[2:].strip() if line.startswith("#!") else ""
 
 
 def _imports(path: Path, directory: Path) -> Iterator[Path]:
     """Files of the modules that a Python file imports from beside it, from its package, or from the working directory."""
-    try:
-        with open_regular(path) as stream:
-            source = stream.read(_WHOLE)
-    except OSError:
-        return
     package = path.parent
     while (package / "__init__.py").is_file():
         package = package.parent
     places = dict.fromkeys((path.parent, package, directory))
-    for dots, name, names, plain in _IMPORT.findall(source):
-        parts = [
-            word.split()[0].decode("ascii", "replace")
-            for word in re.split(rb"[,()\s]+as\s+\w+|[,()]", names or plain)
-            if word.split()
-        ]
+    for dots, name, names, plain in _IMPORT.findall(_read(path)):
+        parts = [word.strip() for word in re.split(r"\s+as\s+\w+|[,()]", names or plain) if word.strip()]
         if plain:
             wanted = [(place, part) for part in parts for place in places]
         else:
             starts = [path.parents[len(dots) - 1]] if dots and len(dots) <= len(path.parents) else list(places)
-            prefix = name.decode("ascii", "replace")
-            wanted = [(place, prefix) for place in starts if prefix]
-            wanted += [(place, f"{prefix}.{part}".strip(".")) for part in parts for place in starts]
+            wanted = [(place, f"{name}.{part}".strip(".")) for part in ("", *parts) for place in starts]
         for place, module in wanted:
             yield from _module(place, module)
 
@@ -293,7 +288,7 @@ class Repository(NamedTuple):
         for root in path.parents:
             git = root / ".git"
             if git.is_file():  # a worktree or a submodule: the file contains the path of its directory
-                git = Path(os.path.normpath(root / (_line(git) or "").removeprefix("gitdir:").strip()))
+                git = Path(os.path.normpath(root / _line(git).removeprefix("gitdir:").strip()))
             if (git / "HEAD").is_file():
                 return cls(root, git, Path(os.path.normpath(git / (_line(git / "commondir") or "."))))
         return None
@@ -301,13 +296,13 @@ class Repository(NamedTuple):
     @property
     def branch(self) -> str | None:
         """The branch that is checked out; None for a detached commit."""
-        head = _line(self.git / "HEAD") or ""
+        head = _line(self.git / "HEAD")
         return head.removeprefix("ref: refs/heads/") if head.startswith("ref: refs/heads/") else None
 
     @property
     def commit(self) -> str | None:
         """The commit that is checked out; None before the first one."""
-        head = _line(self.git / "HEAD") or ""
+        head = _line(self.git / "HEAD")
         if not head.startswith("ref: "):
             return head if _is_hash(head) else None
         name = head.removeprefix("ref: ")
@@ -319,11 +314,7 @@ class Repository(NamedTuple):
         return found if found and _is_hash(found) else None
 
     def _packed(self) -> list[str]:
-        try:
-            with open_regular(self.common / "packed-refs") as stream:
-                return stream.read(_LARGEST_DIFF).decode("utf-8", "replace").splitlines()
-        except OSError:
-            return []
+        return _read(self.common / "packed-refs", _LARGEST_DIFF).splitlines()
 
     def tag(self, commit: str) -> str | None:
         """A tag of a commit, the last by name; None without one."""
@@ -335,7 +326,7 @@ class Repository(NamedTuple):
                 found.append(name.removeprefix("refs/tags/"))
         tags = self.common / "refs" / "tags"
         for path in list(tags.rglob("*"))[:1000]:
-            target = _line(path) if path.is_file() else None
+            target = _line(path)
             if target and commit in (target, self._tagged(target)):
                 found.append(str(path.relative_to(tags)))
         return max(found, default=None)
@@ -343,9 +334,9 @@ class Repository(NamedTuple):
     def _tagged(self, name: str) -> str | None:
         """The commit of an annotated tag that is not packed."""
         try:
-            with open_regular(self.common / "objects" / name[:2] / name[2:]) as stream:
-                content = zlib.decompressobj().decompress(stream.read(_PART), 256)
-        except (OSError, zlib.error):
+            packed = _read(self.common / "objects" / name[:2] / name[2:], _PART).encode("utf-8", "surrogateescape")
+            content = zlib.decompressobj().decompress(packed, 256)
+        except zlib.error:
             return None
         found = re.match(rb"tag \d+\0object ([0-9a-f]{40,64})\n", content)
         return found[1].decode() if found else None
@@ -363,11 +354,7 @@ class Repository(NamedTuple):
         return None
 
     def _configuration(self) -> str:
-        try:
-            with open_regular(self.common / "config") as stream:
-                return stream.read(_WHOLE).decode("utf-8", "replace")
-        except OSError:
-            return ""
+        return _read(self.common / "config")
 
     def facts(self, log: str, reasons: dict[str, str], deadline: float, code: Sequence[Path]) -> dict[str, Any]:
         """Commit, branch, tag, remote, difference and submodules. The difference is kept beside the logs.
@@ -409,11 +396,7 @@ class Repository(NamedTuple):
         return {"commit": commit, "diff": digest_of_bytes(difference) if difference else ""}
 
     def _submodules(self) -> Iterator[Repository]:
-        try:
-            with open_regular(self.root / ".gitmodules") as stream:
-                names = re.findall(r"(?m)^\s*path\s*=\s*(.+?)\s*$", stream.read(_WHOLE).decode("utf-8", "replace"))
-        except OSError:
-            return
+        names = re.findall(r"(?m)^\s*path\s*=\s*(.+?)\s*$", _read(self.root / ".gitmodules"))
         for name in names[:_MOST_PARTS]:
             path = self.root / name
             found = Repository.around(path / "_")
@@ -505,43 +488,27 @@ def _output(
     Raises:
         UnknownError: It cannot be started, fails, prints too much, or has not ended at the deadline.
     """
+    left = max(0.001, deadline - time.monotonic())
     try:
-        process = subprocess.Popen(
+        done = subprocess.run(
             command,
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
+            timeout=left,
+            check=False,
         )
     except OSError as error:
         raise UnknownError(f"git cannot be started: {error.strerror}") from None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    texts = {process.stdout: b"", process.stderr: b""}
-    with selectors.DefaultSelector() as selector:
-        for stream in texts:
-            selector.register(stream, selectors.EVENT_READ)
-        while selector.get_map():
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready or len(texts[process.stdout]) > _LARGEST_DIFF:
-                process.kill()
-                threading.Thread(target=process.communicate, daemon=True).start()
-                if ready:
-                    raise UnknownError(f"the difference has more than {_LARGEST_DIFF >> 20} MiB")
-                raise UnknownError(f"git took longer than {git_seconds():g} s (DLBS_GIT_SECONDS)")
-            for key, _ in ready:
-                piece = os.read(key.fd, _PART)
-                texts[key.fileobj] += piece  # type: ignore[index]
-                if not piece:
-                    selector.unregister(key.fileobj)
-    errors = texts[process.stderr].decode("utf-8", "replace").strip().splitlines()
-    code = process.wait()
-    process.stdout.close()
-    process.stderr.close()
-    if code not in codes:
-        raise UnknownError(f"git failed: {one_line(errors[-1]) if errors else code}")
-    return texts[process.stdout]
+    except subprocess.TimeoutExpired:
+        raise UnknownError(f"git took longer than {git_seconds():g} s (DLBS_GIT_SECONDS)") from None
+    if done.returncode not in codes:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [str(done.returncode)]
+        raise UnknownError(f"git failed: {one_line(lines[-1])}")
+    if len(done.stdout) > _LARGEST_DIFF:
+        raise UnknownError(f"the difference has more than {_LARGEST_DIFF >> 20} MiB")
+    return done.stdout
 
 
 def keep(log: str, name: str, content: bytes) -> bool:
@@ -645,7 +612,7 @@ class Software(NamedTuple):
                 match = _DISTRIBUTION.fullmatch(entry)
                 if match is not None:
                     name = re.sub(r"[-_.]+", "-", match[1]).lower()
-                    found.setdefault(name, _package(match[2], os.path.join(place, entry, "direct_url.json")))
+                    found.setdefault(name, _package(match[2], Path(place, entry, "direct_url.json")))
         return cls(version, found)
 
     @property
@@ -677,21 +644,24 @@ class Software(NamedTuple):
         return found
 
 
-def _package(version: str, path: str) -> Package:
-    try:
-        with open_regular(path) as stream:
-            import json  # few environments have such a package
-
-            origin = json.loads(stream.read(_PART))
-        address = without_credentials(str(origin["url"]))
-    except (OSError, ValueError, KeyError, TypeError):
+def _package(version: str, path: Path) -> Package:
+    if not (content := _read(path)):  # nearly all
         return Package(version)
-    if origin.get("dir_info", {}).get("editable"):
-        from urllib.parse import unquote
+    import json
+    from urllib.parse import unquote
 
-        return Package(version, path=unquote(address.removeprefix("file://")))
-    vcs = origin.get("vcs_info") or {}
-    prefix, commit = (f"{vcs['vcs']}+", f"@{vcs.get('commit_id', '')}") if "vcs" in vcs else ("", "")
+    try:
+        origin = json.loads(content)
+        address, directory, vcs = (
+            without_credentials(origin["url"]),
+            origin.get("dir_info", {}),
+            origin.get("vcs_info", {}),
+        )
+        if directory.get("editable"):
+            return Package(version, path=unquote(address.removeprefix("file://")))
+        prefix, commit = (f"{vcs['vcs']}+", f"@{vcs['commit_id']}") if vcs else ("", "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Package(version)
     return Package(version, source=f"{prefix}{address}{commit}")
 
 
@@ -700,12 +670,7 @@ def _installation(interpreter: str) -> tuple[str, list[str]]:
     prefix = Path(interpreter).parent.parent
     real = Path(os.path.realpath(interpreter))
     short = re.sub(r"^\D*", "", real.name)
-    try:
-        settings = dict(
-            re.findall(r"(?m)^\s*([\w-]+)\s*=\s*(.*?)\s*$", (prefix / "pyvenv.cfg").read_text("utf-8", "replace"))
-        )
-    except OSError:
-        settings = {}
+    settings = dict(re.findall(r"(?m)^\s*([\w-]+)\s*=\s*(.*?)\s*$", _read(prefix / "pyvenv.cfg")))
     version = settings.get("version") or settings.get("version_info", "")[:20]
     places = glob.glob(f"{glob.escape(str(prefix))}/lib*/python{short if '.' in short else '3*'}/site-packages")
     if not settings or settings.get("include-system-site-packages", "").lower() == "true":

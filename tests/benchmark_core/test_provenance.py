@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -317,14 +319,24 @@ def test_a_large_file_has_a_digest_of_its_ends(tmp_path: Path) -> None:
     assert str(before).startswith("~")
 
 
-def test_a_file_that_blocks_its_reader_delays_only_for_a_moment(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DLBS_GIT_SECONDS", "2")
-    environment(tmp_path / "env")
-    (tmp_path / "env" / "pyvenv.cfg").unlink()
-    os.mkfifo(tmp_path / "env" / "pyvenv.cfg")
-    facts = found(str(tmp_path / "env" / "bin" / "python"), "bench.py")
-    assert facts["software.packages"] is None
-    assert facts["code.commit"]
-    assert "is a file system hanging?" in facts["code.unknown"]["all"]
+def test_what_hangs_delays_only_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    class Hanging(list[str]):
+        """Words that are never read, as on a file system that hangs."""
+
+        def __iter__(self) -> Iterator[str]:
+            released.wait(PATIENCE)
+            return iter([])
+
+    monkeypatch.setenv("DLBS_GIT_SECONDS", "0.2")
+    facts = provenance(Hanging())
+    released.set()
+    assert facts["exp.code.commit"] is None
+    assert "is a file system hanging?" in facts["exp.code.unknown"]["all"]
+
+
+def test_a_script_inside_a_word_of_a_shell(repository: Path) -> None:
+    facts = found("bash", "-c", f"{sys.executable} bench.py | cat")
+    assert {"bench.py", "module.py", "package/two.py"} <= set(facts["code.files"])
+    assert facts["software.interpreter"] == sys.executable
