@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -598,14 +597,9 @@ class Software(NamedTuple):
     @classmethod
     def of(cls, interpreter: str) -> Software:
         """Those of an interpreter, from the names of the packages' metadata; it is not started."""
-        is_this = os.path.realpath(interpreter) == os.path.realpath(sys.executable) and interpreter.startswith(
-            sys.prefix
-        )
-        if is_this:
-            version, places = platform.python_version(), list(sys.path)
-        else:
-            version, places = _installation(interpreter)
-            places = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *places]
+        # Never from `sys.path`: whoever asks later is another process.
+        version, places = _installation(interpreter)
+        places = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *places]
         found: dict[str, Package] = {}
         for place in dict.fromkeys(places):
             for entry in _names(Path(place)):
@@ -666,7 +660,7 @@ def _package(version: str, path: Path) -> Package:
 
 
 def _installation(interpreter: str) -> tuple[str, list[str]]:
-    """Version and directories of packages of an interpreter that is not this one."""
+    """Version of an interpreter, as far as paths and files name it, and directories of its packages."""
     prefix = Path(interpreter).parent.parent
     real = Path(os.path.realpath(interpreter))
     short = re.sub(r"^\D*", "", real.name)
@@ -678,8 +672,10 @@ def _installation(interpreter: str) -> tuple[str, list[str]]:
         places += glob.glob(f"{glob.escape(str(base))}/lib/python{short}/site-packages")
         places += [f"/usr/local/lib/python{short}/dist-packages", str(base / "lib/python3/dist-packages")]
         places.append(os.path.expanduser(f"~/.local/lib/python{short}/site-packages"))
-    conda = [re.fullmatch(r"python-([\d.]+)-.*\.json", name) for name in _names(prefix / "conda-meta")]
-    return version or next((one[1] for one in conda if one), short), places
+    # Of conda, and of pyenv and uv.
+    named = [re.fullmatch(r"python-([\d.]+)-.*\.json", name) for name in _names(prefix / "conda-meta")]
+    named.append(re.search(r"(?:^|-)(3\.\d+\.\d+)(?:-|$)", real.parent.parent.name))
+    return version or next((one[1] for one in named if one), short), places
 
 
 def _names(directory: Path) -> list[str]:
