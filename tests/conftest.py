@@ -49,6 +49,7 @@ def pytest_configure() -> None:
     # Threads of OpenMP spin while they wait for each other: beside other work two of them are many times slower than one.
     # Set before anything imports torch, and inherited by the processes that tests start.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("DLBS_GIT_SECONDS", "50")  # on a busy machine
     os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and tables would be folded in its workers only
     # Whatever starts the tests (nohup, a shell in the background, a service) may ignore or block signals, and tests and their children would, too.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):

@@ -22,7 +22,7 @@ from dlbs.version import __version__
 _VERBS = {
     "run": ("dlbs.cli.run:run_command", "Run experiments and write one log file for each."),
     "status": ("dlbs.cli.status:status_command", "Show the progress of a plan, from its logs."),
-    "rerun": ("dlbs.cli.status:rerun_command", "Repeat one experiment from its log."),
+    "rerun": ("dlbs.cli.reproduce:rerun_command", "Repeat one experiment from its log, also exactly."),
     "build": ("dlbs.cli.plan:build_command", "Write the experiments that a plan expands to."),
     "validate": ("dlbs.cli.plan:validate_command", "Find problems without running anything."),
     "print-config": (
@@ -42,6 +42,11 @@ _VERBS = {
     "parse": ("dlbs.cli.results:parse_command", "Convert log files to a table of results."),
     "report": ("dlbs.cli.results:report_command", "Print tables of results, or write a page of them."),
     "compare": ("dlbs.cli.compare:compare_command", "Report what is faster or slower than before."),
+    "diff": (
+        "dlbs.cli.reproduce:diff_command",
+        "Show the differences between two runs: parameters, code, packages, results.",
+    ),
+    "bundle": ("dlbs.cli.reproduce:bundle_command", "Pack logs with all that is needed to run the same elsewhere."),
     "bisect": ("dlbs.cli.compare:bisect_command", "Find the change that caused a slowdown."),
     "plot": ("dlbs.cli.results:plot_command", "Plot results."),
     "export": (

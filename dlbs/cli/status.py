@@ -1,8 +1,7 @@
-"""The verbs `status` and `rerun`."""
+"""The verb `status`."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Set
 from pathlib import Path
@@ -13,13 +12,11 @@ import click
 from benchmark_core.exits import FAILED, OK
 from benchmark_core.text import printable
 from dlbs.cli.options import executor_option, json_option, print_json, verb
-from dlbs.cli.streams import never_waiting, note, show_doubts, width
+from dlbs.cli.streams import note, show_doubts, width
 from dlbs.doubts import Doubts
-from dlbs.errors import LaunchError, LogError
+from dlbs.errors import LaunchError
 from dlbs.executors.base import Executor, make_executor
-from dlbs.logs import first_values
 from dlbs.run.locks import owned_logs
-from dlbs.run.manifest import Manifest
 from dlbs.run.status import Look, State, Watch, remaining_document, time_left
 from dlbs.text import counted, indented
 
@@ -112,46 +109,3 @@ def _look(directory: Path, known: Executor | None) -> Look:
     if look.errors:
         raise look.errors[0]
     return look
-
-
-@verb("rerun")
-@click.argument("log", metavar="LOG")
-@click.option("--no-validation", is_flag=True, help="Run without validation.")
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
-@click.option("--json", "as_json", is_flag=True, help="At the end, print the outcome of the experiment as JSON.")
-def rerun_command(log: str, no_validation: bool, quiet: bool, as_json: bool) -> int:
-    """Repeat one experiment from its log, and replace the log at the end.
-
-    The log determines the commands that are run: repeat only logs that you trust.
-
-    \b
-    Examples:
-      dlbs rerun logs/pytorch_alexnet_training_b16_0a1b2c3d4e5f6071.log
-    """
-    from dlbs.cli.run import run_experiments
-    from dlbs.config.load import load_config
-    from dlbs.errors import ConfigError
-    from dlbs.executors.local import LocalExecutor
-    from dlbs.language.template import escape
-    from dlbs.plan.pipeline import processor_for
-    from dlbs.run.progress import Progress
-    from dlbs.run.validate import Validator
-
-    values = first_values(log)
-    if not values and not os.path.lexists(log):
-        raise LogError("no such file", where=log, hint="dlbs status lists logs")
-    if "exp.framework" not in values:
-        raise LogError("does not begin with the parameters of an experiment", where=log, hint="give a log of dlbs run")
-    values.update({"exp.log_file": log, "exp.rerun": "always", "exp.status": "", "exp.status_msg": ""})
-    (experiment,) = processor_for(load_config()).resolve_all([escape(values)])
-    if not no_validation:
-        validator = Validator(may_run=True)
-        validator.check(experiment)
-        if validator.problems:
-            raise ConfigError(f"{validator.problems[0]}", where=log, hint="--no-validation runs it anyway")
-    manifest = Manifest(repeats=True)
-    manifest.add(experiment)
-    with never_waiting(sys.stderr):
-        return run_experiments(
-            iter([experiment]), manifest, Progress(quiet=quiet), LocalExecutor(Path.cwd()), as_json=as_json
-        )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmark_core.doubts import DOUBT_KEYS, MONITOR_WARNINGS
 from benchmark_core.exits import OK, SIGNALLED, SKIPPED, UNAVAILABLE
 from benchmark_core.gpus import cuda_name
-from benchmark_core.log import LOG_VARIABLE, PROVENANCE, STATUSES, key_line
+from benchmark_core.log import CODE, LOG_VARIABLE, PROVENANCE, STATUSES, key_line
 from dlbs.errors import DlbsError, InfrastructureError
 from dlbs.executors.base import Outcome
 from dlbs.executors.leftovers import are_running, end_processes, processes_of, terminate
@@ -101,6 +101,7 @@ class Job:
         self._monitor = _monitor(launcher.experiment, self._container) if self._here else None
         # Before the start, so that its own load on its GPUs does not count.
         self._machine_warnings = machine_warnings(_gpu_names(launcher.experiment)) if self._here else []
+        self._code = self._code_of_container() if self._container else {}
         try:
             check_replaceable(launcher.log)
             write_script(launcher)
@@ -293,13 +294,27 @@ class Job:
         return ending
 
     def _provenance(self) -> dict[str, Any]:
-        """What shows that the code or the software has changed since, which the benchmark logged when it began."""
+        """Values that show later whether code or software has changed; the benchmark logged them when it began."""
         found = {}
         for line in re.findall(_PROVENANCE, os.pread(self._log, _HEAD, 0)):
             with suppress(DlbsError):  # cut off
                 if (pair := parse_line(line.decode("utf-8", "replace"))) is not None:
                     found[pair[0]] = pair[1]
-        return found
+        return found | self._code
+
+    def _code_of_container(self) -> dict[str, Any]:
+        """Facts about the code that a container sees in the working directory: it has neither git nor the whole repository."""
+        from benchmark_core.provenance import provenance  # here: most runs need no containers
+
+        experiment, directory = self.launcher.experiment, Path.cwd()
+        if directory_of_pack := text(experiment.get("pack.dir")):
+            words, directory = ["python3", "main.py"], Path(directory_of_pack)
+        elif isinstance(argv := experiment.get("command.argv"), list):
+            words = list(map(text, argv))
+        else:
+            return {}
+        facts = provenance(words, directory, log=str(self.launcher.log))
+        return {name: value for name, value in facts.items() if name.startswith(CODE)}
 
     def _reason(self, code: int) -> str:
         """The exit code, with the error of the container engine or of the shell (an unset variable in a template) if that is the last output."""

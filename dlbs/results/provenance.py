@@ -1,4 +1,4 @@
-"""What differs in code and software between sides of a comparison: commits, files, packages, images."""
+"""Differences in code and software between sides of a comparison: commits, files, packages, images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def version_words(run: Record) -> str:
 
 
 def changes(a: Runs, b: Runs) -> dict[str, Any]:
-    """What differs in code and software between two sides, as plain data; what either side does not know is left out.
+    """Differences in code and software between two sides, as plain data, without those that either side does not know.
 
     Returns:
         `versions`: of the code on each side. `files`: those that ran whose content differs. `packages`: name → version on each side, null if

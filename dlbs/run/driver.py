@@ -51,7 +51,7 @@ class Summary:
         outcomes: Status → number of experiments that ended with it in this run.
         kept: Experiments that were already finished.
         kept_skipped: Number of these that were skipped.
-        changed: What has changed since experiments that were already finished → their number.
+        changed: Change of code or software since an experiment that was already finished → number of these experiments.
         inactive: Experiments with exp.status=inactive.
         simulated: Experiments with exp.status=simulate, whose launchers were shown.
         left: Experiments that were not started, because the run was stopped; after `--detach`, those that continue.
@@ -135,7 +135,7 @@ class Summary:
         }
 
     def keep(self, ending: dict[str, object], change: str = "") -> None:
-        """Count an experiment that was already finished, by the end of its log, and what has changed since."""
+        """Count an experiment that was already finished, by the end of its log, and the change since."""
         self.kept += 1
         if change:
             self.changed[change] += 1
@@ -304,7 +304,7 @@ def is_finished(experiment: Experiment, ending: dict[str, object], limits: Batch
         experiment: Its parameters.
         ending: The values near the end of its log.
         limits: The batches that did not fit.
-        change: What has changed since, for the policy `changed`.
+        change: The change of its code or software since, for the policy `changed`.
     """
     policy = experiment.get("exp.rerun", "never")
     status = ending.get("exp.status")
@@ -495,7 +495,7 @@ class _Run:
         return True
 
     def _change(self, experiment: Experiment, ending: dict[str, object]) -> str:
-        """What has changed since an experiment ended; empty if nothing is known to have."""
+        """The change of its code or software since an experiment ended; empty if none is known."""
         if "exp.code.files" not in ending and "exp.docker_image_id" not in ending:
             return ""
         if self._current is None:

@@ -1,4 +1,4 @@
-"""Whether a finished experiment would run other code, packages or images now, and what differs, in words."""
+"""Whether a finished experiment would run other code, packages or images now, and the differences in words."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from benchmark_core.provenance import (
     UnknownError,
     digest_of,
     digest_of_bytes,
+    git_seconds,
     own_directory,
 )
 from dlbs.errors import LogError
@@ -26,7 +27,7 @@ from dlbs.launch.containers import image_of
 from dlbs.text import counted, first_few, text
 
 _LARGEST_LIST = 4 << 20  # bytes of a list of packages
-_GIT_SECONDS = 2.0
+_GIT_SECONDS = 2.0  # at least: once in a run
 _DOCKER_SECONDS = 10.0
 
 
@@ -63,7 +64,7 @@ def packages_in(lines: Sequence[str]) -> dict[str, str]:
 
 
 def package_words(before: Mapping[str, str], after: Mapping[str, str], decisive: Sequence[str] = ()) -> str:
-    """`torch 2.12.0 → 2.13.0, 3 other packages`: what differs between two environments, the decisive packages first."""
+    """`torch 2.12.0 → 2.13.0, 3 other packages`: the differences between two environments, the decisive packages first."""
     changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
     changed.sort(key=lambda name: (name != "python", name not in decisive))
     named = [name for name in changed if name == "python" or name in decisive] or changed[:1]
@@ -81,12 +82,12 @@ def package_list(log: Path, values: Mapping[str, Any]) -> list[str]:
     return (content or b"").decode("utf-8", "replace").splitlines()
 
 
-def kept(log: Path, digest: str, ending: str) -> bytes | None:
+def kept(log: Path, digest: str, ending: str, limit: int = _LARGEST_LIST) -> bytes | None:
     """A file that was kept beside a log under its digest; None if it is missing or has another content."""
     if re.fullmatch("[0-9a-f]{16}", digest) is None:
         return None
     try:
-        content = read_small(log.parent / FOLDER / f"{digest}{ending}", _LARGEST_LIST)
+        content = read_small(log.parent / FOLDER / f"{digest}{ending}", limit)
     except (OSError, LogError):
         return None
     return content if content is not None and digest_of_bytes(content) == digest else None
@@ -99,7 +100,7 @@ def version_of(values: Mapping[str, Any], prefix: str = "exp.code.") -> Version:
 
 
 class Current:
-    """The code, packages and images that would run now; each is looked at once.
+    """The code, packages and images that would run now; each is inspected once.
 
     Args:
         directory: The working directory of experiments.
@@ -114,7 +115,7 @@ class Current:
         self._changes: dict[str, str] = {}
 
     def change(self, experiment: Experiment, ending: Mapping[str, Any]) -> str:
-        """What differs from a finished experiment: `bench.py changed (a1b2c3d → dirty)`; empty if nothing is known to.
+        """The differences to a finished experiment: `bench.py changed (a1b2c3d → dirty)`; empty if none is known.
 
         Args:
             experiment: Its parameters.
@@ -172,7 +173,11 @@ class Current:
         if repository.root not in self._versions:
             commit, diff = repository.commit, None
             try:
-                found = repository.difference(commit, time.monotonic() + _GIT_SECONDS, code) if commit else None
+                found = (
+                    repository.difference(commit, time.monotonic() + max(_GIT_SECONDS, git_seconds()), code)
+                    if commit
+                    else None
+                )
                 diff = digest_of_bytes(found) if found else ""
             except UnknownError:
                 pass
@@ -191,12 +196,12 @@ class Current:
 
     def _packages(self, experiment: Experiment, known: Mapping[str, Any]) -> str:
         interpreter, digest = (text(known.get(f"exp.software.{name}")) for name in ("interpreter", "packages"))
-        if not digest or not Path(interpreter).is_file():
+        if not digest or not (self.directory / interpreter).is_file():
             return ""
         if interpreter not in self._software:
-            self._software[interpreter] = Software.of(interpreter)
+            self._software[interpreter] = Software.of(str(self.directory / interpreter))
         now = self._software[interpreter]
-        if not now.packages or now.digest == digest:
+        if now.digest == digest:
             return ""
         before = packages_in(package_list(self.directory / text(experiment.get("exp.log_file")), known))
         if not before:

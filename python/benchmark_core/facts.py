@@ -65,7 +65,7 @@ def cpu_title() -> str:
 
 
 def _of_cpu(name: str) -> str | None:
-    """What the kernel says about the first CPU."""
+    """A fact about the first CPU, from the kernel."""
     try:
         with open("/proc/cpuinfo") as lines:
             return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), None)

@@ -1,6 +1,6 @@
-"""What exactly ran: the commit, the difference to it, digests of scripts and their modules, the interpreter and its packages.
+"""Code and software of a run: the commit, the difference to it, digests of scripts and their modules, the interpreter and its packages.
 
-Nothing of a repository runs. Commit, branch and tag are read from files. `git` computes the difference in a directory of its own that has
+Nothing of a repository runs. Commit, branch and tag are read from files. `git` computes the difference in a separate directory that has
 no configuration: the repository contributes only objects, index and files, so its hooks, filters, drivers, monitors and aliases do not exist.
 """
 
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
-import platform
 import re
-import selectors
 import shutil
 import subprocess
 import sys
@@ -23,15 +21,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark_core.files import line_of, open_regular
+from benchmark_core.files import open_regular
 from benchmark_core.log import CODE, LOG_VARIABLE, SOFTWARE
 from benchmark_core.text import one_line
 
 FOLDER = "provenance"  # beside the logs: differences and lists of packages, named by their digests
 OWN = "dlbs:"  # prefix of our own packages among the files: they have another path in containers
 
-_GIT_SECONDS = 0.2
-_ALL_SECONDS = 1.0  # for everything: reading a file of a hanging file system never ends
+_GIT_SECONDS = 0.2  # unless DLBS_GIT_SECONDS says otherwise
+_MORE_SECONDS = 0.8  # for everything else: reading a file of a hanging file system never ends
 _MOST_FILES = 64
 _MOST_PARTS = 16  # submodules and editable packages
 _LONGEST_NAME = 4096
@@ -41,7 +39,7 @@ _LARGEST_DIFF = 16 << 20
 _SOURCE = re.compile(r"\.(py|pyx|sh|bash|pl|rb|jl|r|R|js|mjs|ts|lua|m|c|cc|cpp|cu|go|rs|yaml|yml|toml|ini|cfg|conf)")
 _PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
 _IMPORT = re.compile(
-    rb"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;]+)|import[ \t]+([^\n#;]+))", re.MULTILINE
+    r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;]+)|import[ \t]+([^\n#;]+))", re.MULTILINE
 )
 _DISTRIBUTION = re.compile(r"(.+?)-([^-]+?)(?:-py[\d.]+)?\.(?:dist|egg)-info")
 # Packages that decide how fast a model runs: their versions stand in the log itself.
@@ -56,38 +54,46 @@ class UnknownError(Exception):
     """A fact cannot be found out; the message is the reason."""
 
 
-def provenance(words: Sequence[str], directory: Path | None = None, *, packages: Iterable[str] = ()) -> dict[str, Any]:
+def provenance(
+    words: Sequence[str], directory: Path | None = None, *, packages: Iterable[str] = (), log: str | None = None
+) -> dict[str, Any]:
     """Facts about the code and software of a program, for the log; unknown ones are None, with a reason in `exp.code.unknown`.
 
     Args:
         words: The command, or files and options of this program. Files among them, and local modules that these import, are the code.
         directory: The working directory; the current one by default.
         packages: Packages of ours that are part of the measured code.
+        log: The log of the experiment; by default, that of the launcher.
     """
+    log = os.environ.get(LOG_VARIABLE, "") if log is None else log
     found: dict[str, Any] = {}
     reasons: dict[str, str] = {}
 
     def collect() -> None:
         try:
-            _collect(found, reasons, list(words), Path(directory or os.getcwd()), list(packages))
+            # `bash -c "python bench.py"` names its script inside a word.
+            every = [part for word in words for part in ([word, *word.split()] if " " in word else [word])]
+            _collect(found, reasons, every, Path(directory or os.getcwd()), list(packages), log)
         except Exception as error:  # no fact is worth a benchmark
             reasons["all"] = one_line(f"{type(error).__name__}: {error}")
 
     worker = threading.Thread(target=collect, daemon=True)
     worker.start()
-    worker.join(_ALL_SECONDS)
+    limit = git_seconds() + _MORE_SECONDS
+    worker.join(limit)
     facts, unknown = dict(found), dict(reasons)
     if worker.is_alive():
-        unknown["all"] = f"not read within {_ALL_SECONDS:g} s: is a file system hanging?"
+        unknown["all"] = f"not read within {limit:g} s: is a file system hanging?"
     names = [CODE + name for name in ("commit", "branch", "tag", "dirty", "diff", "files")]
     names += [SOFTWARE + name for name in ("interpreter", "python", "packages")]
     return {**dict.fromkeys(names), **facts, **({CODE + "unknown": unknown} if unknown else {})}
 
 
 def _collect(
-    found: dict[str, Any], reasons: dict[str, str], words: list[str], directory: Path, packages: list[str]
+    found: dict[str, Any], reasons: dict[str, str], words: list[str], directory: Path, packages: list[str], log: str
 ) -> None:
-    deadline = time.monotonic() + _GIT_SECONDS  # of git for all repositories together
+    found[CODE + "directory"] = str(directory)
+    deadline = time.monotonic() + git_seconds()  # of git for all repositories together
     interpreter = sys.executable if packages else interpreter_of(words, directory)
     code, data = files_of(words, directory, is_python=interpreter is not None)
     known = {_relative(path, directory): digest_of(path) for path in code}
@@ -99,14 +105,14 @@ def _collect(
         found[CODE + "files"] = known
     else:
         code = code[:1]
-        reasons["files"] = f"more than {_MOST_FILES} local modules: the commit and the difference stand for them"
+        reasons["files"] = f"more than {_MOST_FILES} local modules: see the commit and the difference"
     if data:
         found[CODE + "data"] = {_relative(path, directory): digest_of(path) for path in data[:_MOST_PARTS]}
     root = Path(__file__).resolve() if packages else directory / "_"
     for path in [*code, root]:
         repository = Repository.around(path)
         if repository is not None:
-            found.update((CODE + name, value) for name, value in repository.facts(reasons, deadline, code).items())
+            found.update((CODE + name, value) for name, value in repository.facts(log, reasons, deadline, code).items())
             break
     else:
         reasons["commit"] = f"{directory} is not in a Git repository"
@@ -115,14 +121,22 @@ def _collect(
         return
     software = Software.of(interpreter)
     found[f"{SOFTWARE}interpreter"], found[f"{SOFTWARE}python"] = interpreter, software.version
-    if not software.packages:
+    if not software.packages and "." not in software.version:
         reasons["packages"] = f"{interpreter} has no packages, or they are not where interpreters have them"
         return
     found[f"{SOFTWARE}packages"], found[f"{SOFTWARE}versions"] = software.digest, software.decisive
-    if not keep(f"{software.digest}.txt", software.content):
+    if not keep(log, f"{software.digest}.txt", software.content):
         found[f"{SOFTWARE}package_list"] = software.lines
     if editable := software.editable(deadline):
         found[f"{CODE}editable"] = editable
+
+
+def git_seconds() -> float:
+    """Seconds that git may take."""
+    try:
+        return min(60.0, max(0.0, float(os.environ.get("DLBS_GIT_SECONDS", ""))))
+    except ValueError:
+        return _GIT_SECONDS
 
 
 # Files
@@ -198,40 +212,39 @@ def _is_interpreter(path: Path) -> bool:
     return _PYTHON.fullmatch(path.name) is not None
 
 
-def _shebang(path: Path) -> str:
-    """The interpreter in the first line of a script; empty if it has none."""
+def _read(path: Path, limit: int = _WHOLE) -> str:
+    """The beginning of a file; empty if it cannot be read. Opening it does not block, whatever it is."""
     try:
         with open_regular(path) as stream:
-            line = stream.read(256).split(b"\n")[0]
-    except OSError:
+            return stream.read(limit).decode("utf-8", "surrogateescape")
+    except (OSError, ValueError):
         return ""
-    return line[2:].decode("utf-8", "replace").strip() if line.startswith(b"#!") else ""
+
+
+def _line(path: Path) -> str:
+    """The first line of a file; empty if there is none."""
+    return _read(path, _LONGEST_NAME).partition("\n")[0].strip()
+
+
+def _shebang(path: Path) -> str:
+    """The interpreter in the first line of a script; empty if it has none."""
+    line = _line(path)
+    return line[2:].strip() if line.startswith("#!") else ""
 
 
 def _imports(path: Path, directory: Path) -> Iterator[Path]:
     """Files of the modules that a Python file imports from beside it, from its package, or from the working directory."""
-    try:
-        with open_regular(path) as stream:
-            source = stream.read(_WHOLE)
-    except OSError:
-        return
     package = path.parent
     while (package / "__init__.py").is_file():
         package = package.parent
     places = dict.fromkeys((path.parent, package, directory))
-    for dots, name, names, plain in _IMPORT.findall(source):
-        parts = [
-            word.split()[0].decode("ascii", "replace")
-            for word in re.split(rb"[,()\s]+as\s+\w+|[,()]", names or plain)
-            if word.split()
-        ]
+    for dots, name, names, plain in _IMPORT.findall(_read(path)):
+        parts = [word.strip() for word in re.split(r"\s+as\s+\w+|[,()]", names or plain) if word.strip()]
         if plain:
             wanted = [(place, part) for part in parts for place in places]
         else:
             starts = [path.parents[len(dots) - 1]] if dots and len(dots) <= len(path.parents) else list(places)
-            prefix = name.decode("ascii", "replace")
-            wanted = [(place, prefix) for place in starts if prefix]
-            wanted += [(place, f"{prefix}.{part}".strip(".")) for part in parts for place in starts]
+            wanted = [(place, f"{name}.{part}".strip(".")) for part in ("", *parts) for place in starts]
         for place, module in wanted:
             yield from _module(place, module)
 
@@ -274,37 +287,33 @@ class Repository(NamedTuple):
         for root in path.parents:
             git = root / ".git"
             if git.is_file():  # a worktree or a submodule: the file contains the path of its directory
-                git = Path(os.path.normpath(root / (line_of(str(git)) or "").removeprefix("gitdir:").strip()))
+                git = Path(os.path.normpath(root / _line(git).removeprefix("gitdir:").strip()))
             if (git / "HEAD").is_file():
-                return cls(root, git, Path(os.path.normpath(git / (line_of(str(git / "commondir")) or "."))))
+                return cls(root, git, Path(os.path.normpath(git / (_line(git / "commondir") or "."))))
         return None
 
     @property
     def branch(self) -> str | None:
         """The branch that is checked out; None for a detached commit."""
-        head = line_of(str(self.git / "HEAD")) or ""
+        head = _line(self.git / "HEAD")
         return head.removeprefix("ref: refs/heads/") if head.startswith("ref: refs/heads/") else None
 
     @property
     def commit(self) -> str | None:
         """The commit that is checked out; None before the first one."""
-        head = line_of(str(self.git / "HEAD")) or ""
+        head = _line(self.git / "HEAD")
         if not head.startswith("ref: "):
             return head if _is_hash(head) else None
         name = head.removeprefix("ref: ")
         if ".." in name.split("/"):
             return None
-        found = line_of(str(self.common / name)) or next(
+        found = _line(self.common / name) or next(
             (line.split()[0] for line in self._packed() if line.endswith(f" {name}")), None
         )
         return found if found and _is_hash(found) else None
 
     def _packed(self) -> list[str]:
-        try:
-            with open_regular(self.common / "packed-refs") as stream:
-                return stream.read(_LARGEST_DIFF).decode("utf-8", "replace").splitlines()
-        except OSError:
-            return []
+        return _read(self.common / "packed-refs", _LARGEST_DIFF).splitlines()
 
     def tag(self, commit: str) -> str | None:
         """A tag of a commit, the last by name; None without one."""
@@ -316,7 +325,7 @@ class Repository(NamedTuple):
                 found.append(name.removeprefix("refs/tags/"))
         tags = self.common / "refs" / "tags"
         for path in list(tags.rglob("*"))[:1000]:
-            target = line_of(str(path)) if path.is_file() else None
+            target = _line(path)
             if target and commit in (target, self._tagged(target)):
                 found.append(str(path.relative_to(tags)))
         return max(found, default=None)
@@ -324,9 +333,9 @@ class Repository(NamedTuple):
     def _tagged(self, name: str) -> str | None:
         """The commit of an annotated tag that is not packed."""
         try:
-            with open_regular(self.common / "objects" / name[:2] / name[2:]) as stream:
-                content = zlib.decompressobj().decompress(stream.read(_PART), 256)
-        except (OSError, zlib.error):
+            packed = _read(self.common / "objects" / name[:2] / name[2:], _PART).encode("utf-8", "surrogateescape")
+            content = zlib.decompressobj().decompress(packed, 256)
+        except zlib.error:
             return None
         found = re.match(rb"tag \d+\0object ([0-9a-f]{40,64})\n", content)
         return found[1].decode() if found else None
@@ -344,16 +353,13 @@ class Repository(NamedTuple):
         return None
 
     def _configuration(self) -> str:
-        try:
-            with open_regular(self.common / "config") as stream:
-                return stream.read(_WHOLE).decode("utf-8", "replace")
-        except OSError:
-            return ""
+        return _read(self.common / "config")
 
-    def facts(self, reasons: dict[str, str], deadline: float, code: Sequence[Path] = ()) -> dict[str, Any]:
+    def facts(self, log: str, reasons: dict[str, str], deadline: float, code: Sequence[Path]) -> dict[str, Any]:
         """Commit, branch, tag, remote, difference and submodules. The difference is kept beside the logs.
 
         Args:
+            log: The log beside which it is kept.
             reasons: Receives the reasons of facts that are None.
             deadline: Time (`time.monotonic()`) at which git is stopped.
             code: Source files that belong to the difference even if Git does not track them.
@@ -372,7 +378,7 @@ class Repository(NamedTuple):
             found["dirty"] = bool(difference)
             if difference:
                 found["diff"] = digest_of_bytes(difference)
-                if not keep(f"{found['diff']}.diff", difference):
+                if not keep(log, f"{found['diff']}.diff", difference):
                     reasons["diff"] = f"the difference ({len(difference):,} bytes) could not be written beside the log"
         modules = [repository for repository in self._submodules() if repository.commit]
         if modules:
@@ -389,11 +395,7 @@ class Repository(NamedTuple):
         return {"commit": commit, "diff": digest_of_bytes(difference) if difference else ""}
 
     def _submodules(self) -> Iterator[Repository]:
-        try:
-            with open_regular(self.root / ".gitmodules") as stream:
-                names = re.findall(r"(?m)^\s*path\s*=\s*(.+?)\s*$", stream.read(_WHOLE).decode("utf-8", "replace"))
-        except OSError:
-            return
+        names = re.findall(r"(?m)^\s*path\s*=\s*(.+?)\s*$", _read(self.root / ".gitmodules"))
         for name in names[:_MOST_PARTS]:
             path = self.root / name
             found = Repository.around(path / "_")
@@ -406,8 +408,8 @@ class Repository(NamedTuple):
         Raises:
             UnknownError: Git is missing, refuses, or takes too long.
         """
-        if os.stat(self.git).st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
-            raise UnknownError("the repository belongs to another user (dubious ownership)")
+        if str(os.stat(self.git).st_uid) not in (str(os.geteuid()), os.environ.get("SUDO_UID")):
+            raise UnknownError("the repository belongs to another user (dubious ownership)")  # the rule of git
         program = _git()
         if program is None:
             raise UnknownError("git is not installed")
@@ -431,7 +433,7 @@ class Repository(NamedTuple):
             shutil.rmtree(own, ignore_errors=True)
 
     def _without_configuration(self, own: Path, commit: str) -> dict[str, str]:
-        """The environment of a git that knows objects, index and files of this repository, with a Git directory of its own.
+        """The environment of a git that knows objects, index and files of this repository, with a separate Git directory.
 
         Args:
             own: An empty directory.
@@ -485,48 +487,31 @@ def _output(
     Raises:
         UnknownError: It cannot be started, fails, prints too much, or has not ended at the deadline.
     """
+    left = max(0.001, deadline - time.monotonic())
     try:
-        process = subprocess.Popen(
+        done = subprocess.run(
             command,
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
+            timeout=left,
+            check=False,
         )
     except OSError as error:
         raise UnknownError(f"git cannot be started: {error.strerror}") from None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    texts = {process.stdout: b"", process.stderr: b""}
-    with selectors.DefaultSelector() as selector:
-        for stream in texts:
-            selector.register(stream, selectors.EVENT_READ)
-        while selector.get_map():
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready or len(texts[process.stdout]) > _LARGEST_DIFF:
-                process.kill()
-                threading.Thread(target=process.communicate, daemon=True).start()
-                if ready:
-                    raise UnknownError(f"the difference has more than {_LARGEST_DIFF >> 20} MiB")
-                raise UnknownError(f"git took longer than {_GIT_SECONDS:g} s")
-            for key, _ in ready:
-                piece = os.read(key.fd, _PART)
-                texts[key.fileobj] += piece  # type: ignore[index]
-                if not piece:
-                    selector.unregister(key.fileobj)
-    errors = texts[process.stderr].decode("utf-8", "replace").strip().splitlines()
-    code = process.wait()
-    process.stdout.close()
-    process.stderr.close()
-    if code not in codes:
-        raise UnknownError(f"git failed: {one_line(errors[-1]) if errors else code}")
-    return texts[process.stdout]
+    except subprocess.TimeoutExpired:
+        raise UnknownError(f"git took longer than {git_seconds():g} s (DLBS_GIT_SECONDS)") from None
+    if done.returncode not in codes:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [str(done.returncode)]
+        raise UnknownError(f"git failed: {one_line(lines[-1])}")
+    if len(done.stdout) > _LARGEST_DIFF:
+        raise UnknownError(f"the difference has more than {_LARGEST_DIFF >> 20} MiB")
+    return done.stdout
 
 
-def keep(name: str, content: bytes) -> bool:
-    """Keep a file under its digest beside the logs; False if that is impossible, as in a container that does not see them."""
-    log = os.environ.get(LOG_VARIABLE, "")
+def keep(log: str, name: str, content: bytes) -> bool:
+    """Keep a file under its digest beside a log; False if that is impossible, as in a container that does not see its directory."""
     if not os.path.isdir(os.path.dirname(log)):
         return False
     folder = os.path.join(os.path.dirname(log), FOLDER)
@@ -568,7 +553,7 @@ def _chosen_by_pyenv(shim: Path, directory: Path) -> str:
     """The interpreter that a script of pyenv starts; the script itself if that is unknown."""
     root = shim.parent.parent
     files = [*(place / ".python-version" for place in (directory, *directory.parents)), root / "version"]
-    name = os.environ.get("PYENV_VERSION") or next(filter(None, (line_of(str(path)) for path in files)), "")
+    name = os.environ.get("PYENV_VERSION") or next(filter(None, (_line(path) for path in files)), "")
     known = sorted(_names(root / "versions"))
     chosen = [one for one in known if one == name or one.startswith(f"{name}.")][-1:] if name else []
     return (
@@ -612,21 +597,16 @@ class Software(NamedTuple):
     @classmethod
     def of(cls, interpreter: str) -> Software:
         """Those of an interpreter, from the names of the packages' metadata; it is not started."""
-        is_this = os.path.realpath(interpreter) == os.path.realpath(sys.executable) and interpreter.startswith(
-            sys.prefix
-        )
-        if is_this:
-            version, places = platform.python_version(), list(sys.path)
-        else:
-            version, places = _installation(interpreter)
-            places = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *places]
+        # Never from `sys.path`: whoever asks later is another process.
+        version, places = _installation(interpreter)
+        places = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *places]
         found: dict[str, Package] = {}
         for place in dict.fromkeys(places):
             for entry in _names(Path(place)):
                 match = _DISTRIBUTION.fullmatch(entry)
                 if match is not None:
                     name = re.sub(r"[-_.]+", "-", match[1]).lower()
-                    found.setdefault(name, _package(match[2], os.path.join(place, entry, "direct_url.json")))
+                    found.setdefault(name, _package(match[2], Path(place, entry, "direct_url.json")))
         return cls(version, found)
 
     @property
@@ -658,35 +638,33 @@ class Software(NamedTuple):
         return found
 
 
-def _package(version: str, path: str) -> Package:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            import json  # few environments have such a package
-
-            origin = json.loads(stream.read(_PART))
-        address = without_credentials(str(origin["url"]))
-    except (OSError, ValueError, KeyError, TypeError):
+def _package(version: str, path: Path) -> Package:
+    if not (content := _read(path)):  # nearly all
         return Package(version)
-    if origin.get("dir_info", {}).get("editable"):
-        from urllib.parse import unquote
+    import json
+    from urllib.parse import unquote
 
-        return Package(version, path=unquote(address.removeprefix("file://")))
-    vcs = origin.get("vcs_info") or {}
-    prefix, commit = (f"{vcs['vcs']}+", f"@{vcs.get('commit_id', '')}") if "vcs" in vcs else ("", "")
+    try:
+        origin = json.loads(content)
+        address, directory, vcs = (
+            without_credentials(origin["url"]),
+            origin.get("dir_info", {}),
+            origin.get("vcs_info", {}),
+        )
+        if directory.get("editable"):
+            return Package(version, path=unquote(address.removeprefix("file://")))
+        prefix, commit = (f"{vcs['vcs']}+", f"@{vcs['commit_id']}") if vcs else ("", "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Package(version)
     return Package(version, source=f"{prefix}{address}{commit}")
 
 
 def _installation(interpreter: str) -> tuple[str, list[str]]:
-    """Version and directories of packages of an interpreter that is not this one."""
+    """Version of an interpreter, as far as paths and files name it, and directories of its packages."""
     prefix = Path(interpreter).parent.parent
     real = Path(os.path.realpath(interpreter))
     short = re.sub(r"^\D*", "", real.name)
-    try:
-        settings = dict(
-            re.findall(r"(?m)^\s*([\w-]+)\s*=\s*(.*?)\s*$", (prefix / "pyvenv.cfg").read_text("utf-8", "replace"))
-        )
-    except OSError:
-        settings = {}
+    settings = dict(re.findall(r"(?m)^\s*([\w-]+)\s*=\s*(.*?)\s*$", _read(prefix / "pyvenv.cfg")))
     version = settings.get("version") or settings.get("version_info", "")[:20]
     places = glob.glob(f"{glob.escape(str(prefix))}/lib*/python{short if '.' in short else '3*'}/site-packages")
     if not settings or settings.get("include-system-site-packages", "").lower() == "true":
@@ -694,8 +672,10 @@ def _installation(interpreter: str) -> tuple[str, list[str]]:
         places += glob.glob(f"{glob.escape(str(base))}/lib/python{short}/site-packages")
         places += [f"/usr/local/lib/python{short}/dist-packages", str(base / "lib/python3/dist-packages")]
         places.append(os.path.expanduser(f"~/.local/lib/python{short}/site-packages"))
-    conda = [re.fullmatch(r"python-([\d.]+)-.*\.json", name) for name in _names(prefix / "conda-meta")]
-    return version or next((one[1] for one in conda if one), short), places
+    # Of conda, and of pyenv and uv.
+    named = [re.fullmatch(r"python-([\d.]+)-.*\.json", name) for name in _names(prefix / "conda-meta")]
+    named.append(re.search(r"(?:^|-)(3\.\d+\.\d+)(?:-|$)", real.parent.parent.name))
+    return version or next((one[1] for one in named if one), short), places
 
 
 def _names(directory: Path) -> list[str]:

@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,7 @@ def test_a_git_that_hangs_is_stopped(repository: Path, tmp_path: Path, monkeypat
     (tmp_path / "bin" / "git").write_text(f"#!/bin/sh\nexec sleep {PATIENCE}\n")
     (tmp_path / "bin" / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("DLBS_GIT_SECONDS", "0.2")
     began = time.monotonic()
     facts = found()
     assert time.monotonic() - began < PATIENCE
@@ -191,6 +194,16 @@ def no_objects(repository: Path) -> None:
     shutil.rmtree(repository / ".git" / "objects")
 
 
+def of_another_user(repository: Path) -> None:
+    os.chown(repository / ".git", 12345, 12345)
+
+
+def pipes(repository: Path) -> None:
+    for name in ("commondir", "packed-refs", "config", "refs/heads/main"):
+        (repository / ".git" / name).unlink(missing_ok=True)
+        os.mkfifo(repository / ".git" / name)
+
+
 @pytest.mark.parametrize(
     ("spoil", "what", "reason"),
     [
@@ -200,6 +213,13 @@ def no_objects(repository: Path) -> None:
         (no_commit, "commit", "no commit yet"),
         (damaged, "dirty", "git failed"),
         (no_objects, "dirty", "git failed"),
+        (pipes, "commit", "cannot be read"),
+        pytest.param(
+            of_another_user,
+            "dirty",
+            "dubious ownership",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="takes root"),
+        ),
     ],
 )
 def test_an_unknown_fact_has_a_reason(
@@ -281,9 +301,9 @@ def test_a_conda_environment(tmp_path: Path) -> None:
 
 
 def test_where_no_file_can_be_written_the_log_has_the_packages(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(LOG_VARIABLE, "/nowhere/x.log")
+    monkeypatch.setenv(LOG_VARIABLE, str(tmp_path / "missing" / "x.log"))
     facts = found()
     assert facts["software.package_list"][0].startswith("# Python 3")
 
@@ -297,3 +317,26 @@ def test_a_large_file_has_a_digest_of_its_ends(tmp_path: Path) -> None:
         stream.write(b"x")
     assert before != digest_of(path)
     assert str(before).startswith("~")
+
+
+def test_what_hangs_delays_only_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    class Hanging(list[str]):
+        """Words that are never read, as on a file system that hangs."""
+
+        def __iter__(self) -> Iterator[str]:
+            released.wait(PATIENCE)
+            return iter([])
+
+    monkeypatch.setenv("DLBS_GIT_SECONDS", "0.2")
+    facts = provenance(Hanging())
+    released.set()
+    assert facts["exp.code.commit"] is None
+    assert "is a file system hanging?" in facts["exp.code.unknown"]["all"]
+
+
+def test_a_script_inside_a_word_of_a_shell(repository: Path) -> None:
+    facts = found("bash", "-c", f"{sys.executable} bench.py | cat")
+    assert {"bench.py", "module.py", "package/two.py"} <= set(facts["code.files"])
+    assert facts["software.interpreter"] == sys.executable

@@ -304,7 +304,7 @@ class Comparison(_Presented):
         sides: Names of the two sides.
         environment: Facts in which the runs of A and B differ, such as the driver; not used for matching.
         cautions: Warnings about other differences between the sides.
-        changes: What differs in code and software, as by `provenance.changes`.
+        changes: Differences in code and software, as by `provenance.changes`.
         sources: The paths or queries of the two sides; empty if they are unknown.
     """
 

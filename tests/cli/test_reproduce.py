@@ -1,0 +1,162 @@
+"""The same run again: exactly, side by side with the first one, and on another machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunDlbs
+from tests.experiments import logs, values
+
+pytestmark = pytest.mark.integration
+
+
+def git(directory: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+    return subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def wheel(directory: Path, version: str) -> None:
+    """A package that the index of the tests, a directory, has in two versions."""
+    directory.mkdir(exist_ok=True)
+    with zipfile.ZipFile(directory / f"tiny-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr("tiny.py", f"VERSION = {version!r}\n")
+        archive.writestr(
+            f"tiny-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n"
+        )
+        archive.writestr(
+            f"tiny-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"tiny-{version}.dist-info/RECORD", "")
+
+
+UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+
+
+def install(directory: Path, version: str) -> None:
+    command = [UV, "pip", "install", "-q", "--python", "env/bin/python", f"tiny=={version}"]
+    subprocess.run(command, cwd=directory, check=True, env=os.environ)
+
+
+@pytest.fixture
+def first(dlbs: RunDlbs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The log of a run with a difference to the commit and version 1.0 of a package; both have changed since."""
+    for version in ("1.0", "2.0"):
+        wheel(tmp_path / "wheels", version)
+    monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    (tmp_path / ".gitignore").write_text("logs\nexact\nenv\nwheels\n__pycache__\n")
+    (tmp_path / "bench.py").write_text(
+        "import tiny, local, new\nprint('__results.seen__=', f'\"{local.X} {tiny.VERSION}\"')\n"
+    )
+    (tmp_path / "local.py").write_text("X = 'committed'\n")
+    git(tmp_path, "init", "-q", "-b", "main")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    (tmp_path / "local.py").write_text("X = 'changed'\n")
+    (tmp_path / "new.py").write_text("")
+    subprocess.run([UV, "venv", "-q", "--python", sys.executable, "env"], cwd=tmp_path, check=True)
+    install(tmp_path, "1.0")
+    dlbs("run", "-Pexp.num_batches=1", "--", "env/bin/python", "bench.py", check=True)
+    (log,) = logs(tmp_path)
+    assert values(log)["results.seen"] == "changed 1.0"
+    (tmp_path / "local.py").write_text("X = 'changed again'\n")
+    install(tmp_path, "2.0")
+    return log
+
+
+def test_a_run_is_repeated_exactly(dlbs: RunDlbs, first: Path, tmp_path: Path) -> None:
+    name = str(first.relative_to(tmp_path))
+    before = first.read_text()
+    done = dlbs("rerun", "--exact", name)
+    assert done.returncode == 0, done.stderr
+    again = tmp_path / "exact" / "logs" / first.name
+    assert values(again)["results.seen"] == "changed 1.0"
+    assert values(again)["exp.code.diff"] == values(first)["exp.code.diff"]
+    assert "the same code and packages as in the first run" in done.stderr
+    assert first.read_text() == before
+    assert (tmp_path / "local.py").read_text() == "X = 'changed again'\n"
+    document = json.loads(dlbs("diff", name, str(again), "--json", check=True).stdout)
+    assert "packages" not in document
+    assert not any(key.startswith("files: ") for key in document["code"])
+    built = dlbs("rerun", "--exact", name, UV_FIND_LINKS="/nowhere", check=True)  # everything is there already
+    assert "the same code" in built.stderr
+    done = dlbs("rerun", name, check=True)
+    assert "not as it ran: local.py changed (" in done.stderr
+    assert "; tiny 1.0 → 2.0; --exact builds what ran" in done.stderr
+    assert values(first)["results.seen"] == "changed again 2.0"
+    shown = dlbs("diff", name, str(again), check=True, COLUMNS="80").stdout
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    for words in ("tiny", "2.0", "1.0", "files: local.py", "results.seen"):
+        assert words in shown
+
+
+def test_another_machine_repeats_it_from_a_bundle(dlbs: RunDlbs, first: Path, tmp_path: Path) -> None:
+    told = dlbs("bundle", "logs", "--code", "-o", "bundle.tar.gz", check=True).stderr
+    assert "1 experiment → bundle.tar.gz" in told
+    there = tmp_path / "there"
+    with tarfile.open(tmp_path / "bundle.tar.gz") as archive:
+        archive.extractall(there, filter="data")
+    assert "python bench.py" in dlbs("report", "bundle.tar.gz", "--format", "markdown", check=True).stdout
+    readme = (there / "README.md").read_text()
+    assert "git clone repository.bundle repository" in readme
+    assert first.name in readme
+    git(there, "clone", "-q", "repository.bundle", "repository")
+    shutil.move(tmp_path / ".git", tmp_path / "gone")
+    shutil.rmtree(tmp_path / "env")
+    refused = dlbs("rerun", "--exact", f"there/logs/{first.name}")
+    assert refused.returncode == 2
+    assert "--repo DIR" in refused.stderr
+    done = dlbs("rerun", "--exact", f"there/logs/{first.name}", "--repo", "there/repository")
+    assert done.returncode == 0, done.stderr
+    assert values(tmp_path / "exact" / "logs" / first.name)["results.seen"] == "changed 1.0"
+    (planned,) = json.loads((there / "plan.json").read_text())
+    assert planned["exp.log_file"] == f"${{exp.log_dir}}/{first.name}"
+    assert (
+        "1 already finished"
+        in dlbs("run", "--no-validation", "--plan", "there/plan.json", "-Pexp.log_dir=there/logs", check=True).stderr
+    )
+
+
+def test_what_is_missing_is_said(dlbs: RunDlbs, first: Path, tmp_path: Path) -> None:
+    name = str(first.relative_to(tmp_path))
+    folder = tmp_path / "logs" / "provenance"
+
+    def refused(*words: str, **environment: str) -> None:
+        done = dlbs("rerun", "--exact", name, **environment)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        for word in words:
+            assert word in done.stderr
+
+    refused("the indexes of packages do not have all of them", "tiny", UV_FIND_LINKS="/nowhere")
+    (difference,) = folder.glob("*.diff")
+    kept = difference.read_bytes()
+    shutil.rmtree(tmp_path / "exact")
+    git(tmp_path, "worktree", "prune")
+    difference.write_bytes(kept.replace(b"changed", b"evil"))
+    refused("the difference to the commit is missing or damaged", difference.name)
+    difference.write_bytes(kept)
+    (list_,) = (path for path in folder.glob("*.txt") if "tiny==1.0" in path.read_text())
+    list_.unlink()
+    refused("the list of packages is missing or damaged")
+    shutil.move(tmp_path / ".git", tmp_path / "gone")
+    git(tmp_path, "init", "-q")
+    shutil.rmtree(tmp_path / "exact")
+    refused("does not have the commit", "--repo DIR")
+    first.write_text(first.read_text().replace("__exp.code.commit__", "__x__"))
+    refused("names no commit")
+
+
+def test_an_option_of_the_exact_mode_alone_is_an_error(dlbs: RunDlbs) -> None:
+    done = dlbs("rerun", "x.log", "--repo", "x")
+    assert done.returncode == 2
+    assert "--repo requires --exact" in done.stderr
