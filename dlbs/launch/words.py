@@ -37,7 +37,7 @@ class Words:
         return " ".join(map(text, self.items))
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """The place of one value.
 
     Attributes:
@@ -86,7 +86,7 @@ def written(pieces: Sequence[str], values: Sequence[Any], where: Callable[[int],
     return "".join(script)
 
 
-def _quoted(value: Any, place: Place) -> str:
+def _quoted(value: Any, place: Position) -> str:
     if place.refused:
         raise LaunchError(place.refused, hint=place.hint)
     word = text(value)
@@ -98,7 +98,7 @@ def _quoted(value: Any, place: Place) -> str:
 
 
 @lru_cache(maxsize=64)  # the experiments of a plan have few shapes of scripts
-def places(script: str) -> tuple[Place, ...]:
+def places(script: str) -> tuple[Position, ...]:
     """The place of each `MARK` of a script, in order."""
     return _Scanner(script).scan()
 
@@ -163,9 +163,9 @@ _REFUSED = {
 }  # fmt: skip
 
 
-def _refusal(key: str) -> Place:
+def _refusal(key: str) -> Position:
     what, hint = _REFUSED[key]
-    return Place(f"a value {what} cannot be quoted", hint)
+    return Position(f"a value {what} cannot be quoted", hint)
 
 
 class _Frame:
@@ -183,13 +183,13 @@ class _Scanner:
     def __init__(self, script: str) -> None:
         self.script = script
         self.at = 0
-        self.found: list[Place] = []
+        self.found: list[Position] = []
         self.frames = [_Frame("")]
         self.document: re.Match[str] | None = None  # the here-document that begins on the next line
         self.lost = "a NUL character" if "\0" in script else ""  # what is not followed
         self.computes = _COMPUTES.search(script) is not None
 
-    def scan(self) -> tuple[Place, ...]:
+    def scan(self) -> tuple[Position, ...]:
         while self.at < len(self.script) and not self.lost:
             token = _TOKEN.match(self.script, self.at)
             if token is None:
@@ -213,7 +213,7 @@ class _Scanner:
                 self._word(str(token.lastgroup), token)
         if self.lost:
             what = f"a value behind {self.lost} cannot be quoted"
-            place = _refusal("sum") if self.lost == "((" else Place(what, _ASSIGN_FIRST)
+            place = _refusal("sum") if self.lost == "((" else Position(what, _ASSIGN_FIRST)
             return *self.found, *[place] * (self.script.count(MARK) - len(self.found))
         self._word_ends(len(self.script))
         if len(self.frames) > 1 or self.document or self.lost:
@@ -317,7 +317,7 @@ class _Scanner:
         ):
             frame.words.append("[[" if word.startswith("[[") else word)
 
-    def _place(self, start: int) -> Place:
+    def _place(self, start: int) -> Position:
         """The place of a value in a word."""
         after = self.script[self.at : self.at + 1]
         if re.compile(r"[ \t]*\(").match(self.script, self.at):
@@ -328,9 +328,9 @@ class _Scanner:
                 return refused
         frame = self.frames[-1]
         alone = frame.begin == start and after in {"", " ", "\t", "\n", ";", "&", "|", ")"}
-        return Place(alone=alone, argument=bool(frame.words) and frame.opening != "=(")
+        return Position(alone=alone, argument=bool(frame.words) and frame.opening != "=(")
 
-    def _evaluated(self, frame: _Frame, prefix: str) -> Place | None:
+    def _evaluated(self, frame: _Frame, prefix: str) -> Position | None:
         """The refusal if the command evaluates the word of which a part precedes the value."""
         words = frame.words
         command = words[0] if words else ""
@@ -348,12 +348,12 @@ class _Scanner:
             name = given[1]
         elif command in _EVALUATING or command == "export":
             hint = "write NAME={{ ... }} as a separate command, or use another command"
-            return Place(f"a value in `{command}`, which evaluates its words, cannot be quoted", hint)
+            return Position(f"a value in `{command}`, which evaluates its words, cannot be quoted", hint)
         elif command in {"[", "test"}:
             return _refusal("[") if words[-1] in {"-v", "-R"} or any(one in words[-1] for one in _KNOWN_LATER) else None
         elif command == "printf":
             return _refusal("printf") if words[1:] == [] or words[1].startswith(("-", *_KNOWN_LATER)) else None
         if name in _COMPUTED or (name and self.computes):
             what = f"a value of the variable {name}, which bash may evaluate, cannot be quoted"
-            return Place(what, "use a variable with another name, without `declare -i` and `declare -n`")
+            return Position(what, "use a variable with another name, without `declare -i` and `declare -n`")
         return None
