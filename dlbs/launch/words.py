@@ -129,7 +129,7 @@ _TEST = (
     rf"\[\[[ \t](?:[^'\"`\\$\n#;]|'[^'\n]*'|\"(?:[^\"$`\\\n]|{_EXPANSION})*\"|{_EXPANSION})*?[ \t]\]\](?=[\s;&|)]|\Z)"
 )
 _TOKEN = re.compile(
-    rf"""(?P<blank>(?:[ \t]|(?<=[ \t])\\\n|\\\n(?=[ \t\n]))+)|(?P<newline>\n)|(?P<sum>{_SUM})|(?P<test>{_TEST})|(?P<backticks>{_BACKTICKS})"""
+    rf"""(?P<blank>(?:[ \t]|(?<=[ \t])\\\n|\\\n(?=[ \t\n]))+)|(?P<newline>\n)|(?P<sum>{_SUM}(?=[\s;&|)]|\Z))|(?P<test>{_TEST})|(?P<backticks>{_BACKTICKS})"""
     rf"""|(?P<single>'[^']*'|\$'(?:[^'\\]|\\.)*')|(?P<string>\$?")|(?P<expansion>{_EXPANSION})"""
     rf"""|(?P<here>\d*<<-?(?!<))|(?P<opening>\$\((?!\()|[<>]\()"""
     rf"""|(?P<redirection>(?:\d+|\{{\w+\}})?(?:<<<|&>>?|[<>]&|>>|>\||<>|[<>]))|(?P<end>;;&|;&|;;|[;&|])"""

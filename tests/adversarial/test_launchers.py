@@ -218,6 +218,7 @@ CONTEXTS: dict[str, tuple[str, str]] = {
     "old arithmetic": (OUT + "$[{{ my.x }}]", REFUSED),
     "arithmetic in quotes": (OUT + '"$(( ({{ my.x }}) + 0 ))"', REFUSED),
     "arithmetic command": ("(( x = {{ my.x }} )); " + OUT + '"$x"', REFUSED),
+    "comment behind arithmetic": ("((1))#'\n" + OUT + "{{ my.x }} # '", REFUSED),
     "arithmetic loop": ("for ((i={{ my.x }}; i=={{ my.x }}; i++)); do " + OUT + '"$i"; done', REFUSED),
     "comparison": ("[[ {{ my.x }} -lt 1000 ]] && " + OUT + "{{ my.x }}", REFUSED),
     "comparison in quotes": ("[[ 1000 -gt \"{{ my.x }}\" ]] && " + OUT + "{{ my.x }}", REFUSED),
