@@ -310,7 +310,11 @@ class _Scanner:
             frame.words.append(word)
         elif word.startswith("$") and "$'" in raw:
             frame.words.append("eval")  # a command in $'...' may be any
-        elif word.startswith(("$", "`")) and (last := re.search(r"[a-z]+\Z", word)) and last[0] in _EVALUATING:
+        elif (
+            word.startswith(("$", "`"))
+            and (last := re.search(r"[a-z]+\Z", raw.rstrip("'\"")))
+            and last[0] in _EVALUATING
+        ):
             frame.words.append(last[0])  # behind what may be empty
         elif not (
             word in _BEFORE_COMMANDS or word.startswith(("-", "$", "`", "<(")) or not word or _ASSIGNMENT.match(raw)

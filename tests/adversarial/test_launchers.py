@@ -247,6 +247,7 @@ CONTEXTS: dict[str, tuple[str, str]] = {
     "declared by an ANSI-C command": ("$'\\x64eclare' {{ my.x }}", REFUSED),
     "declared behind other words": ("A=1 2>/dev/null command declare {{ my.x }}", REFUSED),
     "declared behind an empty substitution": ("$(true)declare {{ my.x }}", REFUSED),
+    "declared behind an empty expansion in quotes": ('"$nothing"declare {{ my.x }}', REFUSED),
     "declared behind an empty word": ("$nothing declare {{ my.x }}", REFUSED),
     "exported without a name": ("export {{ my.x }}", REFUSED),
     "exported in quotes": ('export "x="{{ my.x }}', REFUSED),
