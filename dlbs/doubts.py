@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark_core.doubts import KINDS, Kind, figure_of, kind_of, warnings_of
+from benchmark_core.doubts import KINDS, Kind, doubt_kind, figure_of, warnings_of
 
 RERUN = "dlbs run ... -Pexp.rerun=doubtful"
 
 
 def short_doubts(record: Mapping[str, Any]) -> list[str]:
     """The distinct kinds of the warnings of a run with their figures: `CPU contention 86 %`."""
-    return list(dict.fromkeys(f"{kind_of(line)} {figure_of(line)}".rstrip() for line in warnings_of(record)))
+    return list(dict.fromkeys(f"{doubt_kind(line)} {figure_of(line)}".rstrip() for line in warnings_of(record)))
 
 
 def doubt_words(counts: Mapping[str, int]) -> str:
@@ -50,9 +50,9 @@ class Doubts:
         """Count a successful run."""
         self.runs += 1
         self.doubtful += bool(warnings)
-        self.kinds.update(dict.fromkeys(map(kind_of, warnings), 1))
+        self.kinds.update(dict.fromkeys(map(doubt_kind, warnings), 1))
         for line in warnings:
-            kind = kind_of(line)
+            kind = doubt_kind(line)
             if kind not in self._worst or _size(line) > _size(self._worst[kind]):
                 self._worst[kind] = line
 

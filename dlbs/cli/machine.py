@@ -18,6 +18,7 @@ from dlbs.cli.streams import note
 from dlbs.errors import LaunchError
 from dlbs.files import dlbs_root
 from dlbs.machine.fitness import system_facts
+from dlbs.text import counted
 
 if TYPE_CHECKING:
     from dlbs.machine.fitness import Finding
@@ -78,7 +79,7 @@ def check_machine_command(seconds: float, as_json: bool, strict: bool) -> int:
             for runs, share in differences.items():
                 click.echo(f"    {runs:2} runs per side  {share:6.1%}")
             click.echo("")
-        click.echo(f"{warnings} warning{'s' if warnings != 1 else ''}" if warnings else "no warnings")
+        click.echo(counted(warnings, "warning") if warnings else "no warnings")
     return 1 if strict and warnings else 0
 
 
@@ -108,8 +109,6 @@ def sysinfo_command(as_json: bool) -> None:
       dlbs sysinfo
       dlbs sysinfo --json
     """
-    import json
-
     facts = system_facts()
     if as_json:
         click.echo(json.dumps(facts, indent=1))

@@ -389,29 +389,17 @@ def plan_options(function: Function) -> Function:
     @names_option("--select", "Select packs with one of these names, tags or install groups; sets exp.pack.", "pack")
     @names_option("--exclude", "Exclude packs with one of these names, tags or install groups.", "pack")
     @functools.wraps(function)
-    def wrapped(
-        parameters: tuple[str, ...],
-        variables: tuple[str, ...],
-        extensions: tuple[str, ...],
-        files: tuple[str, ...],
-        discard_default_config: bool,
-        select: list[str],
-        exclude: list[str],
-        **kwargs: Any,
-    ) -> Any:
+    def wrapped(files: tuple[str, ...], discard_default_config: bool, **kwargs: Any) -> Any:
         from dlbs.packs.configure import configure
 
         plan = _experiments_in(files)
+        given = {name: kwargs.pop(name) for name in ("parameters", "variables", "extensions", "select", "exclude")}
         if kwargs.get("nodes"):
-            parameters = (*parameters, f"exp.nodes={json.dumps(kwargs['nodes'])}")
+            given["parameters"] += (f"exp.nodes={json.dumps(kwargs['nodes'])}",)
         config = configure(
             [file for file in files if file != plan],
-            parameters=parameters,
-            variables=variables,
-            extensions=extensions,
+            **given,
             discard_default=discard_default_config,
-            select=select,
-            exclude=exclude,
             plan=plan,
             command=click.get_current_context().meta.get(_COMMAND),
         )

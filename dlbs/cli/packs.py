@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,23 @@ def chosen(names: Sequence[str], chosen: Sequence[str], excluded: Sequence[str])
     return list({pack.name: pack for pack in packs}.values())
 
 
-names_argument = click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=completed("pack"))
-
 select_option = names_option("--select", "Select packs with one of these names, tags or install groups.")
 
 exclude_option = names_option("--exclude", "Exclude packs with one of these names, tags or install groups.")
+
+
+def packs_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the arguments that name packs; the function gets `packs`, or an empty list if `--model` is given instead."""
+
+    @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=completed("pack"))
+    @select_option
+    @exclude_option
+    @functools.wraps(function)
+    def wrapped(names: tuple[str, ...], select: list[str], exclude: list[str], **options: Any) -> Any:
+        packs = [] if options.get("model") is not None else chosen(names, select, exclude)
+        return function(packs=packs, **options)
+
+    return wrapped
 
 
 @click.group(
@@ -154,9 +167,7 @@ def show_command(name: str, as_json: bool) -> None:
 
 
 @verb("check", group=pack_command, short_help="Find problems of packs.")
-@names_argument
-@select_option
-@exclude_option
+@packs_arguments
 @click.option(
     "--device", default="cpu", show_default=True, metavar="NAME", help="Device on which models are tested: cpu, cuda."
 )
@@ -166,9 +177,7 @@ def show_command(name: str, as_json: bool) -> None:
     help="Check a model of pytorch_benchmarks instead, with the checks that a new one has to pass.",
 )
 @json_option
-def check_command(
-    names: tuple[str, ...], select: list[str], exclude: list[str], device: str, model: str | None, as_json: bool
-) -> int:
+def check_command(packs: list[Pack], device: str, model: str | None, as_json: bool) -> int:
     """Find problems of packs. The exit code is 1 if there are any.
 
     Scripts and containers are only inspected; models are run in a separate process, to test that they work.
@@ -183,7 +192,7 @@ def check_command(
     checked: list[tuple[str, str, Iterable[tuple[bool, str]]]] = []  # name, kind, lazily computed findings
     if model is not None:
         checked.append((model, "model of pytorch_benchmarks", check_registered_model(model, device)))
-    for pack in chosen(names, select, exclude) if model is None else ():
+    for pack in packs:
         checked.append((pack.name, pack.kind, check_pack(pack, device)))
     if as_json:
         seen = [(name, kind, list(findings)) for name, kind, findings in checked]
@@ -257,18 +266,14 @@ def import_command(places: tuple[str, ...], output: str, dry_run: bool, as_json:
 
 
 @verb("install", group=pack_command, short_help="Create the environments of packs.")
-@names_argument
-@select_option
-@exclude_option
+@packs_arguments
 @click.option(
     "--variant",
     metavar="NAME",
     help="Requirements to install: unpinned, cpu, cuda, rocm; by default those that the pack selects.",
 )
 @click.option("--force", is_flag=True, help="Recreate the environment.")
-def install_command(
-    names: tuple[str, ...], select: list[str], exclude: list[str], variant: str | None, force: bool
-) -> None:
+def install_command(packs: list[Pack], variant: str | None, force: bool) -> None:
     """Create the environments of packs, one per install group, under DLBS_BASE. Unchanged environments are not reinstalled.
 
     \b
@@ -278,15 +283,13 @@ def install_command(
     """
     from dlbs.packs.environments import install
 
-    install(chosen(names, select, exclude), variant=variant, force=force, tell=note)
+    install(packs, variant=variant, force=force, tell=note)
 
 
 @verb("prepare", group=pack_command, short_help="Download and prepare the data of packs.")
-@names_argument
-@select_option
-@exclude_option
+@packs_arguments
 @click.option("--force", is_flag=True, help="Prepare again.")
-def prepare_command(names: tuple[str, ...], select: list[str], exclude: list[str], force: bool) -> None:
+def prepare_command(packs: list[Pack], force: bool) -> None:
     """Run prepare.py of packs in their environments, once: data are stored in DLBS_DATA_DIR, weights in XDG_CACHE_HOME.
 
     \b
@@ -295,20 +298,16 @@ def prepare_command(names: tuple[str, ...], select: list[str], exclude: list[str
     """
     from dlbs.packs.environments import prepare
 
-    prepare(chosen(names, select, exclude), force=force, tell=note)
+    prepare(packs, force=force, tell=note)
 
 
 @verb("pin", group=pack_command, short_help="Write the exact versions of packs' requirements.")
-@names_argument
-@select_option
-@exclude_option
+@packs_arguments
 @click.option("--variant", metavar="NAME", required=True, help="Variant to pin versions for: cpu, cuda or rocm.")
 @click.option(
     "--index", metavar="URL", multiple=True, help="Additional package index, for builds of this variant. Repeatable."
 )
-def pin_command(
-    names: tuple[str, ...], select: list[str], exclude: list[str], variant: str, index: tuple[str, ...]
-) -> None:
+def pin_command(packs: list[Pack], variant: str, index: tuple[str, ...]) -> None:
     """Write requirements.VARIANT.txt next to requirements.in: every package with its exact version.
 
     \b
@@ -317,13 +316,11 @@ def pin_command(
     """
     from dlbs.packs.environments import pin
 
-    pin(chosen(names, select, exclude), variant, index=index, tell=note)
+    pin(packs, variant, index=index, tell=note)
 
 
 @verb("build", group=pack_command, short_help="Build the images of containers.")
-@names_argument
-@select_option
-@exclude_option
+@packs_arguments
 @click.option("--image", default="", metavar="IMAGE", help="Different name for the image; for one pack only.")
 @click.option(
     "--build-arg", "build_args", multiple=True, metavar="NAME=VALUE", help="Argument of docker build. Repeatable."
@@ -332,14 +329,7 @@ def pin_command(
 @click.option("--pull", is_flag=True, help="Pull the image, and build it only if it cannot be pulled.")
 @docker_option
 def build_command(
-    names: tuple[str, ...],
-    select: list[str],
-    exclude: list[str],
-    image: str,
-    build_args: tuple[str, ...],
-    network: str,
-    pull: bool,
-    docker: str,
+    packs: list[Pack], image: str, build_args: tuple[str, ...], network: str, pull: bool, docker: str
 ) -> None:
     """Build the images of container packs.
 
@@ -352,7 +342,6 @@ def build_command(
     """
     from dlbs.packs.containers import build_pack, pull_pack
 
-    packs = chosen(names, select, exclude)
     if image and len(packs) > 1:
         raise ConfigError("several packs cannot share one image", where=f"--image {image}", hint="name one pack")
     arguments = build_arguments(build_args)
@@ -384,6 +373,18 @@ def publish_command(name: str, repository: str, dry_run: bool, docker: str) -> N
     publish_pack(find_pack(name), repository, dry_run=dry_run, docker=docker, tell=note)
 
 
+def _mapping(context: click.Context, parameter: click.Parameter, given: str) -> dict[str, Any]:
+    try:
+        found = load_json(given)
+    except JsonError as error:
+        raise ConfigError(f"not JSON: {error.what}", where="--model-kwargs") from None
+    if not isinstance(found, dict):
+        raise ConfigError(
+            "must be a JSON object", where="--model-kwargs", hint="""--model-kwargs '{"model": "large"}'"""
+        )
+    return found
+
+
 @verb("predict", group=pack_command, short_help="Run a container on inputs.")
 @click.argument("name", shell_complete=completed("pack"))
 @click.option(
@@ -402,34 +403,27 @@ def publish_command(name: str, repository: str, dry_run: bool, docker: str) -> N
 @click.option("--model", default="", metavar="NAME", help="Model to use, if the pack's model.py registers several.")
 @click.option(
     "--model-kwargs",
+    "arguments",
     default="{}",
+    callback=_mapping,
     metavar="JSON",
     help="Arguments of the model's constructor; they override the pack's argv.",
 )
 @click.option(
     "--dataset-reader",
+    "reader",
     default="",
     metavar="NAME",
     help="Reader of the files: jsonl, sacrerouge, or one that the pack defines.",
 )
 @click.option(
     "--output-writer",
+    "writer",
     default="",
     metavar="NAME",
     help="Writer of the outputs: default, metrics, sacrerouge, or one that the pack defines.",
 )
-def predict_command(
-    name: str,
-    input_files: tuple[str, ...],
-    output: str,
-    batch_size: int | None,
-    device: int,
-    image: str,
-    model: str,
-    model_kwargs: str,
-    dataset_reader: str,
-    output_writer: str,
-) -> None:
+def predict_command(name: str, input_files: tuple[str, ...], output: str, **options: Any) -> None:
     """Run a container pack on inputs in JSON lines; the outputs are in the order of the inputs.
 
     A model that gives one result for all inputs, such as metrics, writes one line.
@@ -442,31 +436,7 @@ def predict_command(
     """
     from dlbs.packs.containers import predict
 
-    predict(
-        find_pack(name),
-        input_files,
-        output,
-        batch_size=batch_size,
-        device=device,
-        image=image,
-        model=model,
-        arguments=_mapping(model_kwargs),
-        reader=dataset_reader,
-        writer=output_writer,
-        tell=note,
-    )
-
-
-def _mapping(given: str) -> dict[str, Any]:
-    try:
-        found = load_json(given)
-    except JsonError as error:
-        raise ConfigError(f"not JSON: {error.what}", where="--model-kwargs") from None
-    if not isinstance(found, dict):
-        raise ConfigError(
-            "must be a JSON object", where="--model-kwargs", hint="""--model-kwargs '{"model": "large"}'"""
-        )
-    return found
+    predict(find_pack(name), input_files, output, **options, tell=note)
 
 
 @verb(

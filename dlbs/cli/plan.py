@@ -52,12 +52,12 @@ def build_command(config: Config, plan: str | None, output_file: str | None, res
       dlbs build --resolve --plan plan.yaml -o plan.jsonl
     """
     from dlbs.plan.build import build
-    from dlbs.plan.files import check_replaceable, write_plan
+    from dlbs.plan.files import check_output, write_plan
 
     if output_file not in (None, "-"):
         if not output_file:
             raise ConfigError("the name of the file is empty", where="-o", hint="-o - writes to standard output")
-        check_replaceable(output_file)
+        check_output(output_file)
     experiments: Iterable[Experiment] = build(config)
     if plan is not None:
         from dlbs.plan.pipeline import Saved

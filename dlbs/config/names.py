@@ -80,7 +80,7 @@ class FormerExpression:
     differs: bool = False
 
 
-class Table(NamedTuple):
+class FormerNames(NamedTuple):
     """Names of other tools and of the original DLBS.
 
     Attributes:
@@ -99,10 +99,10 @@ class Table(NamedTuple):
 
 
 @functools.cache
-def table() -> Table:
+def table() -> FormerNames:
     """The content of `former.yaml`."""
     data = documents.load(Path(__file__).with_name("former.yaml")).data
-    return Table(
+    return FormerNames(
         {word: ours for ours, words in data["words"].items() for word in words},
         tuple(Former(name, **row) for name, row in data["names"].items()),
         tuple(data["frameworks"]),

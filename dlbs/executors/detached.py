@@ -448,7 +448,7 @@ def command(batch: Batch, *, allocated_gpus: bool = False) -> str:
     return shlex.join([sys.executable, "-m", "dlbs.executors.detached", *options])
 
 
-def environment() -> dict[str, str]:
+def task_environment() -> dict[str, str]:
     """Environment variables that make `command` import this copy of the package on any machine."""
     package = str(Path(__file__).resolve().parent.parent.parent)
     return {

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shutil import which
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark_core.doubts import DOUBT_KEYS, MONITOR_WARNINGS
@@ -253,6 +252,8 @@ class Job:
         if self._container and (fault := engine_fault(experiment, self._tail() if code == _ENGINE else b"")):
             return fault
         if code in _NOT_RUN and not self._container:
+            from shutil import which  # loads the modules of all compression formats
+
             for name in ("runtime.python", "pack.python", "pack.host_python"):
                 if (program := text(experiment.get(name))) and which(program) is None:
                     return f"{name}: {program!r} does not exist, or is not executable"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from benchmark_core.text import one_line
 from dlbs.errors import LaunchError
-from dlbs.executors.detached import Batch, DetachedExecutor, Queue, Queued, command, environment
+from dlbs.executors.detached import Batch, DetachedExecutor, Queue, Queued, command, task_environment
 from dlbs.executors.local import named_twice
 from dlbs.experiment import Check, Experiment, Problem, Site
 from dlbs.machine.resources import Request
@@ -180,7 +180,7 @@ def _sbatch(arguments: Sequence[str], script: str) -> str:
             capture_output=True,
             text=True,
             errors="surrogateescape",  # of paths that are not UTF-8
-            env=environment(),
+            env=task_environment(),
             timeout=2 * _PATIENCE,
             check=False,
         )

@@ -23,7 +23,7 @@ from typing import IO, NamedTuple
 
 from dlbs.errors import DlbsError, InfrastructureError, LaunchError
 from dlbs.executors.base import Outcome
-from dlbs.executors.detached import environment
+from dlbs.executors.detached import task_environment
 from dlbs.executors.job import Elsewhere, Grant, Job
 from dlbs.executors.local import LocalExecutor, Slots
 from dlbs.executors.ssh_session import Order, ssh_command
@@ -151,7 +151,7 @@ class SshExecutor(LocalExecutor):
             placed["exp.rendezvous"] = _rendezvous(nodes, facts)
         launchers = [make_launcher({**placed, "exp.node_rank": rank}, self.directory) for rank in range(len(nodes))]
         order = Order(nodes, [one.source for one in launchers], float(experiment.get("exp.node_timeout") or 30))
-        session = Elsewhere([sys.executable, "-m", "dlbs.executors.ssh_session"], environment(), order.line())
+        session = Elsewhere([sys.executable, "-m", "dlbs.executors.ssh_session"], task_environment(), order.line())
         self._jobs.append(Job(launchers[0], Grant(), grace=self.grace, elsewhere=session))
         self._given = experiment
         return True

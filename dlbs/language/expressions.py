@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from dlbs.errors import ExpressionError, did_you_mean
 from dlbs.language.functions import FUNCTIONS, METHOD_NAMES, VOLATILE, call_method
-from dlbs.language.work import (
+from dlbs.language.limits import (
     METER,
     OPERATORS,
     as_text,

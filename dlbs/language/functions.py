@@ -15,8 +15,8 @@ from typing import Any
 from benchmark_core.text import truth
 from dlbs.errors import ExpressionError, did_you_mean
 from dlbs.files import load_json
+from dlbs.language.limits import METER, OPERATORS, as_text, bounded, check_size, dict_of, hashed, paid, set_of, sized
 from dlbs.language.patterns import Match, Pattern, compiled
-from dlbs.language.work import METER, OPERATORS, as_text, bounded, check_size, dict_of, hashed, paid, set_of, sized
 from dlbs.text import text
 
 _MAX_DIGITS = 5_000  # of a text that becomes an integer: older Pythons need quadratic time

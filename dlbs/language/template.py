@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from dlbs.errors import ExpressionError
 from dlbs.language.expressions import Expression, call, compile_expression, text_identifier, text_tree, value_identifier
-from dlbs.language.work import MAX_DEPTH, METER
+from dlbs.language.limits import MAX_DEPTH, METER
 
 OPENING = re.compile(r"(?<!\\)(\\*)\$([{<(])")  # the look-behind keeps long runs of backslashes linear
 _MAX_ELEMENTS = 1_000_000  # of one value, as written

@@ -19,7 +19,7 @@ from typing import Any
 from dlbs.errors import LaunchError
 from dlbs.experiment import Experiment
 from dlbs.files import dlbs_root
-from dlbs.launch.plain import Namespace, NotPlainError, Rendering
+from dlbs.launch.without_jinja import Namespace, NotPlainError, Rendering
 from dlbs.launch.words import MARK, Name, Words, written
 from dlbs.text import text
 

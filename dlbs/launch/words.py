@@ -3,8 +3,7 @@
 A value is a word, or a part of a word, outside of quotes, and arrives there as one unchanged word: `--x={{ v }}`. Anywhere else it is an error that
 shows what to write instead. The script contains a mark for each value, so what is allowed depends on the template alone, never on a value.
 
-The scanner follows quotes, comments, substitutions, here-documents and the words of commands. It does not know all of bash: after anything that it
-does not follow, every value is an error.
+The scanner knows the simple forms of quotes, comments, substitutions, here-documents and commands. After anything else, every value is an error.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Words:
         return " ".join(map(text, self.items))
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """The place of one value.
 
     Attributes:
@@ -87,7 +86,7 @@ def written(pieces: Sequence[str], values: Sequence[Any], where: Callable[[int],
     return "".join(script)
 
 
-def _quoted(value: Any, place: Place) -> str:
+def _quoted(value: Any, place: Position) -> str:
     if place.refused:
         raise LaunchError(place.refused, hint=place.hint)
     word = text(value)
@@ -99,7 +98,7 @@ def _quoted(value: Any, place: Place) -> str:
 
 
 @lru_cache(maxsize=64)  # the experiments of a plan have few shapes of scripts
-def places(script: str) -> tuple[Place, ...]:
+def places(script: str) -> tuple[Position, ...]:
     """The place of each `MARK` of a script, in order."""
     return _Scanner(script).scan()
 
@@ -109,82 +108,73 @@ _RESERVED = frozenset(
     "if then elif else fi time for in until while do done case esac coproc select function".split()  # noqa: SIM905
 )
 # A command may follow these words.
-_BEFORE_COMMANDS = frozenset("then do else elif if while until ! time { } fi done esac".split())  # noqa: SIM905
-# Built-in commands that evaluate their words, although these are quoted. Found by running each of them with each of its options.
+_BEFORE_COMMANDS = frozenset("then do else elif if while until ! time { } fi done esac command builtin".split())  # noqa: SIM905
+# Commands that evaluate their words, although these are quoted. The built-in ones were found by running each with each of its options.
 _EVALUATING = frozenset(
-    "alias bind compgen complete compopt declare enable eval fc getopts let local mapfile read readarray readonly trap typeset unset wait".split()  # noqa: SIM905
+    "[[ alias bind compgen complete compopt declare enable eval fc function getopts in let local mapfile read readarray readonly trap typeset unset wait".split()  # noqa: SIM905
 )
-_TEXTS = frozenset(['"', "${"])
-_BETWEEN_WORDS = frozenset("blank newline end parenthesis string here redirection".split())  # noqa: SIM905
-_DECLARING = frozenset(["declare", "local", "typeset"])
 # Variables for which bash evaluates what is assigned to them, in any of its versions.
 _COMPUTED = frozenset("BASHPID EPOCHSECONDS HISTCMD LINENO OPTIND RANDOM SECONDS SRANDOM BASH_ALIASES".split())  # noqa: SIM905
+# `declare` of such variables, or perhaps of such.
+_COMPUTES = re.compile(
+    r"""(?:declare|local|typeset)["']?(?:\s|\\\n)+(?:[-+]\S+(?:\s|\\\n)+)*["'\\]*(?:[$`]|[-+]["'\\\w]*[in$`])"""
+)
 
 _SUM = rf"\(\((?:[^()'\"`\\{MARK}]|\([^()'\"`\\#<{MARK}]*\))*\)\)"
-_UNKNOWN = r"\$\(\(|\$'|\$\[|\$\\\n|\$\{[ |\t\n\\]"
-_EXPANDS = rf"(?P<sum>\${_SUM})|(?P<unknown>{_UNKNOWN})|(?P<open>\$\(|\$\{{)|(?P<expansion>\$(?:[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-]))"
-_ALWAYS = rf"(?P<mark>{MARK})|(?P<joined>\\\n)|\\(?P<escaped>[^{MARK}])|(?P<backticks>`(?:[^`\\]|\\.)*`)|{_EXPANDS}"
-_OUTSIDE = re.compile(
-    rf"""(?P<blank>[ \t]+)|(?P<newline>\n)|(?P<command>{_SUM})|(?P<strange>\(\(|[?*+@!]\()|'(?P<single>[^']*)'|\$'(?P<ansi>(?:[^'\\]|\\.)*)'"""
-    rf"""|(?P<quote>\$?")|(?P<process>[<>]\()|(?P<string><<<)|(?P<here><<-?)|(?P<redirection>&>>?|[<>]&|>>|>\||<>|[<>])|(?P<end>;;&|;&|;;|[;&|])"""
-    rf"""|(?P<parenthesis>[()])|(?P<bracket>[\[\]])|{_ALWAYS}|(?P<plain>[^\s\\'"`$#;&|<>()\[\]?*+@!{MARK}]+)|(?P<other>.)""",
-    re.DOTALL,
+_EXPANSION = rf"\$(?:{_SUM}|\{{(?![ \t|])(?:[^'\"`\\${{}}()<>\n]|\$(?=\w))*\}}|[A-Za-z_]\w*(?!\w)|[0-9@*#?$!-]|(?![\w@*#?$!\[{{('\"\\{MARK}-]))"
+_BACKTICKS = r"`(?:[^`\\]|\\.)*`"
+_TEXT = rf"(?:[^\"$`\\]|\\[^{MARK}]|{_EXPANSION}|\$(?=\")|{_BACKTICKS})*"
+_REST = re.compile(rf"{_TEXT}(?:\"|\$\((?!\())", re.DOTALL | re.ASCII)  # of "...", to its end or to `$(`
+_TEST = (
+    rf"\[\[[ \t](?:[^'\"`\\$\n#;]|'[^'\n]*'|\"(?:[^\"$`\\\n]|{_EXPANSION})*\"|{_EXPANSION})*?[ \t]\]\](?=[\s;&|)]|\Z)"
 )
-_INSIDE = re.compile(
-    rf"""{_ALWAYS}|(?P<quote>")|(?P<brace>\}})|(?P<apostrophe>')|(?P<process>[<>]\()|(?P<plain>[^\\'"`$}}<>{MARK}]+)|(?P<other>.)""",
-    re.DOTALL,
+_TOKEN = re.compile(
+    rf"""(?P<blank>(?:[ \t]|(?<=[ \t])\\\n|\\\n(?=[ \t\n]))+)|(?P<newline>\n)|(?P<sum>{_SUM}(?=[\s;&|)]|\Z))|(?P<test>{_TEST})|(?P<backticks>{_BACKTICKS})"""
+    rf"""|(?P<single>'[^']*'|\$'(?:[^'\\]|\\.)*')|(?P<string>\$?")|(?P<expansion>{_EXPANSION})"""
+    rf"""|(?P<here>\d*<<-?(?!<))|(?P<opening>\$\((?!\()|[<>]\()"""
+    rf"""|(?P<redirection>(?:\d+|\{{\w+\}})?(?:<<<|&>>?|[<>]&|>>|>\||<>|[<>]))|(?P<end>;;&|;&|;;|[;&|])"""
+    rf"""|(?P<parenthesis>(?<![?*+@!])\((?!\()|\))|(?P<mark>{MARK})|(?P<plain>\\[^\n{MARK}]|[^\s\\'"`$#;&|<>()\[{MARK}]+|\[(?!\[)|[#\r\v\f])""",
+    re.DOTALL | re.ASCII,
 )
-_DELIMITER = re.compile(
-    rf"""[ \t]*(?:'(?P<single>[^'\n{MARK}]+)'|"(?P<double>[^"\n\\$`{MARK}]+)"|(?P<escape>\\?)(?P<plain>[\w.+-]+))(?=[\s;&|<>)]|\Z)"""
-)
-_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(?:\[.*\])?\+?=", re.ASCII | re.DOTALL)
-_INDEXED = re.compile(r"[A-Za-z_]\w*\[", re.ASCII)
-_DESCRIPTOR = re.compile(r"\d+|\{\w+\}", re.ASCII)
-_EXPANDED, _VALUE = "\0", "\1"  # parts of words that are known only when the script runs
+_HERE = re.compile(r"""[ \t]*(\\|['"]?)([\w.+-]+)(['"]?)(?=[\s;&|<>)]|\Z)""", re.ASCII)
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(?:\[[\w$@]*\])?\+?=", re.ASCII)
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+_UNQUOTED = str.maketrans("", "", "'\"\\")
+_TARGET = ">"  # among the words of a command: the next one is the target of a redirection
+_KNOWN_LATER = ("$", "`", "<(", MARK)
 
 _ASSIGN_FIRST = 'assign it to a variable on a line before: x={{ ... }}, and write "$x"'
 _REFUSED = {
-    "'": ("in '...'", "close the quotes around it: 'some text '{{ ... }}' more text'"),
-    '"': ('in "..."', 'close the quotes around it: "some text "{{ ... }}" more text"'),
-    "`": ("in `...`", "write $(...) instead of backticks"),
-    "${": ("in ${...}", _ASSIGN_FIRST),
+    "single": ("in '...'", "close the quotes around it: 'some text '{{ ... }}' more text'"),
+    "string": ('in "..."', 'close the quotes around it: "some text "{{ ... }}" more text"'),
+    "backticks": ("in `...`", "write $(...) instead of backticks"),
+    "expansion": ("in ${...}", _ASSIGN_FIRST),
     "here": ("in a here-document", "write printf '%s\\n' {{ ... }}, or assign it before, x={{ ... }}, and write $x"),
-    "#": ("in a comment", "write the comment as {# ... #}, or print the value: echo {{ ... }}"),
-    "((": ("in or after arithmetic that is not a simple sum", "compute it in the template: {{ 2 * exp.num_batches }}"),
-    "[[": ("in [[ ... ]]", "write [ ... ] instead: [ {{ ... }} = x ]"),
-    "case": ("in a pattern of `case`", 'write if [ "$x" = {{ ... }} ]; then'),
-    "[": ("in [...], the index of an array or a pattern", "compute the index in the template, or append with a+=({{ ... }})"),
-    "\\": ("after a backslash", "remove the backslash; values are quoted"),
-    "$": ("after a dollar sign", 'remove the dollar sign, or write "\\$"{{ ... }}'),
+    "comment": ("in a comment", "write the comment as {# ... #}, or print the value: echo {{ ... }}"),
+    "sum": ("in or after arithmetic that is not a simple sum", "compute it in the template: {{ 2 * exp.num_batches }}"),
+    "test": ("in [[ ... ]]", "write [ ... ] instead: [ {{ ... }} = x ]"),
+    "index": ("in [...], the index of an array or a pattern", "compute the index in the template, or append with a+=({{ ... }})"),
     "function": ("in the name of a function", "write the name itself"),
     "for": ("in the name of a variable", "write the name itself: for x in {{ ... }}"),
-    "export": ("in `export`, other than behind NAME=,", "write export NAME={{ ... }}"),
     "printf": ("in the format of `printf`", "write printf %s {{ ... }}"),
-    "test": ("in a test, where it could follow an operator such as -v,", "write [ -n {{ ... }} ] or [ {{ ... }} = x ]"),
-    "open": ("in something that is not closed", "close all quotes, parentheses and here-documents before the end of the template"),
+    "[": ("in a test, where it could follow an operator such as -v,", "write [ -n {{ ... }} ] or [ {{ ... }} = x ]"),
+    ">&": ("behind >& or <&, which bash expands twice,", "write &> {{ ... }}, or > {{ ... }} 2>&1"),
+    "open": ("in a script with something that is not closed", "close all quotes, parentheses and here-documents of the template"),
 }  # fmt: skip
 
 
-def _refusal(key: str) -> Place:
+def _refusal(key: str) -> Position:
     what, hint = _REFUSED[key]
-    return Place(f"a value {what} cannot be quoted", hint)
+    return Position(f"a value {what} cannot be quoted", hint)
 
 
 class _Frame:
-    """An open construct: the script itself, `(`, `$(`, `<(` and `=(` with their commands, or `"` and `${` with their text."""
+    """The script itself, or what `(`, `$(`, `<(`, `=(` of an array or `$(` in quotes opens; its command and its word so far."""
 
-    __slots__ = ("begin", "brackets", "cases", "kind", "mark", "parentheses", "redirected", "word", "words")
-
-    def __init__(self, kind: str, mark: int) -> None:
-        self.kind = kind
-        self.mark = mark  # the number of the first mark in it
-        self.words: list[str] = []  # of this command, without their quotes
-        self.word: str | None = None
-        self.begin = 0  # of the word
-        self.brackets = 0  # that are open in the word
-        self.redirected = False  # the word is the target of a redirection
-        self.cases: list[str] = []  # the open `case`: "head", "pattern" or "body"
-        self.parentheses: int | None = None  # that are open in `[[`
+    def __init__(self, opening: str) -> None:
+        self.opening = opening
+        self.words: list[str] = []  # of this command, without quotes
+        self.begin: int | None = None  # of the word
 
 
 class _Scanner:
@@ -193,291 +183,181 @@ class _Scanner:
     def __init__(self, script: str) -> None:
         self.script = script
         self.at = 0
-        self.found: list[Place] = []
-        self.frames = [_Frame("", 0)]
-        self.documents: list[tuple[_Frame, re.Match[str]]] = []  # that begin on the next line
+        self.found: list[Position] = []
+        self.frames = [_Frame("")]
+        self.document: re.Match[str] | None = None  # the here-document that begins on the next line
         self.lost = "a NUL character" if "\0" in script else ""  # what is not followed
-        self.before = ""  # the kind of the token before this one
-        self.assigned: list[tuple[int, str]] = []  # the marks that a variable gets
-        self.computed = set(_COMPUTED)  # variables whose values are evaluated; "" is any
+        self.computes = _COMPUTES.search(script) is not None
 
-    def scan(self) -> tuple[Place, ...]:
+    def scan(self) -> tuple[Position, ...]:
         while self.at < len(self.script) and not self.lost:
-            frame = self.frames[-1]
-            inside = frame.kind in _TEXTS
-            token = (_INSIDE if inside else _OUTSIDE).match(self.script, self.at)
-            assert token is not None  # `other` is any character
-            kind = str(token.lastgroup)
+            token = _TOKEN.match(self.script, self.at)
+            if token is None:
+                start = self.script[self.at : self.at + 3].replace(MARK, "{{ ... }}")
+                if start[0] in "'`":
+                    self.lost = f"{start[0]} that is not closed"
+                else:
+                    self.lost = "((" if "((" in start or start[:2] == "$[" else repr(start)
+                break
             self.at = token.end()
-            if self.documents and "\n" in token[0] and kind != "newline":
+            if len(self.frames) > 200:
+                self.lost = "200 nested parentheses"
+            elif self.document and "\n" in token[0] and token.lastgroup != "newline":
                 self.lost = "a line with a here-document that continues elsewhere"
-            elif inside:
-                self._text(frame, kind, token[0])
+            elif token[0] == "#" and self.frames[-1].begin is None:
+                end = self.script.find("\n", self.at)
+                self._skip(len(self.script) if end < 0 else end, "comment")
+            elif token.lastgroup in {"blank", "newline", "end", "parenthesis", "redirection", "here"}:
+                self._between(str(token.lastgroup), token)
             else:
-                self._code(frame, kind, token)
-            self.before = kind
+                self._word(str(token.lastgroup), token)
         if self.lost:
-            place = Place(
-                f"a value after {self.lost}, which is not supported before values, cannot be quoted", _ASSIGN_FIRST
-            )
-            if self.lost in {"((", "$((", "$["}:  # a variable in arithmetic would be evaluated, too
-                place = _refusal("((")
-            self.found += [place] * (self.script.count(MARK) - len(self.found))
-        else:
-            self._command_ends(self.frames[0], self.at)
-            opened = self.frames[1].mark if len(self.frames) > 1 else len(self.found)
-            self.found[opened:] = [_refusal("open")] * (len(self.found) - opened)
-        for number, name in self.assigned:
-            if {name, ""} & self.computed and not self.found[number].refused:
-                what = f"a value of the variable {name}, which bash evaluates, cannot be quoted"
-                self.found[number] = Place(what, "use a variable with another name, without `declare -i`")
+            what = f"a value behind {self.lost} cannot be quoted"
+            place = _refusal("sum") if self.lost == "((" else Position(what, _ASSIGN_FIRST)
+            return *self.found, *[place] * (self.script.count(MARK) - len(self.found))
+        self._word_ends(len(self.script))
+        if len(self.frames) > 1 or self.document or self.lost:
+            return tuple(_refusal("open") for _ in self.found)
         return tuple(self.found)
 
-    def _text(self, frame: _Frame, kind: str, token: str) -> None:
-        """Follow one token in `"..."` or `${...}`."""
+    def _word(self, kind: str, token: re.Match[str]) -> None:
+        """Follow a part of a word."""
+        frame, start = self.frames[-1], token.start()
+        if kind == "test" and (frame.begin is not None or frame.words):
+            self.lost = "[["
+            return
+        frame.begin = start if frame.begin is None else frame.begin
         if kind == "mark":
-            self.found.append(_refusal(frame.kind))
-        elif kind == "open":
-            self._add(_EXPANDED)
-            self.frames.append(_Frame(token, len(self.found)))
-        elif kind == ("quote" if frame.kind == '"' else "brace"):
-            self.frames.pop()
-        elif kind == "quote":
-            self.frames.append(_Frame(token, len(self.found)))
-        elif kind == "unknown" or token == "`" or (frame.kind == "${" and kind in {"apostrophe", "process", "joined"}):
-            self.lost = f"{token.strip()} in {frame.kind}"
-        elif kind == "backticks":
-            self._refuse(token, "`")
-            self._add(_EXPANDED)
-        elif kind != "joined":
-            self._add(_EXPANDED if kind in {"sum", "expansion"} else token)
-
-    def _code(self, frame: _Frame, kind: str, token: re.Match[str]) -> None:
-        """Follow one token outside of quotes."""
-        text, start = token[0], token.start()
-        if kind == "joined":
-            if self.before != "blank" and self.script[self.at : self.at + 1] not in {" ", "\t", "\n"}:
-                self.lost = "a word or an operator that continues in the next line"
-            return
-        if text == "#" and frame.word is None:
-            self._comment(frame)
-            return
-        is_array = text == "(" and frame.word is not None and _ASSIGNMENT.fullmatch(self.script, frame.begin, start)
-        if is_array:
-            self.frames.append(_Frame("=(", len(self.found)))
-            return
-        if kind in {"redirection", "string", "here"} and _DESCRIPTOR.fullmatch(self.script, frame.begin, start):
-            frame.word = None
-        if kind in _BETWEEN_WORDS:
-            self._word_ends(frame, start)
-            self._between(frame, kind, text)
-            return
-        if frame.word is None:
-            frame.word, frame.begin = "", start
-        if kind == "mark":
-            self.found.append(self._place(frame, start))
-            self._add(_VALUE)
-        elif kind in {"single", "ansi"}:
-            self._refuse(text, "'")
-            self._add(token[kind])
-            if kind == "ansi" and "\\" in text and not frame.words:
-                self.lost = "a command in $'...'"
-        elif kind in {"open", "process", "quote"}:
-            self._add("" if kind == "quote" else _EXPANDED)
-            self.frames.append(_Frame({"open": text, "process": "$("}.get(kind, '"'), len(self.found)))
-        elif kind in {"unknown", "strange"} or text in {"'", "`"}:
-            self.lost = f"{text.strip()} that is not closed" if text in {"'", "`"} else text.strip()
-        elif kind == "backticks":
-            self._refuse(text, "`")
-            self._add(_EXPANDED)
+            self.found.append(self._place(start))
+        elif kind == "opening":
+            self.frames.append(_Frame(token[0]))
+        elif kind == "string":
+            self._string()
         else:
-            if kind == "bracket":
-                frame.brackets = max(0, frame.brackets + (1 if text == "[" else -1))
-            self._add(_EXPANDED if kind in {"sum", "command", "expansion"} else token["escaped"] or text)
+            self.found += [_refusal(kind)] * token[0].count(MARK) if MARK in token[0] else []
 
-    def _comment(self, frame: _Frame) -> None:
-        end = self.script.find("\n", self.at)
-        end = len(self.script) if end < 0 else end
-        self._refuse(self.script[self.at : end], "#")
+    def _string(self) -> None:
+        """Follow `"..."` to its end, or to a substitution in it."""
+        rest = _REST.match(self.script, self.at)
+        if rest is None:
+            self.lost = 'a " that is not closed, or nested quotes in it'
+            return
+        self._skip(rest.end(), "string")
+        if rest[0].endswith("("):
+            self.frames.append(_Frame('"'))
+
+    def _skip(self, end: int, key: str) -> None:
+        """Skip text in which no value is allowed."""
+        self.found += [_refusal(key)] * self.script.count(MARK, self.at, end)
         self.at = end
-        if frame.parentheses is not None:
-            self.lost = "# in [["
 
-    def _between(self, frame: _Frame, kind: str, text: str) -> None:
+    def _between(self, kind: str, token: re.Match[str]) -> None:
         """Follow what is between words: blanks, the ends of commands, parentheses and redirections."""
-        in_test = frame.parentheses is not None
-        if kind == "newline":
-            self._newline(frame)
-        elif kind == "end":
-            if (in_test and text not in {"&", "|"}) or frame.kind == "=(":
-                self.lost = text
-            elif not in_test:
-                self._command_ends(frame, self.at)
-                if frame.cases and text in {";;", ";&", ";;&"}:
-                    frame.cases[-1] = "pattern"
-        elif in_test and kind != "blank":
-            frame.parentheses = (frame.parentheses or 0) + {"(": 1, ")": -1}.get(text, 0)
-            if frame.parentheses < 0 or kind in {"string", "here"}:
-                self.lost = f"{text} in [["
-        elif text == ")":
-            self._closes(frame)
-        elif text == "(":
-            if frame.kind == "=(":
-                self.lost = "( in an array"
-            elif frame.cases[-1:] != ["pattern"]:
-                self.frames.append(_Frame("(", len(self.found)))
+        frame, start, begin = self.frames[-1], token.start(), self.frames[-1].begin
+        if token[0] == "(" and begin is not None and _ASSIGNMENT.fullmatch(self.script, begin, start):
+            self.frames.append(_Frame("=("))
+            return
+        self._word_ends(start)
+        if kind == "redirection":
+            frame.words.append(token[0][-2:] if token[0].endswith("&") else _TARGET)
         elif kind == "here":
-            delimiter = _DELIMITER.match(self.script, self.at)
-            if delimiter:
-                self.documents.append((frame, delimiter))
-                self.at = delimiter.end()
+            delimiter = _HERE.match(self.script, self.at)
+            if delimiter is None or delimiter[1].strip("\\") != delimiter[3] or self.document or len(self.frames) > 1:
+                self.lost = "a here-document in $(...), beside another or whose delimiter is no plain word"
             else:
-                self.lost = "a here-document whose delimiter is no plain word"
+                self.document, self.at = delimiter, delimiter.end()
+        elif token[0] == "(":
+            self.frames.append(_Frame("("))
         elif kind != "blank":
-            frame.redirected = True
+            frame.words = []
+            if kind == "newline" and self.document:
+                self._document(self.document)
+            elif token[0] == ")" and len(self.frames) > 1:
+                self.frames.pop()
+                if frame.opening == "(":
+                    self.frames[-1].words = []
+                elif frame.opening == '"':
+                    self._string()
 
-    def _newline(self, frame: _Frame) -> None:
-        if frame.parentheses is not None:
-            self.lost = "a new line in [["
-        if (
-            frame.words[:1] not in (["for"], ["select"], ["case"]) or len(frame.words) != 2
-        ):  # `in` may be on the next line
-            self._command_ends(frame, self.at)
-        for owner, delimiter in self.documents:
-            literal = delimiter["single"] or delimiter["double"] or delimiter["plain"]
-            quoted = not delimiter["plain"] or bool(delimiter["escape"])
-            tabs = "\t*" if delimiter.string.startswith("<<-", delimiter.start() - 3) else ""
-            last = re.compile(f"^{tabs}{re.escape(literal)}$", re.MULTILINE).search(self.script, self.at)
-            text = self.script[self.at : last.start() if last else len(self.script)]
-            self._refuse(text, "here")
-            nested = len(self.frames) > 1 and re.search(f"^\t*{re.escape(literal)}", text, re.MULTILINE)
-            if owner is not frame or nested or (not quoted and "\\\n" in text):
-                self.lost = "a here-document with a line that may end it elsewhere"
-            self.at = min(last.end() + 1, len(self.script)) if last else len(self.script)
-        self.documents = []
+    def _document(self, begin: re.Match[str]) -> None:
+        tabs = "\t*" if begin.string[begin.start() - 1] == "-" else ""
+        last = re.compile(f"^{tabs}{re.escape(begin[2])}(?:\n|\\Z)", re.MULTILINE).search(self.script, self.at)
+        body = self.script[self.at : last.start() if last else None]
+        if len(self.frames) > 1 or (not begin[1] and "\\\n" in body):
+            self.lost = "a here-document with a line that may end it elsewhere"
+        elif last:
+            self._skip(last.end(), "here")
+            self.document = None
+        else:
+            self._skip(len(self.script), "here")
 
-    def _closes(self, frame: _Frame) -> None:
-        """Follow `)`, which ends a pattern of `case` or these commands."""
-        if frame.cases[-1:] == ["pattern"]:
-            frame.cases[-1] = "body"
+    def _word_ends(self, end: int) -> None:
+        frame = self.frames[-1]
+        if frame.begin is None:
             return
-        self._command_ends(frame, self.at)
-        if not frame.kind or frame.cases or any(owner is frame for owner, _ in self.documents):
-            self.lost = ") that closes nothing, or in a command with `case` or a here-document"
-            return
-        self.frames.pop()
-        if frame.kind == "(":
-            self.frames[-1].words = []
-
-    def _command_ends(self, frame: _Frame, end: int) -> None:
-        self._word_ends(frame, end)
-        if frame.words[:1] and frame.words[0] in _DECLARING:
-            options = [word for word in frame.words if word[0:1] in {"-", "+"}]
-            if any(word.startswith(_EXPANDED) for word in frame.words):
-                self.computed.add("")  # perhaps -i
-            elif any(set("in") & set(word) for word in options):
-                self.computed |= {re.split(r"[+=\[]", word)[0] for word in frame.words}
-        frame.words = []
-
-    def _word_ends(self, frame: _Frame, end: int) -> None:
-        if frame.word is None:
-            return
-        word, raw, frame.word = frame.word, self.script[frame.begin : end], None
-        in_index, frame.brackets = frame.brackets > 0, 0
-        words = frame.words
-        if in_index and (_INDEXED.match(raw) or frame.kind == "=("):
+        raw, frame.begin = self.script[frame.begin : end], None
+        word = raw.translate(_UNQUOTED)
+        bare = _QUOTED.sub("", raw)
+        if bare.rfind("[") > bare.rfind("]") and (frame.opening == "=(" or re.match(r"[A-Za-z_]\w*\[", bare)):
             self.lost = "a blank in [...]"
-        if raw == "case" and any(one.kind not in {"", "("} for one in self.frames):
-            self.lost = "`case` in $(...)"
+        elif raw == "case" and len(self.frames) > 1:
+            self.lost = "`case` in (...)"
         elif word in {"alias", "coproc", "expand_aliases"}:
             self.lost = f"`{word}`"
-        if frame.redirected:
-            frame.redirected = False
-        elif frame.parentheses is not None:
-            if raw == "]]":
-                self.lost = self.lost or ("( in [[" if frame.parentheses else "")
-                frame.parentheses, frame.words = None, [raw]
-        elif raw == "[[":
-            frame.parentheses = 0
-        elif frame.cases and (frame.cases[-1] == "pattern" or (raw == "esac" and not words)):
-            if raw == "esac":
-                frame.cases.pop()
-        elif raw == "{" or (raw == "do" and words[0:1] in (["for"], ["select"]) and len(words) == 2):
-            frame.words = []
-        elif words or not self._may_precede_a_command(word, raw):
-            if raw == "case" and not words:
-                frame.cases.append("head")
-            words.append(word)
-            if frame.cases[-1:] == ["head"] and raw == "in" and len(words) == 3:
-                frame.cases[-1], frame.words = "pattern", []
+        if frame.words[-1:] in ([_TARGET], [">&"], ["<&"]):
+            frame.words.pop()
+        elif frame.words:
+            frame.words.append(word)
+        elif word.startswith("$") and "$'" in raw:
+            frame.words.append("eval")  # a command in $'...' may be any
+        elif (
+            word.startswith(("$", "`"))
+            and (last := re.search(r"[a-z]+\Z", raw.rstrip("'\"")))
+            and last[0] in _EVALUATING
+        ):
+            frame.words.append(last[0])  # behind what may be empty
+        elif not (
+            word in _BEFORE_COMMANDS or word.startswith(("-", "$", "`", "<(")) or not word or _ASSIGNMENT.match(raw)
+        ):
+            frame.words.append("[[" if word.startswith("[[") else word)
 
-    def _may_precede_a_command(self, word: str, raw: str) -> bool:
-        """Whether the command's name follows this word: after `then`, assignments, and expansions that may be empty."""
-        known = raw in _BEFORE_COMMANDS or word in {"command", "builtin"} or word.startswith("-")
-        return known or not word.strip(_EXPANDED) or _ASSIGNMENT.match(raw) is not None
-
-    def _add(self, part: str) -> None:
-        """Add a part to the word that is open."""
-        frame = next(one for one in reversed(self.frames) if one.kind != '"')
-        if frame.kind != "${":
-            frame.word = (frame.word or "") + part
-
-    def _refuse(self, text: str, key: str) -> None:
-        self.found += [_refusal(key)] * text.count(MARK)
-
-    def _place(self, frame: _Frame, start: int) -> Place:
-        """The place of a value outside of quotes."""
+    def _place(self, start: int) -> Position:
+        """The place of a value in a word."""
         after = self.script[self.at : self.at + 1]
-        if self.before == "other" and self.script[start - 1] in "\\$":
-            return _refusal(self.script[start - 1])
-        if frame.parentheses is not None:
-            return _refusal("[[")
-        if frame.cases[-1:] == ["pattern"]:
-            return _refusal("case")
-        if frame.brackets:
-            return _refusal("[")
-        if after == "(":
+        if re.compile(r"[ \t]*\(").match(self.script, self.at):
             return _refusal("function")
-        for one in self.frames:
-            refused = None if one.kind in _TEXTS else self._evaluated(one, self.script[one.begin : start], one is frame)
+        for frame in self.frames:
+            refused = self._evaluated(frame, self.script[frame.begin : start])
             if refused:
                 return refused
+        frame = self.frames[-1]
         alone = frame.begin == start and after in {"", " ", "\t", "\n", ";", "&", "|", ")"}
-        return Place(alone=alone, argument=bool(frame.words) and frame.kind != "=(")
+        return Position(alone=alone, argument=bool(frame.words) and frame.opening != "=(")
 
-    def _evaluated(self, frame: _Frame, prefix: str, direct: bool) -> Place | None:
+    def _evaluated(self, frame: _Frame, prefix: str) -> Position | None:
         """The refusal if the command evaluates the word of which a part precedes the value."""
         words = frame.words
         command = words[0] if words else ""
         given = _ASSIGNMENT.match(prefix)
-        if frame.redirected:
-            return _evaluating(command) if direct and command in {"mapfile", "read", "readarray"} else None
+        if "[" in _QUOTED.sub("", prefix) and not (given and prefix.startswith(given[0])):
+            return _refusal("index")
+        name = ""
+        if words[-1:] in ([">&"], ["<&"]):
+            return _refusal(">&")
         if command in {"for", "select"}:
             if words[2:3] != ["in"]:
                 return _refusal("for")
-            self.assigned.append((len(self.found), words[1]))
+            name = words[1]
         elif given and command in {"", "export"}:
-            self.assigned.append((len(self.found), given[1]))
-        elif command in {"export", "function"}:
-            return _refusal(command)
-        elif command in _EVALUATING:
-            return _evaluating(command)
+            name = given[1]
+        elif command in _EVALUATING or command == "export":
+            hint = "write NAME={{ ... }} as a separate command, or use another command"
+            return Position(f"a value in `{command}`, which evaluates its words, cannot be quoted", hint)
         elif command in {"[", "test"}:
-            if words[-1] in {"-v", "-R"} or {_EXPANDED, _VALUE} & set(words[-1]):
-                return _refusal("test")
-        elif command == "printf" and not _has_format(words[1:]):
-            return _refusal("printf")
+            return _refusal("[") if words[-1] in {"-v", "-R"} or any(one in words[-1] for one in _KNOWN_LATER) else None
+        elif command == "printf":
+            return _refusal("printf") if words[1:] == [] or words[1].startswith(("-", *_KNOWN_LATER)) else None
+        if name in _COMPUTED or (name and self.computes):
+            what = f"a value of the variable {name}, which bash may evaluate, cannot be quoted"
+            return Position(what, "use a variable with another name, without `declare -i` and `declare -n`")
         return None
-
-
-def _evaluating(command: str) -> Place:
-    hint = (
-        "write NAME={{ ... }} as a separate command" if command in {*_DECLARING, "readonly"} else "use another command"
-    )
-    return Place(f"a value in `{command}`, which evaluates its words, cannot be quoted", hint)
-
-
-def _has_format(words: list[str]) -> bool:
-    """Whether the format is among these words of `printf`, so that the next one cannot be an option."""
-    rest = words[1:] if words[:1] == ["--"] else words
-    return bool(rest) and rest[0][:1] not in {"-", _EXPANDED, _VALUE}

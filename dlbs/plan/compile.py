@@ -25,8 +25,8 @@ from dlbs.config.declarations import Parameter
 from dlbs.errors import DlbsError, ExpressionError
 from dlbs.experiment import Experiment
 from dlbs.language.expressions import has_calls, split, text_identifier, value_identifier
+from dlbs.language.limits import MAX_TEXT, BackstopError
 from dlbs.language.template import Template, is_template
-from dlbs.language.work import MAX_TEXT, BackstopError
 from dlbs.plan.trace import EVALUATION_ERRORS, IDENTITY, Trace, Tracer, encode, environment_value, identity_digest
 from dlbs.text import text
 

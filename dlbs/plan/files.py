@@ -74,7 +74,7 @@ def holds_experiments(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def check_replaceable(path: str | os.PathLike[str]) -> None:
+def check_output(path: str | os.PathLike[str]) -> None:
     """Raise a ConfigError if a file exists that is not a plan as `write_plan` writes it: a grid, results, or anything else."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):

@@ -14,8 +14,8 @@ from dlbs.errors import DlbsError, ExpressionError, ResolveError
 from dlbs.experiment import Experiment, as_written
 from dlbs.files import JsonError, load_json
 from dlbs.language.expressions import NAMESPACE, text_identifier, value_identifier
+from dlbs.language.limits import MAX_DEPTH, METER, check_size
 from dlbs.language.template import Template, is_template, parse
-from dlbs.language.work import MAX_DEPTH, METER, check_size
 from dlbs.text import text
 
 IDENTITY = "__identity__"  # `${__identity__}`: the digest of the experiment's identity

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark_core.doubts import kind_of, warnings_of
+from benchmark_core.doubts import doubt_kind, warnings_of
 from benchmark_core.log import KEY_LINE, STATUSES
 from benchmark_core.text import printable
 from dlbs.errors import LogError, did_you_mean
@@ -56,7 +56,7 @@ class State(NamedTuple):
     @property
     def doubts(self) -> list[str]:
         """Kinds of the warnings, without duplicates."""
-        return list(dict.fromkeys(map(kind_of, self.warnings)))
+        return list(dict.fromkeys(map(doubt_kind, self.warnings)))
 
 
 class UnderWay(NamedTuple):

@@ -242,7 +242,7 @@ def warnings_of(record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def kind_of(warning: str) -> str:
+def doubt_kind(warning: str) -> str:
     """The kind of a warning, without its figures and its remedy: `CPU contention`."""
     return _shortened(warning.partition(":")[0])
 
@@ -256,11 +256,11 @@ def _shortened(kind: str) -> str:
 
 def doubts_of(record: Mapping[str, Any]) -> list[str]:
     """The distinct kinds of the warnings of a run."""
-    return list(dict.fromkeys(map(kind_of, warnings_of(record))))
+    return list(dict.fromkeys(map(doubt_kind, warnings_of(record))))
 
 
 def figure_of(warning: str) -> str:
     """The share or count in a warning: `86 %`, `2 of 30`; empty if it has none."""
-    kind = KINDS.get(kind_of(warning))
+    kind = KINDS.get(doubt_kind(warning))
     found = re.search(_FIGURE, warning.partition(":")[2]) if kind is not None and kind.worst else None
     return found[0] if found else ""

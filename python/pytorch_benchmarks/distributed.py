@@ -20,9 +20,8 @@ from benchmark_core.exits import BenchmarkError, UsageError
 from benchmark_core.program import end
 from pytorch_benchmarks import torchrun
 from pytorch_benchmarks.devices import World, make_current, select_device
-from pytorch_benchmarks.meeting import Node, meet
-from pytorch_benchmarks.network import endpoint, interface_to
 from pytorch_benchmarks.options import CommonOptions
+from pytorch_benchmarks.rendezvous import Node, endpoint, interface_to, meet
 
 _COMMUNICATION = {"cuda": "nccl", "xpu": "xccl"}
 _LONGEST_WAIT = 10**7  # seconds; clocks and torchrun have limits

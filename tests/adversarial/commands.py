@@ -24,7 +24,7 @@ __all__ = ["SECONDS", "Commands", "Done"]
 ROOT = Path(__file__).parents[2]  # tests.conftest has it, too, but imports pytest: each child would inherit its memory
 
 # Of CPU time, and of memory beyond what the imports take. What is endless takes more on any machine; nothing else needs a twentieth of the time here, but
-# for values that end after 5 s of CPU time (dlbs/language/work.py).
+# for values that end after 5 s of CPU time (dlbs/language/limits.py).
 SECONDS, MIB = 60, 1500
 
 

@@ -51,7 +51,7 @@ from tests.adversarial.tiny import Tiny
 from pytorch_benchmarks.weights import find_weights
 from pytorch_benchmarks.training.options import TrainingOptions
 from pytorch_benchmarks.training.trainer import build_optimizer
-from pytorch_benchmarks.training.state import State, average_of, check_same_training, read_checkpoint, read_weights
+from pytorch_benchmarks.training.state import TrainingState, average_of, check_same_training, read_checkpoint, read_weights
 from tests.adversarial.bounded import serve
 
 MODEL = Tiny()
@@ -64,7 +64,7 @@ def weights(path):
     return "taken"
 
 OPTIONS = TrainingOptions(model="tiny", optimizer="sgd", ema_decay=0.5)
-STATE = State(MODEL, average_of(MODEL, OPTIONS), build_optimizer(MODEL, OPTIONS), None)
+STATE = TrainingState(MODEL, average_of(MODEL, OPTIONS), build_optimizer(MODEL, OPTIONS), None)
 
 def step():
     for parameter in MODEL.parameters():
@@ -430,13 +430,13 @@ def test_entry(ask: Ask, tmp_path: Path, entry: Any, expected: str) -> None:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What `State.save` writes after two epochs."""
     from pytorch_benchmarks.training.options import TrainingOptions
-    from pytorch_benchmarks.training.state import State, average_of
+    from pytorch_benchmarks.training.state import TrainingState, average_of
     from pytorch_benchmarks.training.trainer import build_optimizer
     from tests.adversarial.tiny import Tiny
 
     model = Tiny()
     options = TrainingOptions(model="tiny", optimizer="sgd", ema_decay=0.5)
-    state = State(model, average_of(model, options), build_optimizer(model, options), None, 2)
+    state = TrainingState(model, average_of(model, options), build_optimizer(model, options), None, 2)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     state.optimizer.step()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import psutil
 
 from dlbs.errors import LaunchError
-from dlbs.executors.detached import Batch, DetachedExecutor, Queue, Queued, command, environment
+from dlbs.executors.detached import Batch, DetachedExecutor, Queue, Queued, command, task_environment
 
 
 class NohupExecutor(DetachedExecutor):
@@ -29,7 +29,7 @@ class NohupExecutor(DetachedExecutor):
         words = ["nohup", *shlex.split(command(batch)), "0"]
         with batch.output.open("ab") as output:
             subprocess.Popen(
-                words, cwd=self.directory, env=environment(), start_new_session=True,
+                words, cwd=self.directory, env=task_environment(), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
         return None

@@ -30,7 +30,8 @@ def results(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-FEW = ("--num_batches=4", "--num_warmup_batches=1", "--batch_size=2", "--device=cpu")
+BRIEF = ("--num_batches=4", "--num_warmup_batches=1", "--batch_size=2", "--device=cpu")
+FEW = (*BRIEF, "--passes=none")
 
 
 @pytest.mark.parametrize("forward_only", ["true", "false"])
@@ -125,7 +126,7 @@ def test_autocast_makes_alexnet_possible_in_half_precision(bench: Bench, flags: 
 
 
 def test_a_compiled_model_gives_the_same_loss(bench: Bench) -> None:
-    flags = ("--model=deep_mnist", "--num_batches=3", "--batch_size=2", "--device=cpu", "--num_warmup_batches=1")
+    flags = ("--model=deep_mnist", *BRIEF, "--passes=flops")
     plain, compiled = results(bench(*flags)), results(bench(*flags, "--compile"))
     assert compiled["results.loss"] == pytest.approx(plain["results.loss"], rel=1e-4)
     assert compiled["results.time_compile"] > 100
@@ -178,7 +179,7 @@ def test_time_instead_of_a_number_of_batches_and_automatic_warm_up(bench: Bench)
 
 
 def test_everything_that_is_reported(bench: Bench, tmp_path: Path) -> None:
-    done = bench("--model=deep_mnist", *FEW, "--json=result.json", "--profile=trace.json", "--peak_tflops=1")
+    done = bench("--model=deep_mnist", *BRIEF, "--json=result.json", "--profile=trace.json", "--peak_tflops=1")
     assert done.returncode == 0, done.stderr
     found = results(done)
     assert json.loads((tmp_path / "result.json").read_text()) == found
@@ -196,7 +197,7 @@ def test_everything_that_is_reported(bench: Bench, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("passes", ["none", "flops"])
 def test_passes_can_be_left_out(bench: Bench, passes: str) -> None:
-    found = results(bench("--model=deep_mnist", *FEW, f"--passes={passes}"))
+    found = results(bench("--model=deep_mnist", *BRIEF, f"--passes={passes}"))
     assert "results.memory_host" not in found
     assert ("results.flops" in found) == (passes == "flops")
 
@@ -248,6 +249,7 @@ CASES = [
 @pytest.mark.parametrize(("device", "flags"), CASES)
 def test_on_every_device_of_the_machine(bench: Bench, device: str, flags: str) -> None:
     few = ("--batch_size=1", "--num_batches=1", "--num_warmup_batches=1", f"--device={device}")
+    few += ("--passes=none",) if device == "cpu" else ()
     done = bench("--model=resnet18", *few, *flags.split())
     assert done.returncode == 0, done.stderr
     found = results(done)
@@ -285,7 +287,6 @@ def test_the_launcher_before_torchrun_passes_the_local_rank(forked_torch: ForkSe
         "--dist_backend=gloo",
         "--data=synthetic",
         "--forward_only=t",
-        "--passes=none",
     ]
     launcher = ["-m", "torch.distributed.launch", "--nproc-per-node=2", str(PROGRAM)]
     done = forked_torch.run(*launcher, *flags, *FEW, directory=tmp_path, environment=ALONE, timeout=PATIENCE)

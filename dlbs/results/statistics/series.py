@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark_core.doubts import cpu_contention, kind_of, warnings_of
+from benchmark_core.doubts import cpu_contention, doubt_kind, warnings_of
 from benchmark_core.text import short_number
 from dlbs.results.keys import key_title, unit_of
 from dlbs.results.runs import Record, number
@@ -233,4 +233,6 @@ def _warnings(record: Record, series: Series) -> list[str]:
         warnings.append(
             f"{len(neighbours)} other experiments of the plan ran at the same time; run it alone with --jobs 1"
         )
-    return warnings + [line for line in warnings_of(record) if kind_of(line) != "CPU contention" or competing is None]
+    return warnings + [
+        line for line in warnings_of(record) if doubt_kind(line) != "CPU contention" or competing is None
+    ]

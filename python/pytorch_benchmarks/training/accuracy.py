@@ -19,7 +19,7 @@ from pytorch_benchmarks.devices import Precision, World, device_facts
 from pytorch_benchmarks.distributed import total
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.training.setup import Setup
-from pytorch_benchmarks.training.state import State
+from pytorch_benchmarks.training.state import TrainingState
 from pytorch_benchmarks.weights import Weights, find_weights, write_weights
 
 _NEAR = 0.1  # % of accuracy; sums differ between machines in the last bits
@@ -110,7 +110,7 @@ def compare_with_entry(found: dict[str, float], setup: Setup, log: Log) -> None:
         log.warn(warning("accuracy differs from the weights' entry", f"{said:.3f} % recorded"))
 
 
-def write_entry(state: State, setup: Setup, metrics: dict[str, float], log: Log) -> None:
+def write_entry(state: TrainingState, setup: Setup, metrics: dict[str, float], log: Log) -> None:
     """Write the trained weights and their entry into the output directory."""
     options = setup.options
     name = options.model.replace(":", "-")

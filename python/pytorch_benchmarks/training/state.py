@@ -64,7 +64,7 @@ def update_average(average: AveragedModel, model: nn.Module) -> None:
 
 
 @dataclass(slots=True)
-class State:
+class TrainingState:
     """The state of a training.
 
     Attributes:

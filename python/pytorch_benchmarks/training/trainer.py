@@ -29,7 +29,7 @@ from pytorch_benchmarks.training.augmenting import Augmenting, Mixing
 from pytorch_benchmarks.training.options import TrainingOptions
 from pytorch_benchmarks.training.setup import Setup
 from pytorch_benchmarks.training.state import (
-    State,
+    TrainingState,
     average_of,
     check_same_training,
     read_checkpoint,
@@ -60,7 +60,9 @@ class Trainer:
         options = setup.options
         self.setup, self.log = setup, log
         self.directory = Path(options.output_dir)
-        self.state = State(model, average_of(model, options), build_optimizer(model, options), setup.precision.scaler())
+        self.state = TrainingState(
+            model, average_of(model, options), build_optimizer(model, options), setup.precision.scaler()
+        )
         self._resume()
         self.network = parallel(model, setup.world, setup.device)
         if options.compile:

@@ -11,16 +11,16 @@ from torch import nn
 
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.training.options import TrainingOptions, parse_training_options
-from pytorch_benchmarks.training.state import State, average_of, read_checkpoint, update_average
+from pytorch_benchmarks.training.state import TrainingState, average_of, read_checkpoint, update_average
 from pytorch_benchmarks.training.trainer import build_optimizer
 
 
-def fresh(options: TrainingOptions, channels_last: bool) -> State:
+def fresh(options: TrainingOptions, channels_last: bool) -> TrainingState:
     network = small()
     if channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = cast(Model, network)
-    return State(model, None, build_optimizer(model, options), None)
+    return TrainingState(model, None, build_optimizer(model, options), None)
 
 
 def small() -> nn.Module:
@@ -28,7 +28,7 @@ def small() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1))
 
 
-def take_step(state: State, seed: int) -> None:
+def take_step(state: TrainingState, seed: int) -> None:
     """With gradients that depend on the seed alone."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in state.model.parameters():

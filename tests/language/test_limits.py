@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from dlbs.language import work
-from dlbs.language.work import BUDGET, METER, BackstopError
+from dlbs.language import limits
+from dlbs.language.limits import BUDGET, METER, BackstopError
 
 
 def timer() -> tuple[float, float]:
@@ -31,8 +31,8 @@ def grow(made: list[bytes]) -> None:
 
 @pytest.mark.integration
 def test_a_value_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert work.MAX_SECONDS == 5
-    monkeypatch.setattr(work, "MAX_SECONDS", 0.2)
+    assert limits.MAX_SECONDS == 5
+    monkeypatch.setattr(limits, "MAX_SECONDS", 0.2)
     with pytest.raises(BackstopError, match="0 s of CPU time"):
         forever()
     assert timer() == (0.0, 0.0)

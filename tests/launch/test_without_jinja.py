@@ -12,8 +12,8 @@ import pytest
 
 from dlbs.errors import DlbsError
 from dlbs.launch import template
-from dlbs.launch.plain import NotPlainError, Rendering, _parsed
 from dlbs.launch.script import make_launcher
+from dlbs.launch.without_jinja import NotPlainError, Rendering, _parsed
 from dlbs.packs.configure import configure
 from dlbs.plan.pipeline import resolved_plan
 from tests.conftest import ROOT
