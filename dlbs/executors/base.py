@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from dlbs.errors import ConfigError, did_you_mean
+from dlbs.errors import ConfigError, LaunchError, did_you_mean
 from dlbs.experiment import Check, Experiment
 
 WITHDRAWN = "withdrawn"
@@ -99,7 +99,7 @@ class Executor(Protocol):
 
     def start_together(self, experiments: Sequence[Experiment]) -> bool:
         """As `start`, for experiments that take turns; `look` yields their outcomes together, when the last one has ended."""
-        raise NotImplementedError
+        raise LaunchError("this executor does not let experiments take turns")
 
     def flush(self) -> None:
         """Submit experiments in bulk; called after everything that fits now was started.

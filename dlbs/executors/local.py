@@ -9,18 +9,21 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark_core.gpus import gpu_count, visible_gpus
 from dlbs.errors import DlbsError, LaunchError
 from dlbs.executors.base import Executor, Outcome
 from dlbs.executors.job import Grant, Job
-from dlbs.executors.turns import Together, TurnGiver
 from dlbs.experiment import FRAMEWORK, Check, Experiment, Problem, Site
 from dlbs.files import dlbs_root
 from dlbs.launch.containers import image_of
 from dlbs.launch.script import make_launcher
 from dlbs.machine.resources import Request, docker_available, gpu_ids, total_memory, usable_cpus
 from dlbs.text import text
+
+if TYPE_CHECKING:
+    from dlbs.executors.turns import Together
 
 _GRACE = 10.0  # seconds between TERM and KILL of a process group
 _GPU_TOOLKIT = ("nvidia-ctk", "nvidia-container-cli", "nvidia-container-runtime")
@@ -273,6 +276,8 @@ class LocalExecutor(Executor):
     def start_together(self, experiments: Sequence[Experiment]) -> bool:
         if self.running:
             return False
+        from dlbs.executors.turns import Together, TurnGiver
+
         requests = [Request.of(one, allocated=self._allocated) for one in experiments]
         together = Request.together(requests)
         self.slots.check(together)
