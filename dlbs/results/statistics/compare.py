@@ -592,7 +592,7 @@ def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tup
     values = tuple(None if sample is None else _value(sample, comparison) for sample in (one, other))
     used = tuple(0 if sample is None else sample.runs for sample in (one, other))
     if one is None or other is None:
-        verdict, why = _one_sided(a, b, one is None, other is None)
+        verdict, why = _one_sided(a, b, one is None and not _lost(a), other is None and not _lost(b))
         return Match(label, a, b, (values[0], values[1]), None, verdict, (used[0], used[1]), notes=(*notes, *why))
     # A throughput is the inverse of a time per instance.
     above, below = (one, other) if metric == THROUGHPUT else (other, one)
@@ -685,6 +685,11 @@ def _one_sided(a: Runs, b: Runs, no_a: bool, no_b: bool) -> tuple[str, list[str]
     if no_a and no_b:
         return "failed", why
     return ("fixed" if no_a else "broken"), why
+
+
+def _lost(runs: Runs) -> bool:
+    """Whether some runs have no value only because their partners in turns failed."""
+    return any(runs.present("exp.lost_partner"))
 
 
 def _value(sample: Sample, comparison: Comparison) -> float:

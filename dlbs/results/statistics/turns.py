@@ -67,11 +67,15 @@ def pair_ratio(above: Record, below: Record, metric: str) -> PairRatio | None:
     if metric not in (THROUGHPUT, TIME):
         return PairRatio(whole)
     times, loads = ([_numbers(side.get(f"results.turns.{name}")) for side in sides] for name in ("times", "loads"))
-    means = [number(side, TIME) for side in sides]
-    if len(times[0]) != len(times[1]) or len(times[0]) < _FEWEST or not all(means) or min(map(min, times)) <= 0:
+    batches = [_numbers(side.get("results.turns.batches")) for side in sides]
+    sizes = {len(one) for one in (*times, *batches)}
+    if len(sizes) > 1 or min(sizes) < _FEWEST or min(map(min, (*times, *batches))) <= 0:
         return PairRatio(whole)
-    # The time of a turn's batches relative to that of the whole process has no unit.
-    first, second = (math.log(mean) for mean in means if mean)
+    # The time of a turn's batches relative to that of all turns has no unit.
+    first, second = (
+        math.log(math.fsum(map(math.prod, zip(counts, means, strict=True))) / math.fsum(counts))
+        for counts, means in zip(batches, times, strict=True)
+    )
     logs = [whole + math.log(a) - first - math.log(b) + second for a, b in zip(*times, strict=True)]
     clean = logs
     if len(loads[0]) == len(loads[1]) == len(logs):
