@@ -1,23 +1,38 @@
 """Variation between runs of the same code: the same configurations repeatedly, alternating, idle or under intermittent load.
 
     python benchmarks/same_code.py measure DIRECTORY [--minutes 20] [--load] [--share 1]
+    python benchmarks/same_code.py turns DIRECTORY [--condition neighbour] [--minutes 20]
+    python benchmarks/same_code.py table DIRECTORY
     python benchmarks/same_code.py condense "at rest=DIRECTORY" "under load=DIRECTORY" --output_file FILE.json.gz
 
 `condense` writes a results file with the keys that comparisons need, such as tests/results/statistics/real_runs.json.gz; error_rates.md beside it has the results.
+
+`turns` measures what turns find: the same code, and slowdowns of 3, 5 and 10 % that are really executed (more work in each batch), all sides in turns with
+the base; then the base and the slowdown of 5 % once more as independent runs. Each line of DIRECTORY/turns.jsonl is one such round; more lines are
+appended until the time is over. `table` makes comparisons of ten rounds from them, each round once, and counts the verdicts.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
+import json
+import math
 import os
 import random
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from dlbs.executors.turns import TurnGiver
 from dlbs.results.read.records import read_runs, write_records
+from dlbs.results.runs import TIME, number
+from dlbs.results.statistics.ratio import rank_interval
+from dlbs.results.statistics.turns import PairRatio, pair_ratio, pairs_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
@@ -65,6 +80,189 @@ def measure(directory: Path, minutes: float, load: bool, share: float) -> None:
             other.wait()
 
 
+SLOWDOWNS = {"same": 0.0, "3 %": 0.03, "5 %": 0.05, "10 %": 0.10}
+INDEPENDENT = "5 %"
+PAIRS = 10  # of a comparison
+CONDITIONS = {"rest": [], "neighbour": ["load"], "full": ["full"] * (os.cpu_count() or 1)}
+COMMAND = "command"
+LOOPS = 300_000  # of the command
+
+
+def turns(directory: Path, condition: str, minutes: float) -> None:
+    """Measure rounds of all configurations until the time is over."""
+    directory.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + 60 * minutes
+    others = [subprocess.Popen([sys.executable, __file__, word]) for word in CONDITIONS[condition]]
+    try:
+        for configuration in itertools.cycle([*CONFIGURATIONS, (COMMAND, "")]):
+            if time.monotonic() >= end:
+                return
+            line = {"condition": condition, "configuration": " ".join(configuration).strip(), "time": time.time()}
+            line |= one_round(directory, configuration)
+            with (directory / "turns.jsonl").open("a") as stream:
+                stream.write(json.dumps(line) + "\n")
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def one_round(directory: Path, configuration: tuple[str, str]) -> dict[str, Any]:
+    """Logarithms of the ratios of all sides to the base in turns, those of independent runs, and the seconds that both took."""
+    sides = {"base": 0.0, **SLOWDOWNS}
+    giver = TurnGiver(len(sides), 0.15, 40)
+    began = time.monotonic()
+    processes = [
+        run(directory, f"turns-{name[0]}", configuration, slower, variables)
+        for (name, slower), variables in zip(sides.items(), giver.environments, strict=True)
+    ]
+    try:
+        codes = [process.wait(timeout=600) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+        giver.close()
+    if any(codes):
+        raise SystemExit(f"{directory}: a side ended with {codes}")
+    together = time.monotonic() - began
+    base, *others = (read_runs([str(directory / f"turns-{name[0]}.log")], cached=False)[0] for name in sides)
+    ratios = {name: pair_ratio(one, base, TIME) for name, one in zip(SLOWDOWNS, others, strict=True)}
+    alone, began = {}, time.monotonic()
+    for name in random.sample(["base", INDEPENDENT], 2):
+        if run(directory, f"alone-{name[0]}", configuration, sides[name], {}).wait():
+            raise SystemExit(f"{directory}/alone-{name[0]}.log: failed")
+        alone[name] = number(read_runs([str(directory / f"alone-{name[0]}.log")], cached=False)[0], TIME)
+    return {
+        "turns": {name: [one.log, one.error, one.turns] for name, one in ratios.items() if one is not None},
+        "seconds": round(together, 1),
+        "independent": alone,
+        "independent_seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def run(
+    directory: Path, name: str, configuration: tuple[str, str], slower: float, variables: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start one side, with its log in the directory."""
+    if configuration[0] == COMMAND:
+        words = [sys.executable, "-c", f"sum(range({round(LOOPS * (1 + slower))}))"]
+        command = [sys.executable, str(ROOT / "python" / "command_runner"), "--batches", "60", "--", *words]
+    else:
+        options, warmup, batches = CONFIGURATIONS[configuration]
+        given = {"model": configuration[0], **options, "num_warmup_batches": warmup, "num_batches": batches}
+        command = [sys.executable, __file__, "program", str(units(directory, configuration, slower))]
+        command += [text for name, value in given.items() for text in (f"--{name}", str(value))]
+    with (directory / f"{name}.log").open("wb") as stream:
+        return subprocess.Popen(command, env={**os.environ, **SETTINGS, **variables}, stdout=stream, stderr=stream)
+
+
+def units(directory: Path, configuration: tuple[str, str], slower: float) -> int:
+    """Units of work that take this share of a batch: measured once, alternating with batches in one process."""
+    path = directory / f"units-{'-'.join(configuration)}"
+    if slower and not path.exists():
+        options, _, _ = CONFIGURATIONS[configuration]
+        words = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        command = [
+            sys.executable,
+            __file__,
+            "program",
+            "-1",
+            "--model",
+            configuration[0],
+            *words,
+            "--num_batches",
+            "30",
+        ]
+        done = subprocess.run(command, env={**os.environ, **SETTINGS}, capture_output=True, text=True, check=True)
+        path.write_text(done.stdout.partition("units in a batch: ")[2].split()[0])
+    return round(slower * float(path.read_text())) if slower else 0
+
+
+def program(count: int, arguments: list[str]) -> None:
+    """Run the benchmark program with `count` more units of work in each batch; -1 prints how many units take as long as a batch."""
+    sys.path.insert(0, str(PROGRAM.parents[1]))
+    import torch
+
+    from benchmark_core import measure
+
+    matrix = torch.ones(32, 32)
+    whole, parts = [], []
+
+    def work(units: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(units):
+            matrix @ matrix
+        return time.perf_counter() - begin
+
+    def benchmark(subject: Any, *rest: Any) -> None:
+        def step(batch: Any) -> Any:
+            work(max(0, count))
+            begin = time.perf_counter()
+            result = subject.step(batch)
+            if count < 0:
+                whole.append(time.perf_counter() - begin)
+                parts.append(work(200) / 200)
+            return result
+
+        original(dataclasses.replace(subject, step=step), *rest)
+
+    original = measure.benchmark
+    measure.benchmark = benchmark  # type: ignore[assignment]
+    from pytorch_benchmarks import benchmarks
+
+    if code := benchmarks.main(arguments):
+        sys.exit(code)
+    if count < 0:
+        print(f"units in a batch: {statistics.median(a / b for a, b in zip(whole, parts, strict=True)):.1f}")
+
+
+def table(directory: Path) -> None:
+    """Print what comparisons of ten rounds found: in turns, and by independent runs of the same total time."""
+    lines = [json.loads(line) for line in (directory / "turns.jsonl").read_text().splitlines()]
+    print(
+        "| condition | configuration | side | comparisons | not same at 0 % | slower at 0 % | slower at 3 % | SD of pairs | s per pair |"
+    )
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    keys = sorted({(line["condition"], line["configuration"]) for line in lines})
+    for condition, configuration in keys:
+        rounds = [line for line in lines if (line["condition"], line["configuration"]) == (condition, configuration)]
+        seconds = statistics.fmean(line["seconds"] for line in rounds) * 2 / (1 + len(SLOWDOWNS))
+        for side in SLOWDOWNS:
+            pairs = [PairRatio(*line["turns"][side]) for line in rounds if side in line["turns"]]
+            found = [pairs_interval(pairs[at : at + PAIRS], 0.95)[1] for at in range(0, len(pairs) - PAIRS + 1, PAIRS)]
+            show(condition, configuration, f"{side}, turns", found, pairs, seconds)
+        alone = [
+            PairRatio(math.log(one[INDEPENDENT] / one["base"])) for one in (line["independent"] for line in rounds)
+        ]
+        each = statistics.fmean(line["independent_seconds"] for line in rounds)
+        size = max(3, round(PAIRS * seconds / each))
+        found = []
+        for at in range(0, len(rounds) - size + 1, size):
+            runs = [line["independent"] for line in rounds[at : at + size]]
+            found.append(rank_interval([one[INDEPENDENT] for one in runs], [one["base"] for one in runs])[1])
+        show(condition, configuration, f"{INDEPENDENT}, {size} independent runs per side", found, alone, each)
+
+
+def show(
+    condition: str, configuration: str, side: str, found: list[Any], pairs: list[PairRatio], seconds: float
+) -> None:
+    """Print a row of the table: counts of intervals of the ratio of times."""
+    spread = f"{100 * statistics.stdev(pair.log for pair in pairs):.1f} %" if len(pairs) > 1 else "-"
+    counts = [
+        sum(one.low > 1 or one.high < 1 for one in found), sum(one.low > 1 for one in found), sum(1 / one.low < 0.97 for one in found),
+    ]  # fmt: skip
+    print(
+        f"| {condition} | {configuration} | {side} | {len(found)} | {' | '.join(map(str, counts))} | {spread} | {seconds:.0f} |"
+    )
+
+
+def busy() -> None:
+    """Keep a CPU busy."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        sum(range(10000))
+
+
 def busy_now_and_then(source: random.Random) -> None:
     """Keep one CPU alternately busy and idle, for one to twenty seconds each."""
     parent = os.getppid()
@@ -85,7 +283,7 @@ def condense(conditions: list[str], output: str) -> None:
             model, _, phase = log.parent.name.partition("-")
             if "results.throughput" not in found:
                 continue  # the last run may have been stopped
-            record = {"exp.model": model, "exp.phase": phase, "noise.condition": condition}
+            record: dict[str, Any] = {"exp.model": model, "exp.phase": phase, "noise.condition": condition}
             record["exp.repeat"] = int(log.stem.partition("-")[2])
             record.update({key: found[key] for key in KEPT if key in found})
             record["results.throughput"] = float(f"{found['results.throughput']:.6g}")
@@ -107,10 +305,25 @@ def main() -> None:
     verb = verbs.add_parser("condense")
     verb.add_argument("conditions", nargs="+", metavar="CONDITION=DIRECTORY")
     verb.add_argument("--output_file", required=True)
+    verb = verbs.add_parser("turns")
+    verb.add_argument("directory", type=Path)
+    verb.add_argument("--condition", choices=CONDITIONS, default="rest")
+    verb.add_argument("--minutes", type=float, default=20)
+    verbs.add_parser("table").add_argument("directory", type=Path)
     verbs.add_parser("load")
+    verbs.add_parser("full")
+    if sys.argv[1:2] == ["program"]:
+        program(int(sys.argv[2]), sys.argv[3:])
+        return
     options = parser.parse_args()
     if options.verb == "measure":
         measure(options.directory, options.minutes, options.load, options.share)
+    elif options.verb == "turns":
+        turns(options.directory, options.condition, options.minutes)
+    elif options.verb == "table":
+        table(options.directory)
+    elif options.verb == "full":
+        busy()
     elif options.verb == "condense":
         condense(options.conditions, options.output_file)
     else:

@@ -8,6 +8,7 @@ It reads the inputs of the action from GATE_* variables and needs only `dlbs` an
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _REGRESSION = 3  # exit code of dlbs compare --fail-on-regression
+_SIDE = "exp.working_dir"
 
 
 class GateError(Exception):
@@ -89,27 +91,37 @@ def _commit_of(base: str, root: Path) -> str:
         return _git("rev-parse", "FETCH_HEAD", directory=root)
 
 
-def _measure(inputs: Inputs, checkouts: Mapping[str, Path]) -> list[str]:
-    """Run the plan in both checkouts, round by round, so that changes of the machine affect both; return the failures."""
-    failed = []
-    for number in range(1, inputs.rounds + 1):
-        order = ("base", "head") if number % 2 else ("head", "base")
-        for side in order:
-            print(f"::group::round {number} of {inputs.rounds}: {side}", flush=True)
-            logs = inputs.logs / side / f"round{number}"
-            command = ["dlbs", "run", "--plan", str(inputs.plan), f"-Pexp.log_dir={logs}", *inputs.arguments]
-            if subprocess.run(command, cwd=checkouts[side], check=False).returncode != 0:
-                failed.append(f"round {number} of {side}")
-            print("::endgroup::", flush=True)
-    return failed
+def _measure(inputs: Inputs, checkouts: Mapping[str, Path]) -> int:
+    """Run the plan with both checkouts as sides, which take turns where their programs can; return the exit code."""
+    sides = json.dumps([str(checkouts["base"]), str(checkouts["head"])])
+    command = [
+        "dlbs",
+        "run",
+        "--plan",
+        str(inputs.plan),
+        f"-Pexp.log_dir={inputs.logs}",
+        f"-V{_SIDE}={sides}",
+        *inputs.arguments,
+    ]
+    command += ["--by", _SIDE, "--turns", str(inputs.rounds), "--threshold", inputs.threshold]
+    return subprocess.run(command, check=False).returncode
 
 
-def _compare(inputs: Inputs) -> subprocess.CompletedProcess[str]:
-    sides = [str(inputs.logs / side) for side in ("base", "head")]
-    options = ["--threshold", inputs.threshold, "--format", "markdown", "--fail-on-regression"]
+def _compare(inputs: Inputs, base: Path) -> subprocess.CompletedProcess[str]:
+    options = [
+        "--by",
+        _SIDE,
+        "--baseline",
+        str(base),
+        "--threshold",
+        inputs.threshold,
+        "--format",
+        "markdown",
+        "--fail-on-regression",
+    ]
     if inputs.trust_doubtful:
         options.append("--trust-doubtful")
-    return subprocess.run(["dlbs", "compare", *sides, *options], capture_output=True, text=True, check=False)
+    return subprocess.run(["dlbs", "compare", str(inputs.logs), *options], capture_output=True, text=True, check=False)
 
 
 def _append(variable: str, text: str) -> None:
@@ -134,16 +146,19 @@ def gate(inputs: Inputs) -> int:
         checkout = Path(directory) / "base"
         _git("worktree", "add", "--quiet", "--detach", str(checkout), commit, directory=root)
         try:
-            failed = _measure(inputs, {"base": checkout, "head": root})
+            code = _measure(inputs, {"base": checkout, "head": root})
         finally:
             _git("worktree", "remove", "--force", str(checkout), directory=root)
-    compared = _compare(inputs)
+    compared = _compare(inputs, checkout)
     verdict = {0: "ok", _REGRESSION: "regression"}.get(compared.returncode, "failure")
-    if failed and verdict == "ok":
+    if code and verdict == "ok":
         verdict = "failure"
     summary = f"## Benchmark: {verdict}\n\nA is the base {commit[:10]}, B is {head[:10]}; {inputs.rounds} rounds.\n\n"
-    summary += compared.stdout + f"\n{compared.stderr.strip()}\n"
-    summary += "".join(f"\nFailed: {one}\n" for one in failed)
+    shown = compared.stdout + f"\n{compared.stderr.strip()}\n"
+    for place, name in ((str(checkout), "base"), (str(root), "head")):
+        shown = shown.replace(place, name)
+    summary += shown
+    summary += f"\nFailed: dlbs run ended with {code}\n" if code else ""
     _append("GITHUB_STEP_SUMMARY", summary)
     _append("GITHUB_OUTPUT", f"verdict={verdict}\nlogs={inputs.logs}\n")
     if verdict == "ok" or (verdict == "regression" and not inputs.fail_on_regression):

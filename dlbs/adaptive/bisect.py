@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
+import random
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmark_core.exits import BISECT_SKIP, UNAVAILABLE
 from dlbs.config.load import load_config
 from dlbs.errors import InfrastructureError, LogError
+from dlbs.executors.turns import FEWEST_TURNS, TurnGiver
 from dlbs.files import load_json, read_regular, write_atomically
 from dlbs.results.provenance import change_words
 from dlbs.results.read.records import read_runs
-from dlbs.results.runs import Record
-from dlbs.results.statistics.compare import compare
-from dlbs.results.statistics.ratio import FEWEST_RUNS, INCONCLUSIVE, Rules
+from dlbs.results.runs import THROUGHPUT, Record, status_of
+from dlbs.results.statistics.compare import Comparison, Match, compare
+from dlbs.results.statistics.ratio import INCONCLUSIVE, REGRESSIONS, Rules, sample_of, verdict_of
+from dlbs.results.statistics.sequential import FIRST_LOOK, repeated_pairs_interval
+from dlbs.results.statistics.turns import PairRatio, is_doubtful, pairs_of
+from dlbs.text import counted
 
 _STATE = "bisect.json"
 _LARGEST = 256 << 20  # bytes of it
+_LOOK = 0.05  # seconds between looks at running commands
 GOOD, BAD, SKIPPED = "good", "bad", "skipped"
 
 
@@ -33,12 +42,14 @@ class Candidate:
 
     Attributes:
         name: The user's name for it, such as a commit or version.
+        title: How it is shown: of a commit the short hash and the subject.
         verdict: `good`, `bad`, `skipped` (not measurable, or inconclusive), or empty.
-        runs: Number of its measurements.
+        runs: Number of its rounds, each with one run of it and of the good end.
         note: Reason of the verdict.
     """
 
     name: str
+    title: str = ""
     verdict: str = ""
     runs: int = 0
     note: str = ""
@@ -52,14 +63,18 @@ class Search:
         directory: Directory of measurements and state.
         settings: Settings that must be the same when the search resumes: command, metric, threshold.
         candidates: From the good end to the bad one, inclusive.
+        ends: What makes the bad end bad, once that is known.
+        take_turns: Whether the programs that the command runs take turns.
     """
 
     directory: Path
     settings: dict[str, Any]
     candidates: list[Candidate] = field(default_factory=list)
+    ends: Ends | None = None
+    take_turns: bool = False
 
     @classmethod
-    def open(cls, directory: Path, settings: dict[str, Any], names: Sequence[str]) -> Search:
+    def open(cls, directory: Path, settings: dict[str, Any], titles: Mapping[str, str]) -> Search:
         """Start a search, or resume the one in the directory.
 
         Raises:
@@ -72,10 +87,11 @@ class Search:
                 raise FileNotFoundError  # as a power cut leaves it
             document = load_json(content)
             candidates = [Candidate(**one) for one in document["candidates"]]
-            known = document["settings"]
+            known, turns = document["settings"], document["take_turns"]
+            ends = None if document["ends"] is None else Ends(**document["ends"])
         except FileNotFoundError:
             directory.mkdir(parents=True, exist_ok=True)
-            search = cls(directory, settings, [Candidate(name) for name in names])
+            search = cls(directory, settings, [Candidate(name, title) for name, title in titles.items()])
             search.write()
             return search
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -83,20 +99,18 @@ class Search:
                 f"not the state of a search: {error}", where=str(path), hint="choose another --state"
             ) from None
         different = sorted(name for name in {*known, *settings} if known.get(name) != settings.get(name))
-        if different or [one.name for one in candidates] != list(names):
+        if different or [one.name for one in candidates] != list(titles):
             raise LogError(
                 f"contains another search ({', '.join(different) or 'other candidates'})",
                 where=str(path),
                 hint="repeat the same command to resume it, or choose another --state",
             )
-        return cls(directory, settings, candidates)
+        return cls(directory, settings, candidates, ends, turns)
 
     def write(self) -> None:
         """Save the state."""
         with write_atomically(self.directory / _STATE, follow=False) as stream:
-            json.dump(
-                {"settings": self.settings, "candidates": [asdict(one) for one in self.candidates]}, stream, indent=1
-            )
+            json.dump(asdict(self) | {"directory": None}, stream, indent=1)
 
     def logs(self, index: int) -> Path:
         """Directory of the logs of a candidate, with a subdirectory for each run."""
@@ -156,9 +170,9 @@ def search(
             _settle(state, index, measure, tell)
     first, end = state.candidates[0], state.candidates[last]
     if first.verdict != GOOD:
-        raise LogError(f"the good end could not be measured: {first.note}", where=first.name)
+        raise LogError(f"the good end could not be measured: {first.note}", where=first.title)
     if end.verdict != BAD:
-        raise LogError(f"the bad end is not worse than the good one: {end.note}", where=end.name)
+        raise LogError(f"the bad end is not worse than the good one: {end.note}", where=end.title)
     while (following := next_candidate([one.verdict for one in state.candidates])) is not None:
         left = len(culprits([one.verdict for one in state.candidates]))
         tell(f"{left} candidates remaining")
@@ -170,7 +184,7 @@ def _settle(state: Search, index: int, measure: Callable[[int], str], tell: Call
     candidate = state.candidates[index]
     candidate.verdict = measure(index)
     state.write()
-    tell(f"{candidate.name}: {candidate.verdict}" + (f", {candidate.note}" if candidate.note else ""))
+    tell(f"{candidate.title}: {candidate.verdict}" + (f", {candidate.note}" if candidate.note else ""))
 
 
 def lines_between(path: str, good: str, bad: str) -> list[str]:
@@ -212,6 +226,12 @@ def commits_between(repo: str, good: str, bad: str) -> list[str]:
     return [first, *between]
 
 
+def titles_of(repo: str, commits: Sequence[str]) -> dict[str, str]:
+    """Commit → its short hash and subject."""
+    lines = git(repo, "show", "--no-patch", "--format=%H %h %s", *commits).splitlines()
+    return dict(line.split(" ", 1) for line in lines)
+
+
 def git(repo: str, *arguments: str, flag: str = "--repo") -> str:
     """The output of a Git command.
 
@@ -229,100 +249,276 @@ def git(repo: str, *arguments: str, flag: str = "--repo") -> str:
 
 
 def measure(state: Search, index: int, most_runs: int) -> str:
-    """Measure a candidate until its comparison with the good one has a verdict, and record the reason."""
-    candidate = state.candidates[index]
-    trust = state.settings["trust_single_runs"]
-    for wanted in range(1 if trust else FEWEST_RUNS, most_runs + 1):
-        # The good candidate is measured as often, otherwise the interval could not become narrower.
-        for one in dict.fromkeys((0, index)):
-            while state.candidates[one].runs < wanted:
-                problem = _run(state, one)
-                if problem:
-                    candidate.note = problem
-                    return SKIPPED
-        if index == 0:
+    """Measure rounds of the good candidate and this one until there is a verdict; record the reason, and for the bad end what makes it bad.
+
+    In a round both run once, in random order or, if the command's programs can, in turns. A candidate is bad if it is beyond the middle between
+    both ends, good if it is not, each with the confidence of the whole search.
+    """
+    if index == 0:
+        return _probe(state)
+    candidate, ends = state.candidates[index], state.ends
+    is_end = index == len(state.candidates) - 1
+    while True:
+        comparison = _comparison(state, index) if candidate.runs else None
+        if comparison is not None and candidate.runs >= FIRST_LOOK:
+            found = _answer(state, comparison, is_end)
+            # The commits are the candidates; other packages are another possible cause.
+            software = {name: comparison.changes[name] for name in _SOFTWARE & comparison.changes.keys()}
+            candidate.note = "; ".join([found.note, *change_words(software)])
+            if found.verdict:
+                if is_end:
+                    state.ends = Ends(found.label, found.ratio)
+                return found.verdict
+        if candidate.runs >= most_runs:
+            candidate.note = (
+                f"inconclusive after {counted(candidate.runs, 'round')}{candidate.note and ': '}{candidate.note}"
+            )
+            return SKIPPED
+        problem, failed = _round(state, index)
+        if problem:
+            candidate.note = problem
+            return SKIPPED
+        if failed:
+            candidate.note = "fails"
+            if is_end:
+                state.ends = Ends()
+            return BAD if is_end or (ends is not None and not ends.label) else SKIPPED
+        if ends is not None and not ends.label:
+            candidate.note = "does not fail"
             return GOOD
-        sides = _records(state, 0), _records(state, index)
-        comparison = compare(
-            *sides,
-            load_config().declarations,
-            Rules(
-                metric=state.settings["metric"],
-                threshold=state.settings["threshold"],
-                confidence=state.settings["confidence"],
-                simultaneous=True,
-                trust_single_runs=trust,
-                trust_doubtful=state.settings["trust_doubtful"],
-            ),
-        )
-        worst = comparison.regressions or comparison.matches
-        ratio = f", ratio {worst[0].estimate.ratio:.3f}" if worst[0].estimate else ""
-        candidate.note = (
-            f"{worst[0].verdict}: {worst[0].label}{ratio}, {candidate.runs} run{'s' if candidate.runs > 1 else ''}"
-        )
-        # The commits are the candidates; other packages are another possible cause.
-        for words in change_words(
-            {name: value for name, value in comparison.changes.items() if name in {"packages", "decisive", "images"}}
-        ):
-            candidate.note += f"; {words}"
-        if comparison.regressions:
-            return BAD
-        if not any(match.verdict in {INCONCLUSIVE, "failed"} for match in comparison.matches):
-            return GOOD
-    candidate.note = f"inconclusive after {candidate.runs} runs"
-    return SKIPPED
 
 
-def _run(state: Search, index: int) -> str:
-    """Run the command for a candidate once more; return the error, or an empty string.
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What makes the bad end bad.
+
+    Attributes:
+        label: The experiment that is slower; empty if the command fails.
+        ratio: Ratio of the bad end to the good one.
+    """
+
+    label: str = ""
+    ratio: float = 1.0
+
+
+class _Found(NamedTuple):
+    verdict: str
+    note: str
+    label: str = ""
+    ratio: float = 1.0
+
+
+def _answer(state: Search, comparison: Comparison, is_end: bool) -> _Found:
+    """The verdict on a candidate after another round; empty if it is open."""
+    error = 1 - state.settings["confidence"]
+    found: list[_Found] = []
+    for match in comparison.matches:
+        if state.ends is not None and match.label != state.ends.label:
+            continue
+        pairs = _pairs(match, comparison.metric, state.settings["trust_doubtful"])
+        if not pairs:
+            continue
+        threshold = state.settings["threshold"]
+        questions = len(comparison.matches) if is_end else max(1, len(state.candidates).bit_length())
+        one = classify(pairs, comparison.metric, None if is_end else state.ends, threshold, error / questions)
+        found.append(one._replace(label=match.label, note=f"{match.label}: {one.note}"))
+    if not found:
+        return _Found("", "no values without warnings (--trust-doubtful uses the others)")
+    verdicts = [one.verdict for one in found]
+    if BAD in verdicts:
+        return max((one for one in found if one.verdict == BAD), key=lambda one: abs(math.log(one.ratio)))
+    return found[0]._replace(verdict=GOOD if set(verdicts) == {GOOD} else "")
+
+
+def classify(pairs: Sequence[PairRatio], metric: str, ends: Ends | None, threshold: float, error: float) -> _Found:
+    """The verdict on a candidate from its pairs with the good end, valid after any number of rounds; empty if it is open.
+
+    Args:
+        pairs: A ratio to the good end for each round.
+        metric: Key of the quantity.
+        ends: The ratio of the bad end; None for the bad end itself, which is compared by the threshold.
+        threshold: Largest relative difference that counts as the same.
+        error: Error of all looks at this candidate together.
+    """
+    ratio, interval = repeated_pairs_interval(pairs, error, 1 - error)
+    if interval is None:
+        return _Found("", "", ratio=ratio)
+    note = f"ratio {ratio:.3f} [{interval.low:.3f}, {interval.high:.3f}] after {counted(len(pairs), 'round')}"
+    if ends is None:
+        verdict = verdict_of(metric, interval, threshold)
+        decided = BAD if verdict in REGRESSIONS else "" if verdict == INCONCLUSIVE else GOOD
+        return _Found(decided, f"{verdict}, {note}", ratio=ratio)
+    middle = math.sqrt(ends.ratio)
+    beyond, short = (interval.high < middle, interval.low > middle)[:: 1 if ends.ratio < 1 else -1]
+    if beyond or short:
+        return _Found(BAD if beyond else GOOD, note, ratio=ratio)
+    distance = abs(math.log(ratio / middle)) or math.inf
+    needed = math.ceil(len(pairs) * (math.log(interval.high / interval.low) / 2 / distance) ** 2)
+    return _Found("", f"{note}; about {needed} rounds would decide it (--most-runs)", ratio=ratio)
+
+
+def _pairs(match: Match, metric: str, trust_doubtful: bool) -> list[PairRatio]:
+    """The ratio of each round: of its turns, or of the means of its runs."""
+    above, below = (match.a, match.b) if metric == THROUGHPUT else (match.b, match.a)
+    sides: list[dict[int, list[Record]]] = [{}, {}]
+    for side, runs in zip(sides, (above, below), strict=True):
+        for record in runs:
+            side.setdefault(int(record["exp.repeat"]), []).append(record)
+    found = []
+    for number, ours in sides[0].items():
+        theirs = sides[1].get(number, [])
+        if not trust_doubtful and any(map(is_doubtful, [*ours, *theirs])):
+            continue
+        if turned := pairs_of(ours, theirs, metric):
+            found.append(turned[0])
+            continue
+        samples = [sample_of(side, metric, within=False) for side in (ours, theirs)]
+        if all(sample is not None and min(sample.values) > 0 for sample in samples):
+            one, other = (math.log(sample.mean()) for sample in samples if sample is not None)
+            found.append(PairRatio(one - other))
+    return found
+
+
+def _comparison(state: Search, index: int) -> Comparison:
+    """The rounds of a candidate: its experiments matched with those of the good one."""
+    sides: list[list[Record]] = [[], []]
+    for number in range(1, state.candidates[index].runs + 1):
+        for side, name in zip(sides, _SIDES, strict=True):
+            side += [
+                {**record, "exp.repeat": number} for record in _records(state.logs(index) / f"round{number}" / name)
+            ]
+    settings = state.settings
+    rules = Rules(metric=settings["metric"], threshold=settings["threshold"], confidence=settings["confidence"])
+    return compare(sides[0], sides[1], load_config().declarations, rules)
+
+
+def _probe(state: Search) -> str:
+    """Run the command once for the good candidate, and find out whether its programs take turns."""
+    giver = TurnGiver(1, _SECONDS, FEWEST_TURNS)
+    logs = state.logs(0) / "probe"
+    process = _start(state, 0, logs, giver.environments[0])
+    try:
+        code = process.wait()
+    finally:
+        _stop([process])
+        giver.close()
+    state.take_turns = giver.states == ["over"]
+    _check_fault(code, logs)
+    if code == BISECT_SKIP or not _has_values(logs):
+        state.candidates[
+            0
+        ].note = f"the command ended with {code} and left no results; see {logs.with_suffix('.output')}"
+        return SKIPPED
+    state.candidates[0].note = "its programs take turns" if state.take_turns else "whole runs alternate, without turns"
+    return GOOD
+
+
+_SIDES = ("good", "candidate")
+_SOFTWARE = {"packages", "decisive", "images"}  # of the changes between both
+_SECONDS, _TURNS = 0.15, 40  # of a turn; turns of a process
+
+
+def _round(state: Search, index: int) -> tuple[str, bool]:
+    """Run the command once more for the good candidate and for this one.
+
+    Returns:
+        Why the candidate must be skipped, or empty; and whether it fails.
 
     Raises:
-        InfrastructureError: It says nothing about the candidate; the run is not counted.
+        InfrastructureError: The round says nothing about the candidate, and is not counted.
     """
     candidate = state.candidates[index]
-    logs = state.logs(index) / f"run{candidate.runs + 1}"
+    logs = state.logs(index) / f"round{candidate.runs + 1}"
+    indices = (0, index)
+    if state.take_turns:
+        giver = TurnGiver(2, _SECONDS, _TURNS)
+        processes: list[subprocess.Popen[bytes]] = []
+        try:
+            for side in range(2):
+                processes.append(_start(state, indices[side], logs / _SIDES[side], giver.environments[side]))
+            while all(process.poll() is None for process in processes):
+                time.sleep(_LOOK)
+            first = next(side for side in range(2) if processes[side].returncode is not None)
+            giver.close()  # the other one needs no more turns, or has no partner any more
+            codes = [process.wait() for process in processes]
+        finally:
+            _stop(processes)
+    else:
+        codes, first = [0, 0], 1
+        for side in random.sample(range(2), 2):
+            process = _start(state, indices[side], logs / _SIDES[side], {})
+            try:
+                codes[side] = process.wait()
+            finally:
+                _stop([process])
+    if codes[1] == BISECT_SKIP:
+        return "skipped by the command", False
+    for code, name in zip(codes, _SIDES, strict=True):
+        _check_fault(code, logs / name)
+    has = [_has_values(logs / name) for name in _SIDES]
+    if not has[1] and (has[0] or first == 1):
+        return "", True
+    if not all(has):
+        lost = 1 if has[0] else 0
+        return f"the command ended with {codes[lost]} and left no results; see {logs / _SIDES[lost]}.output", False
+    candidate.runs += 1
+    state.write()
+    return "", False
+
+
+def _start(state: Search, index: int, logs: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start the command for a candidate, with its output in a file beside its logs."""
     shutil.rmtree(logs, ignore_errors=True)  # left by an interrupted run
     logs.mkdir(parents=True)
-    places = {"{item}": candidate.name, "{logs}": str(logs.resolve())}
+    name, place = state.candidates[index].name, str(logs.resolve())
+    places = {"{item}": name, "{logs}": place}
     command = [
         functools.reduce(lambda word, pair: word.replace(*pair), places.items(), word)
         for word in state.settings["command"]
     ]
-    environment = {**os.environ, "DLBS_BISECT_ITEM": candidate.name, "DLBS_BISECT_LOGS": str(logs.resolve())}
-    directory = _checkout(state, candidate.name) if state.settings["repo"] is not None else None
-    output = logs.with_suffix(".output")
-    with output.open("wb") as stream:
-        try:
-            code = subprocess.run(
-                command, cwd=directory, env=environment, stdout=stream, stderr=subprocess.STDOUT, check=False
-            ).returncode
-        except OSError as error:
-            raise LogError(f"cannot be started: {error.strerror}", where=command[0]) from None
-    if code == BISECT_SKIP:
-        return "skipped by the command"
-    candidate.runs += 1
-    records = _records(state, index)
-    if code == UNAVAILABLE or any(record.get("exp.infrastructure") for record in records):
-        what = "a fault of the machine, a service or a directory is no verdict"
-        raise InfrastructureError(what, where=str(output), hint="mend it, and run the same command again")
-    if not records:
-        candidate.runs -= 1
-        return f"the command ended with {code} and left no log; see {output}"
-    state.write()
-    return ""
-
-
-def _records(state: Search, index: int) -> Sequence[Record]:
-    runs = [state.logs(index) / f"run{run + 1}" for run in range(state.candidates[index].runs)]
+    environment = {**os.environ, "DLBS_BISECT_ITEM": name, "DLBS_BISECT_LOGS": place, **variables}
+    directory = None
+    if state.settings["repo"] is not None:
+        directory = _checkout(state, name, "good" if index == 0 else "checkout")
     try:
-        return read_runs([str(run) for run in runs], cached=False)
+        with logs.with_suffix(".output").open("wb") as stream:
+            return subprocess.Popen(
+                command, cwd=directory, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            )
+    except OSError as error:
+        raise LogError(f"cannot be started: {error.strerror}", where=command[0]) from None
+
+
+def _stop(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End processes that an interruption left."""
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+
+def _check_fault(code: int, logs: Path) -> None:
+    if code == UNAVAILABLE or any(record.get("exp.infrastructure") for record in _records(logs)):
+        message = "a fault of the machine, a service or a directory is no verdict"
+        raise InfrastructureError(message, where=f"{logs}.output", hint="repair it, and run the same command again")
+
+
+def _has_values(logs: Path) -> bool:
+    return any(status_of(record) == "ok" for record in _records(logs))
+
+
+def _records(logs: Path) -> Sequence[Record]:
+    try:
+        return read_runs([str(logs)], cached=False)
     except LogError:
         return []
 
 
-def _checkout(state: Search, commit: str) -> Path:
-    """Put the search's own checkout at a commit, without files left by the build of another one."""
-    repo, directory = state.settings["repo"], (state.directory / "checkout").resolve()
+def _checkout(state: Search, commit: str, name: str) -> Path:
+    """Put a checkout of the search at a commit, without files left by the build of another one."""
+    repo, directory = state.settings["repo"], (state.directory / name).resolve()
+    if (directory / ".git").exists() and git(str(directory), "rev-parse", "HEAD").strip() == commit:
+        return directory
     if (directory / ".git").exists():
         git(str(directory), "checkout", "--quiet", "--force", "--detach", commit)
         git(str(directory), "clean", "--quiet", "-ffdx")

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from benchmark_core.doubts import doubts_of, warnings_of
+from benchmark_core.doubts import doubts_of
+from benchmark_core.turns import PAIR
 from dlbs.config.declarations import Parameter
 from dlbs.experiment import Experiment
 from dlbs.results.keys import check_known
@@ -20,11 +21,21 @@ from dlbs.results.statistics.ratio import (
     Estimate,
     Rules,
     Sample,
+    estimate_ratio,
     is_speed,
     sample_of,
     verdict_of,
 )
-from dlbs.results.statistics.sequential import Rounds, can_tell, first_look, needed_runs, repeated_interval
+from dlbs.results.statistics.sequential import (
+    FIRST_LOOK,
+    Rounds,
+    can_tell,
+    first_look,
+    needed_runs,
+    repeated_interval,
+    repeated_pairs_interval,
+)
+from dlbs.results.statistics.turns import PairRatio, estimate_pairs, is_doubtful, pairs_of
 from dlbs.results.tables.comparison import speed_words
 from dlbs.text import counted, duration, text
 
@@ -47,6 +58,7 @@ class Pair:
         used: Number of runs on each side that the estimate comes from.
         doubtful: Number of runs on each side that were left out because of warnings.
         given_up: Reason why no more rounds are run without a verdict on the ratio.
+        is_closed: Whether no more rounds are run, whatever the verdict is.
     """
 
     label: str
@@ -60,11 +72,12 @@ class Pair:
     doubtful: tuple[int, int] = (0, 0)
     doubts: tuple[str, ...] = ()
     given_up: str = ""
+    is_closed: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether more rounds may decide the pair."""
-        return self.verdict == INCONCLUSIVE and not self.given_up
+        return self.verdict == INCONCLUSIVE and not self.given_up and not self.is_closed
 
     @property
     def is_decided(self) -> bool:
@@ -87,19 +100,28 @@ class Pairs:
 
     Attributes:
         metric: Key of the quantity that is compared.
+        take_turns: Whether the experiments of each group take turns.
 
     Args:
         plan: The resolved experiments, one repeat of each.
         declarations: Declared parameters, with those that identify an experiment.
         rules: The comparison to decide; its confidence level is that of all verdicts together, for any number of rounds and pairs.
+        rounds: Evaluate each pair once, after this number of rounds; its confidence level is then that of each verdict.
 
     Raises:
         LogError: The parameter is unknown or has only one value, the baseline is not one of its values, or no two experiments differ in it alone.
     """
 
-    def __init__(self, plan: Sequence[Experiment], declarations: Mapping[str, Parameter], rules: Rules) -> None:
-        self.rules = rules
+    def __init__(
+        self,
+        plan: Sequence[Experiment],
+        declarations: Mapping[str, Parameter],
+        rules: Rules,
+        rounds: int | None = None,
+    ) -> None:
+        self.rules, self.fixed = rules, rounds
         self.metric = rules.metric or THROUGHPUT
+        self.take_turns = False
         check_known(rules.ignore, {name for experiment in plan for name in experiment}, "--ignore")
         planned = Runs.of(plan)
         numbers = {row: number for number, row in enumerate(planned.rows)}
@@ -131,6 +153,8 @@ class Pairs:
     @property
     def first_round(self) -> int:
         """The first round that can give a verdict."""
+        if self.take_turns or self.fixed:
+            return self.fixed or FIRST_LOOK
         sizes = {(len(pair.sides[0]), len(pair.sides[1])) for pair in self.pairs}
         repeat = 1
         while not any(
@@ -149,6 +173,13 @@ class Pairs:
     def wanted(self) -> list[int]:
         """Indices of the experiments of the next round: those of open pairs, in the plan's order."""
         return sorted({number for pair in self.open for side in pair.sides for number in side})
+
+    def wanted_together(self) -> list[tuple[int, ...]]:
+        """As `wanted`, by group: these experiments take turns with each other."""
+        groups: dict[str, set[int]] = {}
+        for pair in self.open:
+            groups.setdefault(pair.label, set()).update(number for side in pair.sides for number in side)
+        return [tuple(sorted(group)) for group in groups.values()]
 
     def add(self, records: Mapping[int, Record]) -> None:
         """Add a complete round, and evaluate open pairs.
@@ -172,7 +203,8 @@ class Pairs:
             return None
         runs = 2 * pair.used[0] * pair.used[1] / sum(pair.used)
         if pair.estimate.interval is None:
-            needed: int | None = first_look(self.error, in_rounds=_has_equal_sides(pair))
+            in_rounds = _has_equal_sides(pair)
+            needed: int | None = FIRST_LOOK if self.take_turns else first_look(self.error, in_rounds=in_rounds)
         else:
             estimate, interval = pair.estimate, pair.estimate.interval
             needed = needed_runs(estimate.ratio, interval, self.rules.threshold, runs, self.error)
@@ -214,14 +246,18 @@ class Pairs:
         value = number_of(record, self.metric)
         return has_value(record, self.metric) and value is not None and value > 0
 
+    def _may_have_value(self, record: Record) -> bool:
+        """Whether a run has a value, or would have one if its partner had not failed."""
+        return self._has_value(record) or bool(record.get("exp.lost_partner"))
+
     def _sample(self, side: Iterable[Record]) -> tuple[Sample | None, list[Record]]:
         """Valid runs of one side, and the doubtful ones that are left out."""
         metric = self.metric
         records = [record for record in side if self._has_value(record)]
         if self.rules.trust_doubtful:
             return sample_of(records, metric), []
-        clean = [record for record in records if not warnings_of(record)]
-        return sample_of(clean, metric), [record for record in records if warnings_of(record)]
+        clean = [record for record in records if not is_doubtful(record)]
+        return sample_of(clean, metric), [record for record in records if is_doubtful(record)]
 
     def _look(self, pair: Pair) -> None:
         pair.rounds += 1
@@ -231,16 +267,32 @@ class Pairs:
         kinds = Counter(kind for record in (*doubtful, *doubtful_too) for kind in doubts_of(record))
         pair.doubts = tuple(kind for kind, _ in kinds.most_common())
         if one is not None and other is not None:
-            rules = self.rules
             # A throughput is the inverse of a time for each instance.
             above, below = (one, other) if self.metric == THROUGHPUT else (other, one)
-            rounds = self._rounds(pair) if _has_equal_sides(pair) else None
-            pair.estimate = Estimate(
-                *repeated_interval(above.values, below.values, self.error, rules.confidence, rounds), "runs"
-            )
-            pair.verdict = verdict_of(self.metric, pair.estimate.interval, rules.threshold)
+            pair.estimate = self._estimate(pair, above, below)
+            if pair.estimate is not None and (self.fixed is None or pair.rounds >= self.fixed):
+                pair.verdict = verdict_of(self.metric, pair.estimate.interval, self.rules.threshold)
+        pair.is_closed = self.fixed is not None and pair.rounds >= self.fixed
         if pair.verdict == INCONCLUSIVE:
             self._give_up(pair)
+
+    def _estimate(self, pair: Pair, above: Sample, below: Sample) -> Estimate | None:
+        """The ratio with its interval, valid after every round, or for the last of a fixed number."""
+        pairs, confidence = self._pairs(pair), self.rules.confidence
+        if self.fixed is not None:
+            return estimate_pairs(pairs, confidence) if pairs else estimate_ratio(above, below, "rank", confidence)
+        if pairs:
+            return Estimate(*repeated_pairs_interval(pairs, self.error, confidence), "pairs")
+        rounds = self._rounds(pair) if _has_equal_sides(pair) else None
+        return Estimate(*repeated_interval(above.values, below.values, self.error, confidence, rounds), "runs")
+
+    def _pairs(self, pair: Pair) -> list[PairRatio]:
+        """Ratios of the rounds in which both sides took turns with each other; none if they did not in all rounds with values."""
+        above, below = pair.sides if self.metric == THROUGHPUT else pair.sides[::-1]
+        sides = [[one for one in self._records(side, pair.rounds) if self._counts(one)] for side in (above, below)]
+        pairs = pairs_of(sides[0], sides[1], self.metric)
+        pair.used = (len(pairs), len(pairs)) if pairs else pair.used
+        return pairs if all(one.get(PAIR) for side in sides for one in side) else []
 
     def _rounds(self, pair: Pair) -> Rounds:
         """Values of both sides in rounds in which all runs are valid: means if a side has several runs."""
@@ -262,7 +314,7 @@ class Pairs:
         return [self._runs[number].records[at] for number in side]
 
     def _counts(self, record: Record) -> bool:
-        return self._has_value(record) and (self.rules.trust_doubtful or not warnings_of(record))
+        return self._has_value(record) and (self.rules.trust_doubtful or not is_doubtful(record))
 
     def _give_up(self, pair: Pair) -> None:
         """Close a pair with an experiment that fails repeatedly or is skipped, as the next run would be."""
@@ -271,14 +323,14 @@ class Pairs:
                 runs = self._runs[number]
                 last = runs.records[-1]
                 skipped = status_of(last) == "skipped"
-                if runs.failures < (1 if skipped else MOST_FAILURES):
+                if runs.failures < (1 if skipped else MOST_FAILURES) or last.get("exp.lost_partner"):
                     continue
                 status = status_of(last)
                 what = f"has no {self.metric}" if status == "ok" else status
                 times = "" if skipped else f" {counted(runs.failures, 'time')} in a row"
                 message = text(last.get("exp.status_msg"))
                 pair.given_up = f"given up: {name} {what}{times}" + (f": {message}" if message else "")
-                have = tuple(any(map(self._has_value, self._records(numbers))) for numbers in pair.sides)
+                have = tuple(any(map(self._may_have_value, self._records(numbers))) for numbers in pair.sides)
                 pair.verdict = _BROKEN.get((have[0], have[1]), INCONCLUSIVE)
                 return
 
@@ -328,9 +380,10 @@ def pair_line(pairs: Pairs, pair: Pair, seconds: float | None = None) -> str:
     words = [ratio] if ratio else []
     if pair.given_up:
         words += [pair.verdict, pair.given_up]
-    elif pair.is_decided:
-        words.append(pair.verdict)
-        words.append(f"decided after {counted(pair.rounds, 'round')}")
+    elif pair.is_decided or pair.is_closed:
+        if not ratio.endswith(pair.verdict):
+            words.append(pair.verdict)
+        words.append(f"{'decided ' if pair.is_decided else ''}after {counted(pair.rounds, 'round')}")
     else:
         words.append(f"open: {outlook(pairs, pair, seconds)}")
         left_out = sum(pair.doubtful)
@@ -345,6 +398,8 @@ def outlook(pairs: Pairs, pair: Pair, seconds: float | None = None) -> str:
     if not all(pair.used):
         doubtful = any(pair.doubtful)
         return "too few runs without warnings (--trust-doubtful uses the others)" if doubtful else "no values yet"
+    if pairs.fixed is not None:
+        return counted(pairs.fixed - pair.rounds, "more round")
     rounds = pairs.rounds_left(pair)
     if rounds is None:
         return "too close to the threshold"

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 from benchmark_core.exits import OK, REGRESSION, UNDECIDED
 from dlbs.adaptive.pairs import Pair, Pairs, outlook, pair_line
 from dlbs.config.config import Config
-from dlbs.errors import ConfigError, DlbsError, one_or_several, with_arguments
+from dlbs.errors import ConfigError, DlbsError, LaunchError, one_or_several, with_arguments
 from dlbs.executors.base import Executor, Outcome, make_executor
+from dlbs.executors.local import Slots
 from dlbs.experiment import Experiment, log_path
 from dlbs.launch.script import Launcher
 from dlbs.logs import last_values
+from dlbs.machine.resources import Request
 from dlbs.plan.pipeline import Repeats, unlabelled_names
 from dlbs.results.read.logs import read_file
 from dlbs.results.runs import Record
@@ -38,6 +40,7 @@ from dlbs.text import counted, duration
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_SIDES = 8  # that take turns
 MOST_REPEATS = 100  # if neither a budget nor a number of repeats is given
 
 
@@ -52,6 +55,7 @@ class Known:
         given_up: Pairs with an experiment that failed repeatedly, one line each.
         stopped: Why the rounds ended with undecided pairs; empty if there are none, or if a signal or a policy stopped the run.
         summary: The outcome of the experiments.
+        is_fixed: Whether the number of rounds was given.
     """
 
     comparison: ComparisonBy
@@ -60,6 +64,7 @@ class Known:
     given_up: tuple[str, ...]
     stopped: str
     summary: Summary
+    is_fixed: bool = False
 
     def __repr__(self) -> str:
         open_ = f", {counted(len(self.open), 'open pair')}" if self.open else ""
@@ -99,6 +104,7 @@ class UntilKnown(Observer):
         plan: A plan from a file.
         budget: Seconds after which no experiment is started, nor one that would probably exceed them. None for no limit.
         max_repeats: Maximum repeats of an experiment; None for 100 without a budget, unlimited with one.
+        rounds: Run this number of rounds instead, whatever they show.
         seed: Seed of the order within rounds.
         tell: Called with a line for each pair after each round.
 
@@ -115,6 +121,7 @@ class UntilKnown(Observer):
         plan: str | None = None,
         budget: float | None = None,
         max_repeats: int | None = None,
+        rounds: int | None = None,
         seed: int = 1,
         tell: Callable[[str], None] | None = None,
     ) -> None:
@@ -122,10 +129,10 @@ class UntilKnown(Observer):
         if not len(self.repeats):
             raise ConfigError("the plan has no experiments to run", hint="dlbs build prints the plan")
         first = [self.repeats.experiment(number, 1) for number in range(len(self.repeats))]
-        self.pairs = Pairs(first, config.declarations, rules)
+        self.pairs = Pairs(first, config.declarations, rules, rounds)
         self.unlabelled = unlabelled_names(config, plan)
         self.budget = budget
-        self.max_repeats = MOST_REPEATS if max_repeats is None and budget is None else max_repeats
+        self.max_repeats = MOST_REPEATS if max_repeats is None and budget is None and rounds is None else max_repeats
         self.seed, self.tell = seed, tell
         self.rounds = 0  # complete rounds
         self.stopped = ""
@@ -134,7 +141,8 @@ class UntilKnown(Observer):
         self._observer = Observer()
         self._summary = Summary()
         self._round = _Round(0)
-        self._queue: deque[Experiment] = deque()
+        self._queue: deque[tuple[Experiment, ...]] = deque()
+        self.no_turns = ""  # the reason why experiments of a group do not take turns
         self._under_way: set[str] = set()  # log files of drawn experiments that have not ended
         self._given = 0
         self._seconds: dict[int, list[float]] = {}
@@ -147,6 +155,8 @@ class UntilKnown(Observer):
         Raises:
             ConfigError: There are problems; the message lists all of them.
         """
+        self.no_turns = self._why_no_turns(executor)
+        self.pairs.take_turns = not self.no_turns
         rounds = [[self.repeats.experiment(number, repeat) for number in self.pairs.wanted()] for repeat in (1, 2)]
         # Two of each: validation then finds problems of repeats, and labels contain the repeat.
         both = look_through(chain(*rounds), executor, validate=validate, unlabelled=self.unlabelled)
@@ -159,6 +169,30 @@ class UntilKnown(Observer):
             )
         self.manifest.differences = both.differences
         return self.manifest
+
+    def _why_no_turns(self, executor: Executor) -> str:
+        """Why the experiments of a group cannot take turns; empty if they can."""
+        plan = {number: self.repeats.experiment(number, 1) for number in self.pairs.wanted()}
+        if not any(one.get("turns.seconds") for one in plan.values()):
+            return "turns.seconds is 0"
+        if not executor.gives_turns:
+            return "only experiments of --executor local do, because all sides must run on one machine"
+        for one in plan.values():
+            framework = one.get("exp.framework")
+            if not one.get(f"{framework}.takes_turns"):
+                return f"programs of {framework} do not, unless {framework}.takes_turns says so"
+            if (one.get("exp.num_nodes") or 1) != 1 or (one.get("exp.num_replicas") or 1) != 1:
+                return "a side has several replicas"
+        if any(len(side) > 1 for pair in self.pairs.pairs for side in pair.sides):
+            return "a side has several experiments (--ignore)"
+        for group in self.pairs.wanted_together():
+            if len(group) > MOST_SIDES:
+                return f"{len(group)} sides are more than {MOST_SIDES}"
+            try:
+                Slots().check(Request.together([Request.of(plan[number]) for number in group]))
+            except LaunchError as error:
+                return f"all sides together do not fit: {error}"
+        return ""
 
     def run(
         self, observer: Observer, executor: Executor, *, policies: Policies | None = None, wait: bool = False
@@ -182,13 +216,14 @@ class UntilKnown(Observer):
             tuple(pair_line(self.pairs, pair) for pair in self.pairs.pairs if pair.given_up),
             stopped if self.pairs.open else "",
             summary,
+            self.pairs.fixed is not None,
         )
 
     def __iter__(self) -> UntilKnown:
         return self
 
-    def __next__(self) -> Experiment | None:
-        """The next experiment; None while experiments of the round are running."""
+    def __next__(self) -> Experiment | tuple[Experiment, ...] | None:
+        """The next experiment, or those that take turns; None while experiments of the round are running."""
         if not self._queue:
             if self._under_way:
                 return None
@@ -197,8 +232,8 @@ class UntilKnown(Observer):
         if not self._queue or not self._may_start(self._queue[0]):
             raise StopIteration
         drawn = self._queue.popleft()
-        self._under_way.add(str(drawn["exp.log_file"]))
-        return drawn
+        self._under_way.update(str(one["exp.log_file"]) for one in drawn)
+        return drawn if len(drawn) > 1 else drawn[0]
 
     def __enter__(self) -> UntilKnown:
         self._observer.__enter__()
@@ -229,8 +264,8 @@ class UntilKnown(Observer):
         wanted = len(self.pairs.wanted())
         return self._given + wanted * max(0, self.pairs.first_round - self._round.repeat)
 
-    def _next_round(self) -> list[Experiment]:
-        """The experiments of the next round; none if all pairs are decided or a limit is reached."""
+    def _next_round(self) -> list[tuple[Experiment, ...]]:
+        """The experiments of the next round, those that take turns together; none if all pairs are decided or a limit is reached."""
         self._take_round()
         wanted, repeat = self.pairs.wanted(), self._round.repeat + 1
         if repeat == 1:
@@ -251,14 +286,15 @@ class UntilKnown(Observer):
                 self.manifest.write()
         self._round = _Round(repeat, {str(one["exp.log_file"]): number for number, one in experiments.items()})
         self._given += len(experiments)
-        order = list(experiments.values())
+        groups = self.pairs.wanted_together() if self.pairs.take_turns else [(number,) for number in experiments]
+        order = [tuple(experiments[number] for number in group) for group in groups]
         Random(f"{self.seed} {repeat}").shuffle(order)
         return order
 
-    def _may_start(self, experiment: Experiment) -> bool:
-        """Whether an experiment fits into the budget, judging by its earlier repeats."""
-        number = self._round.numbers[str(experiment["exp.log_file"])]
-        return not self._missing({number: experiment}) or self._fits(self._expected(number))
+    def _may_start(self, experiments: tuple[Experiment, ...]) -> bool:
+        """Whether experiments fit into the budget, judging by their earlier repeats."""
+        numbers = {self._round.numbers[str(one["exp.log_file"])]: one for one in experiments}
+        return not self._missing(numbers) or self._fits(sum(map(self._expected, numbers)))
 
     def _has_ended(self, experiment: Experiment, outcome: Outcome | None) -> None:
         """Read its log."""

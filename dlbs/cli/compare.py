@@ -26,7 +26,7 @@ from dlbs.cli.tables import (
     write_text,
 )
 from dlbs.errors import LogError
-from dlbs.results.statistics.ratio import ESTIMATORS, FEWEST_RUNS
+from dlbs.results.statistics.ratio import ESTIMATORS
 
 if TYPE_CHECKING:
     from dlbs.results.statistics.compare import Comparison, ComparisonBy
@@ -168,16 +168,17 @@ def _names(words: str | None, rules: Rules) -> tuple[str, str]:
     "metric",
     "threshold",
     "confidence",
-    "trust_single_runs",
     "trust_doubtful",
-    trust_single_runs="Give verdicts on fewer than 3 runs.",
+    threshold="The bad end must be slower by more than this share.",
+    confidence="Confidence level of the answer.",
+    trust_doubtful="Also use runs with warnings.",
 )
 @click.option(
     "--most-runs",
     type=click.IntRange(1),
-    default=8,
+    default=40,
     show_default=True,
-    help="Maximum number of runs per candidate while the verdict is inconclusive.",
+    help="Maximum number of rounds per candidate while the verdict is inconclusive.",
 )
 @json_option
 def bisect_command(
@@ -197,7 +198,10 @@ def bisect_command(
 
     COMMAND measures one candidate. {item} in it is the candidate's name, and {logs} the directory where it must write its logs;
     DLBS_BISECT_ITEM and DLBS_BISECT_LOGS have the same values. With commits, it runs in a separate checkout. Exit code 125 skips a
-    candidate. The verdict is that of dlbs compare with the good candidate; while it is inconclusive, the candidate is measured again.
+    candidate.
+
+    Each round runs the good candidate and another one, in turns if the programs of COMMAND can take them, otherwise one after the other in
+    random order. A candidate is bad if it is beyond the middle between both ends, which five or more rounds show with the given confidence.
     After an interruption, run the same command again.
 
     \b
@@ -209,16 +213,13 @@ def bisect_command(
       dlbs bisect --list versions.txt --good 2.11 --bad 2.13 \\
         -- ./measure.sh {item} {logs}
     """
-    from dlbs.adaptive.bisect import Search, commits_between, git, lines_between, measure, search
+    from dlbs.adaptive.bisect import Search, commits_between, git, lines_between, measure, search, titles_of
     from dlbs.results.statistics.ratio import Rules
+    from dlbs.results.statistics.sequential import FIRST_LOOK
 
     chosen = Rules(**rules)
-    if most_runs < FEWEST_RUNS and not chosen.trust_single_runs:
-        raise LogError(
-            f"a verdict requires {FEWEST_RUNS} runs",
-            where=f"--most-runs {most_runs}",
-            hint="increase it, or use --trust-single-runs",
-        )
+    if most_runs < FIRST_LOOK:
+        raise LogError(f"a verdict requires {FIRST_LOOK} rounds", where=f"--most-runs {most_runs}", hint="increase it")
     if history is not None:
         from dlbs.results.store.store import Store
         from dlbs.results.trends import regression_of
@@ -228,14 +229,17 @@ def bisect_command(
         note(f"--good {good} --bad {bad}")
     elif good is None or bad is None:
         raise click.UsageError(f"Missing option '{'--bad' if good else '--good'}', or --history WORDS")
-    names = lines_between(list_file, good, bad) if list_file is not None else commits_between(repo, good, bad)
+    if list_file is not None:
+        titles = {name: name for name in lines_between(list_file, good, bad)}
+    else:
+        titles = titles_of(repo, commits_between(repo, good, bad))
     settings = {
         "command": list(command), "repo": None if list_file is not None else str(Path(repo).resolve()),
         "metric": chosen.metric, "threshold": chosen.threshold, "confidence": chosen.confidence,
-        "trust_single_runs": chosen.trust_single_runs, "trust_doubtful": chosen.trust_doubtful,
+        "trust_doubtful": chosen.trust_doubtful,
     }  # fmt: skip
-    opened = Search.open(Path(state), settings, names)
-    note(f"{len(names)} candidates, about {max(0, len(names) - 2).bit_length()} to measure between good and bad")
+    opened = Search.open(Path(state), settings, titles)
+    note(f"{len(titles)} candidates, about {max(0, len(titles) - 2).bit_length()} to measure between good and bad")
 
     try:
         found = search(opened, lambda index: measure(opened, index, most_runs), tell=note)
@@ -246,13 +250,16 @@ def bisect_command(
     if as_json:
         print_json({"first": [one.name for one in first], "candidates": [asdict(one) for one in opened.candidates]})
     elif len(first) == 1:
-        click.echo(f"{first[0].name} is the first bad candidate: {first[0].note}")
+        click.echo(f"{first[0].title} is the first bad candidate: {first[0].note}")
     else:
         click.echo(
-            f"one of these is the first bad candidate; those between were skipped: {', '.join(one.name for one in first)}"
+            f"one of these is the first bad candidate; those between were skipped: {', '.join(one.title for one in first)}"
         )
+        for one in first[:-1]:
+            click.echo(f"  {one.title}: {one.note}")
     if list_file is None:
-        shutil.rmtree(opened.directory / "checkout", ignore_errors=True)
+        for name in ("good", "checkout"):
+            shutil.rmtree(opened.directory / name, ignore_errors=True)
         git(repo, "worktree", "prune")
     if list_file is None and len(first) == 1:
         click.echo(git(repo, "show", "--no-patch", "--format=%h %an %ad %s", first[0].name).strip())

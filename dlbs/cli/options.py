@@ -58,7 +58,7 @@ class Verb(click.Command):
 
     Args:
         takes_command: The words after `--` are a command to benchmark.
-        requires: Option → the one without which it is an error.
+        requires: Option → the one without which it is an error, or several, one of which it needs.
         alone: Option of another mode → the options that have an effect beside it; any other is an error.
     """
 
@@ -66,7 +66,7 @@ class Verb(click.Command):
         self,
         *args: Any,
         takes_command: bool = False,
-        requires: Mapping[str, str] | None = None,
+        requires: Mapping[str, str | tuple[str, ...]] | None = None,
         alone: Mapping[str, Sequence[str]] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -107,8 +107,10 @@ class Verb(click.Command):
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
             and not any(context.params[name] is nothing for nothing in (None, False, ()))
         }
-        for name, other in self._requires.items():
-            if name in given and other not in given:
+        for name, others in self._requires.items():
+            needed = (others,) if isinstance(others, str) else others
+            if name in given and given.keys().isdisjoint(needed):
+                other = needed[0]
                 metavar = "" if getattr(options[other], "is_flag", False) else f" {options[other].metavar}"
                 raise click.UsageError(f"{given[name]} requires {options[other].opts[0]}{metavar}", context)
         mode = next((name for name in self._alone if name in given), None)

@@ -36,13 +36,18 @@ if TYPE_CHECKING:
 
 
 _RULES = ("by", "baseline", "metric", "threshold", "confidence", "ignore", "trust_doubtful")
-_UNTIL_KNOWN = (*_RULES, "budget", "max_repeats", "fail_on_regression")  # options of this mode
 
 
 @verb(
     "run",
     takes_command=True,
-    requires={"until_known": "by", **dict.fromkeys(_UNTIL_KNOWN, "until_known"), "fail_on_regression": "baseline"},
+    requires={
+        "until_known": "by",
+        "turns": "by",
+        **dict.fromkeys(_RULES, ("until_known", "turns")),
+        **dict.fromkeys(("budget", "max_repeats"), "until_known"),
+        "fail_on_regression": "baseline",
+    },
 )
 @click.option("--dry-run", is_flag=True, help="Print the launchers without running them.")
 @click.option("--no-validation", is_flag=True, help="Run without validation.")
@@ -81,11 +86,17 @@ _UNTIL_KNOWN = (*_RULES, "budget", "max_repeats", "fail_on_regression")  # optio
 @click.option(
     "--until-known", is_flag=True, help="Repeat until each value of --by has a verdict of faster, slower or same."
 )
+@click.option(
+    "--turns",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Compare the values of --by in N rounds, in which their processes take turns where they can.",
+)
 @rules_options(
     *_RULES,
-    mode="Until known",
+    mode="Until known and turns",
     by="Parameter whose values are compared.",
-    confidence="Confidence level of all verdicts together.",
+    confidence="Confidence level of all verdicts together; with --turns, of each.",
     trust_doubtful="Also use runs with warnings.",
 )
 @click.option("--budget", metavar="TIME", help="Until known: start no runs after 90m, 2h, ...")
@@ -95,7 +106,9 @@ _UNTIL_KNOWN = (*_RULES, "budget", "max_repeats", "fail_on_regression")  # optio
     metavar="N",
     help="Until known: maximum repeats of an experiment; 100 by default without --budget.",
 )
-@click.option("--fail-on-regression", is_flag=True, help="Until known: exit with 3 if anything is slower or broken.")
+@click.option(
+    "--fail-on-regression", is_flag=True, help="Until known and turns: exit with 3 if anything is slower or broken."
+)
 @plan_options
 def run_command(
     config: Config,
@@ -118,6 +131,7 @@ def run_command(
     verbose: bool,
     as_json: bool,
     until_known: bool,
+    turns: int | None,
     rules: dict[str, Any],
     budget: str | None,
     max_repeats: int | None,
@@ -154,8 +168,10 @@ def run_command(
     from dlbs.run.progress import Progress
     from dlbs.run.status import kinds_of
 
-    if until_known:
-        _check_until_known(dry_run=dry_run, detach=detach, order=order)
+    if until_known or turns:
+        _check_rounds("--turns" if turns else "--until-known", dry_run=dry_run, detach=detach, order=order)
+    if until_known and turns:
+        raise click.UsageError("--turns runs a fixed number of rounds: remove --until-known, or --turns")
     if plan is not None:
         from dlbs.plan.files import check_rereadable
 
@@ -166,15 +182,22 @@ def run_command(
         )
         runs = _executor(executor, jobs, detach, policies)
         progress = Progress(file=progress_file, quiet=quiet, verbose=verbose)
-        if until_known:
+        if until_known or turns:
             from dlbs.adaptive.until_known import UntilKnown
             from dlbs.results.statistics.ratio import Rules
 
             seconds = parse_duration(budget, "--budget") if budget else None
             known = UntilKnown(
-                config, Rules(**rules), plan=plan, budget=seconds, max_repeats=max_repeats, seed=order_seed, tell=progress.say
+                config, Rules(**rules), plan=plan, budget=seconds, max_repeats=max_repeats, rounds=turns, seed=order_seed,
+                tell=progress.say,
             )  # fmt: skip
             manifest = known.look_through(runs, validate=not no_validation)
+            if turns and executor != "local":
+                raise ConfigError(
+                    f"no turns: {known.no_turns}",
+                    where="--turns",
+                    hint="-Pexp.repeats=5 --order round-robin alternates runs",
+                )
             if plan is None:
                 _tell_where(config, manifest)
             outcome = _run_rounds(known, progress, runs, policies=policies, wait=wait)
@@ -347,14 +370,14 @@ def _tell_of_neighbours(manifest: Manifest, jobs: int) -> None:
         )
 
 
-def _check_until_known(*, dry_run: bool, detach: bool, order: str) -> None:
-    """Reject options that contradict --until-known."""
+def _check_rounds(mode: str, *, dry_run: bool, detach: bool, order: str) -> None:
+    """Reject options that contradict --until-known or --turns."""
     if dry_run:
-        raise click.UsageError("--dry-run prints the launchers of a plan: remove --until-known")
+        raise click.UsageError(f"--dry-run prints the launchers of a plan: remove {mode}")
     if detach:
-        raise click.UsageError("--until-known must decide about each next round: remove --detach")
+        raise click.UsageError(f"{mode} must decide about each next round: remove --detach")
     if order != "plan":
-        raise click.UsageError("--until-known runs rounds in random order (--order-seed): remove --order")
+        raise click.UsageError(f"{mode} runs rounds in random order (--order-seed): remove --order")
 
 
 def _run_rounds(rounds: UntilKnown, progress: Progress, executor: Executor, *, policies: Policies, wait: bool) -> Known:
@@ -363,9 +386,11 @@ def _run_rounds(rounds: UntilKnown, progress: Progress, executor: Executor, *, p
     progress.names = manifest.differences.names
     first = f"{counted(len(pairs.pairs), 'pair')}, {counted(len(pairs.wanted()), 'experiment')} per round; no verdict before round {pairs.first_round}"
     progress.say(first)
+    sides = "the sides take turns" if pairs.take_turns else f"whole runs alternate, without turns: {rounds.no_turns}"
+    progress.say(sides)
     for label in pairs.alone:
         progress.say(f"{label}: not run, because there is nothing to compare it with")
-    if not pairs.rules.threshold:
+    if not pairs.rules.threshold and pairs.fixed is None:
         progress.say(
             "with --threshold 0 no pair gets the verdict same: equal pairs stay open until the budget is spent"
         )
@@ -396,9 +421,12 @@ def _show_known(known: Known, manifest: Manifest, code: int, *, as_json: bool) -
     if known.rounds:
         table = comparison_table(known.comparison)
         level = 100 * known.comparison.comparisons[0].confidence
-        table.legend.append(f"the confidence level of all intervals, rounds and pairs together is {level:.4g} %")
+        if not known.is_fixed:
+            table.legend.append(f"the confidence level of all intervals, rounds and pairs together is {level:.4g} %")
         print_tables([table], "terminal")
     left = [*known.open, *known.given_up]
+    if not left and known.is_fixed:
+        return
     if not left:
         note(f"known after {counted(known.rounds, 'round')}")
         return

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from dlbs.errors import ConfigError, did_you_mean
+from dlbs.errors import ConfigError, LaunchError, did_you_mean
 from dlbs.experiment import Check, Experiment
 
 WITHDRAWN = "withdrawn"
@@ -48,9 +48,11 @@ class Executor(Protocol):
     Attributes:
         detachable: Whether experiments continue after `dlbs run` exits, as `--detach` requires.
         checks: Checks that are made before a plan runs.
+        gives_turns: Whether experiments can take turns (`start_together`).
     """
 
     detachable: bool = False
+    gives_turns: bool = False
     checks: Sequence[Check] = ()
 
     def __init__(self, directory: Path, jobs: int | None = None) -> None: ...
@@ -94,6 +96,10 @@ class Executor(Protocol):
             InfrastructureError: No experiment can run now.
         """
         ...
+
+    def start_together(self, experiments: Sequence[Experiment]) -> bool:
+        """As `start`, for experiments that take turns; `look` yields their outcomes together, when the last one has ended."""
+        raise LaunchError("this executor does not let experiments take turns")
 
     def flush(self) -> None:
         """Submit experiments in bulk; called after everything that fits now was started.

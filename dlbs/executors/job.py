@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark_core.doubts import DOUBT_KEYS, MONITOR_WARNINGS
@@ -76,18 +77,29 @@ class Job:
         grant: The resources it occupies; it is bound to these CPUs.
         grace: Seconds between TERM and KILL.
         elsewhere: How to run it on other machines; None runs the launcher here.
+        environment: More environment variables.
 
     Attributes:
         concurrent: exp.id of each experiment that ran at the same time.
+        lost_partner: Whether it is ended because an experiment with which it takes turns did not end well.
 
     Raises:
         LaunchError: The files cannot be written, or existing ones were not written by dlbs.
         InfrastructureError: No file can be written there, or bash cannot be started.
     """
 
-    def __init__(self, launcher: Launcher, grant: Grant, *, grace: float, elsewhere: Elsewhere | None = None) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        grant: Grant,
+        *,
+        grace: float,
+        elsewhere: Elsewhere | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.launcher, self.grant, self.grace = launcher, grant, grace
         self.concurrent: list[str] = []
+        self.lost_partner = False
         self.part = Path(f"{launcher.log}.part")
         self._container = container_name(launcher.experiment, launcher.log)
         self._timeout = float(launcher.experiment.get("exp.timeout") or 0)
@@ -121,7 +133,11 @@ class Job:
                     stdout=self._log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    env={**(elsewhere.environment if elsewhere else os.environ), LOG_VARIABLE: str(launcher.log)},
+                    env={
+                        **(elsewhere.environment if elsewhere else os.environ),
+                        **environment,
+                        LOG_VARIABLE: str(launcher.log),
+                    },
                 )
             if elsewhere and self._process.stdin is not None:
                 self._process.stdin.write(elsewhere.order.encode())
@@ -137,6 +153,12 @@ class Job:
         self._name = os.fsencode(f"{launcher.script if source is None else f'/dev/fd/{source}'}: line ")
         if self._monitor is not None:
             self._monitor.watch(self._process.pid)
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of the launcher; None while it runs."""
+        self._has_ended()
+        return self._process.returncode
 
     def moments(self) -> Iterator[float]:
         """Times (`time.monotonic()`) at which `look` is due, in addition to the end of the process."""
@@ -285,6 +307,8 @@ class Job:
         ending.update(self._provenance())
         if fault:
             ending["exp.infrastructure"] = True
+        if self.lost_partner:
+            ending["exp.lost_partner"] = True
         if self.concurrent:
             ending["exp.neighbours"] = self.concurrent
             if cpus := self.launcher.experiment.get("exp.cpus"):  # at the end too, where warnings are looked up

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark_core.gpus import gpu_count, visible_gpus
 from dlbs.errors import DlbsError, LaunchError
@@ -19,6 +21,9 @@ from dlbs.launch.containers import image_of
 from dlbs.launch.script import make_launcher
 from dlbs.machine.resources import Request, docker_available, gpu_ids, total_memory, usable_cpus
 from dlbs.text import text
+
+if TYPE_CHECKING:
+    from dlbs.executors.turns import Together
 
 _GRACE = 10.0  # seconds between TERM and KILL of a process group
 _GPU_TOOLKIT = ("nvidia-ctk", "nvidia-container-cli", "nvidia-container-runtime")
@@ -149,6 +154,13 @@ def _nodes(experiment: Experiment, site: Site) -> Problem | None:
     return None
 
 
+def _working_dir(experiment: Experiment, site: Site) -> Problem | None:
+    name = text(experiment.get("exp.working_dir"))
+    if (site.directory / name).is_dir():
+        return None
+    return Problem(f"directory {name} (exp.working_dir) does not exist", "create it, for example with git worktree add")
+
+
 def _docker(experiment: Experiment, site: Site) -> Problem | None:
     if not experiment.get("exp.docker"):
         return None
@@ -198,6 +210,7 @@ LOCAL_CHECKS = (
     Check(("exp.gpus",), _gpus),
     Check(("exp.gpus", "runtime.cpus", "runtime.memory"), _slots),
     Check(("exp.num_nodes", "exp.nodes", "exp.rendezvous", "exp.node_rank", "exp.docker"), _nodes),
+    Check(("exp.working_dir",), _working_dir),
     Check(_DOCKER, _docker),
     Check((*_DOCKER, "exp.framework", "exp.docker_image", f"{FRAMEWORK}.docker_image"), _image),
 )
@@ -216,6 +229,7 @@ class LocalExecutor(Executor):
     """
 
     checks: Sequence[Check] = LOCAL_CHECKS
+    gives_turns = True
 
     def __init__(
         self,
@@ -230,14 +244,15 @@ class LocalExecutor(Executor):
         self.slots = Slots() if slots is None else slots
         self._allocated = allocated
         self._jobs: list[Job] = []
+        self._together: Together | None = None
 
     @property
     def running(self) -> int:
-        return len(self._jobs)
+        return len(self._jobs) + (0 if self._together is None else len(self._together.jobs))
 
     @property
     def has_room(self) -> bool:
-        return len(self._jobs) < self.jobs
+        return self._together is None and len(self._jobs) < self.jobs
 
     def start(self, experiment: Experiment) -> bool:
         if not self.has_room:
@@ -258,8 +273,38 @@ class LocalExecutor(Executor):
         self._jobs.append(job)
         return True
 
+    def start_together(self, experiments: Sequence[Experiment]) -> bool:
+        if self.running:
+            return False
+        from dlbs.executors.turns import Together, TurnGiver
+
+        requests = [Request.of(one, allocated=self._allocated) for one in experiments]
+        together = Request.together(requests)
+        self.slots.check(together)
+        grant = self.slots.take(together)
+        assert grant is not None  # nothing else runs
+        seconds, count = (max(one.get(f"turns.{name}", 0) for one in experiments) for name in ("seconds", "count"))
+        giver = TurnGiver(len(experiments), seconds, count)
+        jobs: list[Job] = []
+        try:
+            for one, request, variables in zip(experiments, requests, giver.environments, strict=True):
+                own = Grant(grant.gpus[: request.any_gpus or None], grant.cpus[: request.any_cpus or None])
+                launcher = make_launcher(_placed(one, request, own), self.directory)
+                jobs.append(Job(launcher, own, grace=self.grace, environment=variables))
+        except BaseException as error:
+            for job in jobs:
+                job.end("cancelled", f"its partner did not start: {error}")
+                while job.look() is None:
+                    time.sleep(0.05)
+            giver.close()
+            self.slots.give_back(grant)
+            raise
+        self._together = Together(jobs, giver, grant)
+        return True
+
     def next_look(self) -> float | None:
-        return min((moment for job in self._jobs for moment in job.moments()), default=None)
+        moments = [moment for job in self._jobs for moment in job.moments()]
+        return min([*moments, *(() if self._together is None else self._together.moments())], default=None)
 
     def look(self) -> Iterator[tuple[Experiment, Outcome]]:
         for job in list(self._jobs):
@@ -268,9 +313,13 @@ class LocalExecutor(Executor):
                 self._jobs.remove(job)
                 self.slots.give_back(job.grant)
                 yield job.launcher.experiment, outcome
+        if self._together is not None and (outcomes := list(self._together.look())):
+            self.slots.give_back(self._together.grant)
+            self._together = None
+            yield from outcomes
 
     def end_all(self, message: str) -> None:
-        for job in self._jobs:
+        for job in [*self._jobs, *(() if self._together is None else self._together.jobs)]:
             job.end("cancelled", message)
 
 

@@ -55,7 +55,7 @@ def make_launcher(experiment: Experiment, directory: Path | None = None) -> Laun
 
     Args:
         experiment: Final values.
-        directory: The experiment's working directory; the current directory by default.
+        directory: Base of relative paths, also of `exp.working_dir`; the current directory by default.
 
     Raises:
         LaunchError: The launcher is missing or malformed, or uses a parameter that the experiment lacks.
@@ -93,7 +93,7 @@ def _render(experiment: Experiment, directory: Path) -> str:
         "container": container_name(experiment, log_path(experiment, directory)),
         "user": f"{os.getuid()}:{os.getgid()}",
         "memory": memory_size(text(experiment.get("runtime.memory"))),
-        "directory": str(directory),
+        "directory": str(directory / text(experiment.get("exp.working_dir"))),
         "launcher": _resolved(path),
         "options": Words(list(_options(experiment))) if executable else [],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from dlbs.errors import LaunchError
@@ -104,6 +105,24 @@ class Request(NamedTuple):
             int(cpus) if any_cpus else 0,
             memory_size(text(experiment.get("runtime.memory"))),
         )
+
+    @classmethod
+    def together(cls, requests: Sequence[Request]) -> Request:
+        """The request of experiments that take turns: they share GPUs and CPUs, but not memory.
+
+        Raises:
+            LaunchError: Some name CPUs or GPUs, and others any number of them.
+        """
+        gpus, cpus = (
+            frozenset().union(*sets) for sets in zip(*((one.gpus, one.cpus) for one in requests), strict=True)
+        )
+        any_gpus, any_cpus = (max(one) for one in zip(*((one.any_gpus, one.any_cpus) for one in requests), strict=True))
+        if (gpus and any_gpus) or (cpus and any_cpus):
+            raise LaunchError(
+                "experiments that take turns name CPUs or GPUs on one side, and only their number on another",
+                hint="name them on all sides (exp.gpus, runtime.cpus), or on none",
+            )
+        return cls(gpus, any_gpus, cpus, any_cpus, sum(one.memory for one in requests))
 
 
 def reap(process: subprocess.Popen[bytes], *, block: bool = False) -> resource.struct_rusage | None:

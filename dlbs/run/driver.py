@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _LOOK_AHEAD = 32  # experiments that may wait for room while others run first
 _MOST_LOST = 3  # experiments in a row that a cluster may lose before the plan stops
 _MOST_OVERTAKEN = 64  # experiments that may overtake one that waits
+Drawn = Experiment | tuple[Experiment, ...] | None
 
 
 @dataclass(repr=False)
@@ -242,7 +243,7 @@ def look_through(
 
 
 def run_plan(
-    experiments: Iterable[Experiment | None],
+    experiments: Iterable[Drawn],
     manifest: Manifest,
     observer: Observer,
     executor: Executor,
@@ -256,7 +257,7 @@ def run_plan(
     """Run the experiments that are not finished, and write their logs, with the log directories locked for this run.
 
     Args:
-        experiments: The resolved plan. A None among them: the next experiment is unknown until another one ends.
+        experiments: The resolved plan. A None among them: the next experiment is unknown until another one ends. Those in a tuple take turns.
         manifest: The result of `look_through`.
         observer: Is notified of events.
         executor: Runs experiments.
@@ -323,14 +324,14 @@ def is_finished(experiment: Experiment, ending: dict[str, object], limits: Batch
 
 @dataclass
 class _Waiting:
-    """An experiment that has to run.
+    """An experiment that has to run, or several that take turns.
 
     Attributes:
         not_before: Earliest start, a time of `time.monotonic()`.
         overtaken: Number of later experiments started while it waited for room.
     """
 
-    experiment: Experiment
+    experiments: tuple[Experiment, ...]
     not_before: float = 0.0
     overtaken: int = 0
 
@@ -350,7 +351,7 @@ class _Run:
 
     def __init__(
         self,
-        experiments: Iterator[Experiment | None],
+        experiments: Iterator[Drawn],
         summary: Summary,
         observer: Observer,
         executor: Executor,
@@ -369,6 +370,7 @@ class _Run:
         self._tries: dict[str, int] = {}  # log → attempts that the machine ended
         self._exhausted = self._prepared = self._withdrawn = False
         self._waiting: deque[_Waiting] = deque()
+        self._together: dict[str, tuple[Experiment, ...]] = {}  # log → experiments that take turns
 
     def to_the_end(self, count: int, detach: bool) -> None:
         """Run until nothing is left, everything is started (`detach`), or the run is stopped.
@@ -390,11 +392,20 @@ class _Run:
             if detach and stop is None and not self._waiting and not self._draw():
                 break
             self._wait()
-            for experiment, outcome in self.executor.look():
-                self._ended(experiment, outcome)
+            self._look()
         not_reached = max(0, count - self._reached) if stop is not None else 0
-        self.summary.left = not_reached + len(self._waiting) + self.executor.running
+        waiting = sum(len(one.experiments) for one in self._waiting)
+        self.summary.left = not_reached + waiting + self.executor.running
         self.summary.stop_signal = self.signals.stop_signal
+
+    def _look(self) -> None:
+        ended: list[tuple[Experiment, Outcome]] = []
+        for experiment, outcome in self.executor.look():
+            partners = self._together.pop(str(experiment["exp.log_file"]), None)
+            ended.append((experiment, outcome))
+            if partners is None or len(ended) == len(partners):
+                self._ended(ended)
+                ended = []
 
     def abandon(self, message: str) -> None:
         """Clean up after an error: leave no unwatched processes."""
@@ -446,7 +457,7 @@ class _Run:
             if waiting.not_before > now:  # it pauses before its next attempt and does not delay others
                 position += 1
                 continue
-            if not self._start(waiting.experiment):
+            if not self._start(waiting.experiments):
                 if waiting.overtaken >= _MOST_OVERTAKEN or position + 1 >= _LOOK_AHEAD:
                     return
                 position += 1
@@ -459,12 +470,19 @@ class _Run:
         """Draw experiments from the plan until one has to run; False if there is none, or none yet."""
         while not self._exhausted:
             try:
-                experiment = next(self.experiments)
+                drawn = next(self.experiments)
             except StopIteration:
                 self._exhausted = True
                 return False
-            if experiment is None:
+            if drawn is None:
                 return False
+            if isinstance(drawn, tuple):
+                self._reached += len(drawn)
+                if not self._are_finished(drawn):
+                    self._waiting.append(_Waiting(drawn))
+                    return True
+                continue
+            experiment = drawn
             self._reached += 1
             if experiment.get("exp.status") == "inactive":
                 self.summary.inactive += 1
@@ -474,24 +492,33 @@ class _Run:
                 self._notify("skipped", experiment)
                 self.show(make_launcher(experiment, self.directory))
             elif not self._is_finished(experiment):
-                self._waiting.append(_Waiting(experiment))
+                self._waiting.append(_Waiting((experiment,)))
                 return True
         return False
 
     def _is_finished(self, experiment: Experiment) -> bool:
         if self._is_owned(experiment) and not self._has_ended_meanwhile(experiment):
             return False
+        return self._are_finished((experiment,))
+
+    def _are_finished(self, experiments: Sequence[Experiment]) -> bool:
+        """Whether none has to run: of experiments that take turns, all run again if one has to."""
         try:
-            ending = last_values(log_path(experiment, self.directory))
+            endings = [last_values(log_path(experiment, self.directory)) for experiment in experiments]
         except DlbsError as error:
-            self._record_outcome(experiment, Outcome("failure", str(error)))
+            for experiment in experiments:
+                self._record_outcome(experiment, Outcome("failure", str(error)))
             return True
-        change = self._change(experiment, ending)
-        if not is_finished(experiment, ending, self._limits, change):
+        found = [
+            (experiment, ending, self._change(experiment, ending))
+            for experiment, ending in zip(experiments, endings, strict=True)
+        ]
+        if not all(is_finished(experiment, ending, self._limits, change) for experiment, ending, change in found):
             return False
-        self._limits.learn_from_log(experiment, ending)
-        self.summary.keep(ending, change)
-        self._notify("skipped", experiment)
+        for experiment, ending, change in found:
+            self._limits.learn_from_log(experiment, ending)
+            self.summary.keep(ending, change)
+            self._notify("skipped", experiment)
         return True
 
     def _change(self, experiment: Experiment, ending: dict[str, object]) -> str:
@@ -519,30 +546,40 @@ class _Run:
         self._owned.discard(log)
         return True
 
-    def _start(self, experiment: Experiment) -> bool:
-        """Start an experiment, or record its failure to start; False if there is no room now."""
+    def _start(self, experiments: tuple[Experiment, ...]) -> bool:
+        """Start an experiment, or those that take turns, or record the failure to start; False if there is no room now."""
+        experiment = experiments[0]
         if self._is_owned(experiment) and self._has_ended_meanwhile(experiment) and self._is_finished(experiment):
             return True
-        reason, owned = self._limits.reason_to_skip(experiment), self._is_owned(experiment)
-        if reason and not owned:
-            self._skip(experiment, reason)
+        reason = next(filter(None, map(self._limits.reason_to_skip, experiments)), "")
+        if reason and not self._is_owned(experiment):
+            for one in experiments:
+                self._skip(one, reason)
             return True
         if not self._prepared:
             self.executor.prepare()
             self._prepared = True
         try:
-            self._held.check(log_path(experiment, self.directory).parent)
-            started = self.executor.start(experiment)
+            for one in experiments:
+                self._held.check(log_path(one, self.directory).parent)
+            if len(experiments) == 1:
+                started = self.executor.start(experiment)
+            else:
+                started = self.executor.start_together(experiments)
         except InfrastructureError as error:
-            self._interrupted(experiment, Outcome("cancelled", str(error), infrastructure=True))
+            self._interrupted(experiments, Outcome("cancelled", str(error), infrastructure=True))
             return True
         except DlbsError as error:  # a problem of one experiment must not stop the others
-            self._record_outcome(experiment, Outcome("failure", str(error)))
+            for one in experiments:
+                self._record_outcome(one, Outcome("failure", str(error)))
             return True
         if started:
             if self._owned:
                 self._owned.discard(log_path(experiment, self.directory).absolute())
-            self._notify("started", experiment)
+            if len(experiments) > 1:
+                self._together.update({str(one["exp.log_file"]): experiments for one in experiments})
+            for one in experiments:
+                self._notify("started", one)
             if reason:  # an earlier run submitted it
                 self._withdraw_too_large()
         return started
@@ -560,56 +597,71 @@ class _Run:
             return
         self._record_outcome(experiment, Outcome("skipped", reason))
 
-    def _ended(self, experiment: Experiment, outcome: Outcome) -> None:
-        if outcome.status == WITHDRAWN:
-            self._notify("withdrawn", experiment)
-            self._waiting.append(_Waiting(experiment))
+    def _ended(self, ended: Sequence[tuple[Experiment, Outcome]]) -> None:
+        """An experiment has ended, or all that take turns."""
+        if ended[0][1].status == WITHDRAWN:
+            self._notify("withdrawn", ended[0][0])
+            self._waiting.append(_Waiting((ended[0][0],)))
             return
+        ended = [(experiment, self._checked(experiment, outcome)) for experiment, outcome in ended]
+        experiments = tuple(experiment for experiment, _ in ended)
+        fault = next((outcome for _, outcome in ended if outcome.infrastructure), None)
+        if fault is not None:
+            self._interrupted(experiments, fault)
+            return
+        self._faults = 0
+        for experiment, outcome in ended:
+            if self._limits.learn(experiment, outcome):
+                self._withdraw_too_large()
+        attempt = int(experiments[0].get("exp.attempt") or 1)
+        failed = any(outcome.status in {"failure", "timeout"} for _, outcome in ended)
+        if failed and attempt <= self.policies.retries and self._reason_to_stop() is None:
+            self._retry(ended, attempt)
+            return
+        for experiment, outcome in ended:
+            self._record_outcome(experiment, outcome)
+
+    def _checked(self, experiment: Experiment, outcome: Outcome) -> Outcome:
+        """The outcome; that of a machine whose directory of logs was exchanged says nothing about the experiment."""
         if outcome.status not in {"ok", "skipped"}:
             try:
                 self._held.check(log_path(experiment, self.directory).parent)
             except InfrastructureError as error:
-                outcome = outcome._replace(status="cancelled", message=str(error), infrastructure=True)
-        if outcome.infrastructure:
-            self._interrupted(experiment, outcome)
-            return
-        self._faults = 0
-        if self._limits.learn(experiment, outcome):
-            self._withdraw_too_large()
-        attempt = int(experiment.get("exp.attempt") or 1)
-        retried = outcome.status in {"failure", "timeout"} and attempt <= self.policies.retries
-        if retried and self._reason_to_stop() is None:
-            try:
-                keep_attempt(log_path(experiment, self.directory), attempt)
-            except DlbsError as error:  # another attempt would overwrite this log
-                outcome = outcome._replace(message=f"{outcome.message}; not retried: {error}")
-                self._record_outcome(experiment, outcome)
-                return
-            self._notify("retried", experiment, outcome)
-            later = time.monotonic() + self.policies.pause(attempt)
-            self._waiting.append(_Waiting({**experiment, "exp.attempt": attempt + 1}, later))
-            return
-        self._record_outcome(experiment, outcome)
+                return outcome._replace(status="cancelled", message=str(error), infrastructure=True)
+        return outcome
 
-    def _interrupted(self, experiment: Experiment, outcome: Outcome) -> None:
+    def _retry(self, ended: Sequence[tuple[Experiment, Outcome]], attempt: int) -> None:
+        try:
+            for experiment, _ in ended:
+                keep_attempt(log_path(experiment, self.directory), attempt)
+        except DlbsError as error:  # another attempt would overwrite this log
+            for experiment, outcome in ended:
+                message = outcome.message if outcome.status == "ok" else f"{outcome.message}; not retried: {error}"
+                self._record_outcome(experiment, outcome._replace(message=message))
+            return
+        for experiment, outcome in ended:
+            self._notify("retried", experiment, outcome)
+        later = time.monotonic() + self.policies.pause(attempt)
+        self._waiting.append(_Waiting(tuple({**one, "exp.attempt": attempt + 1} for one, _ in ended), later))
+
+    def _interrupted(self, experiments: tuple[Experiment, ...], outcome: Outcome) -> None:
         """The machine, not the experiment, failed: it waits for the next attempt or, since the others would fail too, for the next run.
 
         A lost job of a cluster says little about its other nodes, so only several in a row stop the plan.
         """
         self._faults += 1
-        log = str(experiment["exp.log_file"])
+        log = str(experiments[0]["exp.log_file"])
         tries = self._tries[log] = self._tries.get(log, 0) + 1
-        self._waiting.append(_Waiting(experiment, time.monotonic() + self.policies.pause(tries)))
-        if tries <= self.policies.retries:
-            self._notify("retried", experiment, outcome)
-            return
+        self._waiting.append(_Waiting(experiments, time.monotonic() + self.policies.pause(tries)))
         tolerated = _MOST_LOST if self.executor.detachable else 1
-        if self._faults < tolerated and not self.summary.stopped:
+        given_up = tries > self.policies.retries
+        if given_up and self._faults < tolerated and not self.summary.stopped:
             self._waiting.pop()
-            self._record_outcome(experiment, outcome)
+            self._record_outcome(experiments[0], outcome)
             return
-        self._notify("withdrawn", experiment)
-        if not self.summary.stopped:
+        for experiment in experiments:
+            self._notify("withdrawn" if given_up else "retried", experiment, None if given_up else outcome)
+        if given_up and not self.summary.stopped:
             self.summary.stopped, self.summary.is_fault = outcome.message, True
 
     def _notify(self, kind: str, experiment: Experiment, outcome: Outcome | None = None) -> None:

@@ -222,7 +222,7 @@ def facts_of(gpu: Gpu) -> dict[str, Any]:
 
 
 class Energy:
-    """The GPU's energy counter, read just before and just after the timed batches.
+    """The GPU's energy counter, read just before and just after the timed batches; sums several intervals.
 
     Args:
         gpu: The GPU; None, or a part of a GPU, has no separate counter.
@@ -231,7 +231,8 @@ class Energy:
     def __init__(self, gpu: Gpu | None = None) -> None:
         self._gpu = None if gpu is None or gpu.shared else gpu
         self._begin: tuple[float, int | None] = (0.0, None)
-        self._end: tuple[float, int | None] = (0.0, None)
+        self._seconds = 0.0
+        self._millijoules = 0
 
     def _read(self) -> tuple[float, int | None]:
         """The counter, and the time in the middle of the query, which may take a tenth of a second."""
@@ -245,7 +246,10 @@ class Energy:
         self._begin = self._read()
 
     def stop(self) -> None:
-        self._end = self._read()
+        (begin, before), (end, after) = self._begin, self._read()
+        if before is not None and after is not None:
+            self._seconds += end - begin
+            self._millijoules += after - before
 
     def metrics(self, instances: int) -> dict[str, float]:
         """Log values: joules of all timed batches and per instance, and mean watts; empty if the counter cannot be read.
@@ -255,12 +259,11 @@ class Energy:
         Args:
             instances: Instances of all timed batches together, on this device.
         """
-        (begin, before), (end, after) = self._begin, self._end
-        if before is None or after is None or after <= before:
+        if self._millijoules <= 0:
             return {}
-        joules = (after - before) / 1000  # NVML counts millijoules
+        joules = self._millijoules / 1000  # NVML counts millijoules
         return {
             "results.energy": joules,
             "results.energy_per_instance": joules / instances,
-            "results.power": joules / (end - begin),
+            "results.power": joules / self._seconds,
         }

@@ -30,15 +30,15 @@ class CompetingLoad:
 
     def __init__(self) -> None:
         self._before: _Sample | None = None
-        self._total = _Sample(*[0.0] * 7)
+        self._total = self._last = _Sample(*[0.0] * 7)
 
     def start(self) -> None:
         self._before = _sample()
 
     def stop(self) -> None:
         assert self._before is not None
-        used = _Sample(*(end - begin for begin, end in zip(self._before, _sample())))  # noqa: B905 - Python 3.9
-        self._total = _sum(self._total, used)
+        self._last = _Sample(*(end - begin for begin, end in zip(self._before, _sample())))  # noqa: B905 - Python 3.9
+        self._total = _sum(self._total, self._last)
 
     def add(self, other: CompetingLoad) -> None:
         """Include the counts of another process."""
@@ -47,10 +47,12 @@ class CompetingLoad:
     @property
     def share(self) -> float | None:
         """The share of the allowed CPUs, 0 to 1, that other programs used; None if unknown."""
-        total = self._total
-        if total.seconds < _SHORTEST or total.busy <= 0.0:
-            return None
-        return round(max(0.0, (total.busy - total.own) / (total.seconds * len(allowed_cpus()))), 4)
+        return None if self._total.seconds < _SHORTEST else _share(self._total)
+
+    @property
+    def last_share(self) -> float | None:
+        """The share in the last interval, however short: the kernel counts hundredths of a second."""
+        return _share(self._last)
 
     def metrics(self, batches: int) -> dict[str, float | None]:
         """Log values: page faults per batch (minor: memory provided by the kernel; major: read from a disk), voluntary and involuntary
@@ -63,6 +65,12 @@ class CompetingLoad:
             "results.context_switches_involuntary": int(self._total.switches_involuntary),
             "results.competing_load": self.share,
         }
+
+
+def _share(used: _Sample) -> float | None:
+    if used.busy <= 0.0:
+        return None
+    return round(max(0.0, (used.busy - used.own) / (used.seconds * len(allowed_cpus()))), 4)
 
 
 def _sum(first: _Sample, second: _Sample) -> _Sample:

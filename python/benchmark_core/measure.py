@@ -23,6 +23,7 @@ from benchmark_core.log import Log, timestamp
 from benchmark_core.options import ModelOptions
 from benchmark_core.provenance import Repository, provenance
 from benchmark_core.timing import Marker, ProgressLines, Schedule, Timing, time_batches
+from benchmark_core.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def benchmark(subject: Subject, options: ModelOptions, schedule: Schedule, log: 
     log.many(subject.settings, "results.")
     competing = CompetingLoad()
     instances = options.batch_size * subject.replicas
+    turns = Turns.from_environment()
     begin = perf_counter()
     log("results.start_time", timestamp())
     timing = time_batches(
@@ -119,8 +121,11 @@ def benchmark(subject: Subject, options: ModelOptions, schedule: Schedule, log: 
         observers=(competing, subject.energy),
         agree=subject.agree,
         watcher=ProgressLines(schedule, instances, subject.about.unit) if log.reports else None,
+        turns=turns,
+        load=lambda: competing.last_share,
     )
     log("results.end_time", timestamp())
+    log.many({} if turns is None else turns.metrics())
     log("results.time_to_first_batch", 1000.0 * (begin - started + timing.first))
     if subject.phase == "training" and timing.result is not None:
         _log_loss(subject.mean(float(timing.result)), log)

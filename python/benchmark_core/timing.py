@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from time import perf_counter, time
 from typing import Any, Protocol
 
+from benchmark_core.turns import Turns
+
 # Automatic warm-up ends when the median of five batches differs by at most 3 % from that of the previous five.
 WINDOW, TOLERANCE = 5, 0.03
 MOST_WARMUP_BATCHES, MOST_WARMUP_SECONDS = 200, 60.0
+_LONG_BATCH = 0.25  # of a turn: the first batch of a turn counts if it takes longer
 _MOST_AT_A_TIME = 10_000  # events and times that are preallocated
 INTERVAL = 5.0  # seconds before the first line, and between lines
 _SHARE = 0.02  # of the time so far that passes between lines, where that is more: a day makes about 300 lines
@@ -110,6 +113,8 @@ def time_batches(
     observers: Sequence[Sampler] = (),
     agree: Callable[[int], int] = lambda number: number,
     watcher: Watcher | None = None,
+    turns: Turns | None = None,
+    load: Callable[[], float | None] = lambda: None,
 ) -> Timing:
     """Warm up, then time batches.
 
@@ -125,7 +130,12 @@ def time_batches(
         observers: Notified when the timed batches begin and end.
         agree: Maximum over all processes of a number: they must run the same number of batches, in the same loops.
         watcher: Notified of the progress between loops; None, in all processes, runs all batches in as few loops as possible.
+        turns: Turns that alternate with those of other processes; they, not the schedule, then determine the number of timed batches.
+        load: Share of the CPUs that other programs used in the last turn, for its record.
     """
+    order = None if turns is None else iter(turns)
+    if order is not None:
+        next(order)  # the first turn is for warm-up
     run = _Run(step, batches, synchronize, make_event, schedule.sync, agree, watcher)
     steady = None
     if schedule.warmup is None:
@@ -134,16 +144,21 @@ def time_batches(
         run.extend(schedule.warmup)
     warmup = run.take()
     with _no_garbage_collection():
-        for observer in observers:
-            observer.start()
         began = time()
-        if schedule.min_time:
-            while left := agree(_batches_left(run, warmup, schedule.min_time)):
-                run.extend(left)
+        if turns is not None and order is not None:
+            for seconds in order:
+                with _sampled(observers):
+                    batches_before, total = len(run.times.batches), run.times.total
+                    run.turn(seconds)
+                turns.add(len(run.times.batches) - batches_before, run.times.total - total, load())
         else:
-            run.extend(schedule.count)
-        for observer in reversed(observers):
-            observer.stop()
+            with _sampled(observers):
+                began = time()
+                if schedule.min_time:
+                    while left := agree(_batches_left(run, warmup, schedule.min_time)):
+                        run.extend(left)
+                else:
+                    run.extend(schedule.count)
     timed = run.take()
     return Timing(timed.batches, timed.waits, timed.device, timed.total, warmup.batches, began, steady, run.result)
 
@@ -235,6 +250,23 @@ class _Run:
                 else:
                     self.watcher.warmed_up(self.times.batches)
 
+    def turn(self, seconds: float) -> None:
+        """Run batches for about `seconds`, at least one; a short first one, for which caches and clocks are cold, is not counted."""
+        counted, self.times = self.times, self._none()
+        self._loop(1)
+        first = self.times.total
+        if first > _LONG_BATCH * seconds:
+            self.times.batches[:0], self.times.waits[:0] = counted.batches, counted.waits
+            if self.times.device is not None and counted.device is not None:
+                self.times.device[:0] = counted.device
+            self.times.total += counted.total
+        else:
+            self.times = counted
+        usual = statistics.median(self.times.batches[-WINDOW:]) if self.times.batches else first
+        missing = round((seconds - first) / max(usual, 1e-9))
+        if missing > 0 or self.times is counted:
+            self._loop(min(_MOST_AT_A_TIME, max(1, missing)))
+
     def _batches_until_report(self) -> int:
         """Estimated number of batches until the next report is due; one if unknown, 0 without a watcher."""
         if self.watcher is None:
@@ -305,6 +337,15 @@ class _Run:
         self.synchronize()
         self.result = result
         return perf_counter() - begin
+
+
+@contextmanager
+def _sampled(observers: Sequence[Sampler]) -> Iterator[None]:
+    for observer in observers:
+        observer.start()
+    yield
+    for observer in reversed(observers):
+        observer.stop()
 
 
 @contextmanager

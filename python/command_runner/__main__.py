@@ -29,13 +29,14 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 from benchmark_core.crash import guarded
 from benchmark_core.doubts import cpu_contention, drifted, slow_runs, warning
-from benchmark_core.exits import SIGNALLED
+from benchmark_core.exits import SIGNALLED, BenchmarkError
 from benchmark_core.facts import host_facts, resident_peak
 from benchmark_core.intervals import STEADY_WITHIN, drift, percentile
 from benchmark_core.load import CompetingLoad
 from benchmark_core.log import KEY_LINE, key_line
 from benchmark_core.provenance import provenance
 from benchmark_core.text import printable, short_number
+from benchmark_core.turns import Turns
 
 _MOST_OUTPUT = 1 << 20  # characters of a run's output that are kept in the log
 _MOST_READ = 64 << 20  # bytes of an invocation's output that are searched for results
@@ -54,13 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runner = Runner(options)
     except CannotStartError as error:
         return _failed(error.code, str(error))
+    except BenchmarkError as error:  # nobody gives turns
+        return _failed(error.exit_code, str(error))
     try:
         runner.run()
     except (CannotStartError, FailedError) as error:
         return _failed(error.code, str(error))
+    except BenchmarkError as error:
+        return _failed(error.exit_code, str(error))
     finally:
         _clean_up(runner)
     printed = runner.report.values()
+    if runner.turns is not None:
+        print(*runner.turns.lines(), sep="\n")
     for key, value in results(runner.warmup, runner.timed, printed, runner.load.share, runner.ignored).items():
         print(key_line(key, value))
     sys.stdout.flush()
@@ -131,6 +138,7 @@ class Runner:
         self.report = Report()
         self.ignored = 0
         self.load = CompetingLoad()
+        self.turns = Turns.from_environment()
         self._path = executable(options.command)
         self._out, self._err = Output(), Output()
         self._nothing = os.open(os.devnull, os.O_RDONLY)
@@ -138,14 +146,30 @@ class Runner:
         self._said = time.perf_counter()
 
     def run(self) -> None:
-        """Warm up, then time the requested number of runs.
+        """Warm up, then time the requested number of runs, or those that fit into the turns of this process.
 
         Raises:
             FailedError: A run failed.
         """
+        order = None if self.turns is None else iter(self.turns)
+        if order is not None:
+            next(order)  # the first turn is for warm-up
         while len(self.warmup) < self.options.warmup:
             self.warmup.append(self._once(Report()))
             self._say("warm-up", self.warmup)
+        for seconds in order or ():
+            assert self.turns is not None
+            self.load.start()
+            before = len(self.timed)
+            while sum(one.seconds for one in self.timed[before:]) < seconds:
+                self.timed.append(self._once(self.report))
+            self.load.stop()
+            turn = [one.seconds for one in self.timed[before:]]
+            printed = self.report.times[-len(turn) :]
+            own = len(self.report.times) == len(self.timed) and all(map(_is_number, printed))
+            self.turns.add(len(turn), sum(printed) / _MS if own else sum(turn), self.load.last_share)
+        if order:
+            return
         self.load.start()
         spent = 0.0
         while len(self.timed) < self.options.batches or spent < self.options.min_seconds:
@@ -315,6 +339,11 @@ class Report:
         for key, value in printed.items():
             self._values.setdefault(key, []).append(value)
         return rest
+
+    @property
+    def times(self) -> list[Any]:
+        """`results.time` of the runs that printed it."""
+        return self._values.get("results.time", [])
 
     def values(self) -> dict[str, Any]:
         """Key → the mean of numbers over runs, batch times of all runs in one list, or otherwise the last value."""

@@ -40,7 +40,7 @@ def end(rounds: UntilKnown, experiment: Experiment, kind: str = "ended") -> None
 
 def draw(rounds: UntilKnown) -> Experiment:
     drawn = next(rounds)
-    assert drawn is not None
+    assert isinstance(drawn, dict)
     return drawn
 
 

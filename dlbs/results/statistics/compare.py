@@ -33,6 +33,7 @@ from dlbs.results.statistics.ratio import (
     sample_of,
     verdict_of,
 )
+from dlbs.results.statistics.turns import estimate_pairs, is_doubtful, paired, pairs_of
 from dlbs.text import counted, first_few, text
 
 if TYPE_CHECKING:
@@ -711,8 +712,13 @@ def _side(name: str, runs: Runs, valued: Runs, metric: str, *, leave_out: bool, 
 
 
 def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tuple[bool, bool]) -> Match:
-    """Compare the runs of one experiment. `trust`: few runs, and doubtful ones."""
+    """Compare the runs of one experiment. `trust`: few runs, and doubtful ones.
+
+    If at least three of each side took turns with each other, only those count, and as pairs.
+    """
     metric = comparison.metric
+    if len((partners := paired(a, b))[0]) >= FEWEST_RUNS:
+        return _matched_pairs(comparison, label, (a, b), partners, trust_doubtful=trust[1])
     valued = [runs.where(value is not None for value in runs.comparable(metric)) for runs in (a, b)]
     clean = [sum(not kinds for kinds in runs.doubts) for runs in valued]
     # On both sides or on neither: clean and disturbed runs would differ even with the same code.
@@ -728,7 +734,7 @@ def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tup
     values = tuple(None if sample is None else _value(sample, comparison) for sample in (one, other))
     used = tuple(0 if sample is None else sample.runs for sample in (one, other))
     if one is None or other is None:
-        verdict, why = _one_sided(a, b, one is None, other is None)
+        verdict, why = _one_sided(a, b, one is None and not _lost(a), other is None and not _lost(b))
         return Match(label, a, b, (values[0], values[1]), None, verdict, (used[0], used[1]), notes=(*notes, *why))
     # A throughput is the inverse of a time per instance.
     above, below = (one, other) if metric == THROUGHPUT else (other, one)
@@ -752,6 +758,39 @@ def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tup
     elif verdict == INCONCLUSIVE:
         notes.append(needed_repeats(estimate, comparison.threshold, fewest))
     return Match(label, a, b, (values[0], values[1]), estimate, verdict, (used[0], used[1]), left_out, tuple(notes))
+
+
+def _matched_pairs(
+    comparison: Comparison, label: str, sides: tuple[Runs, Runs], partners: tuple[Runs, Runs], *, trust_doubtful: bool
+) -> Match:
+    """Compare the runs of one experiment that took turns."""
+    metric = comparison.metric
+    a, b = (runs if trust_doubtful else runs.where(not is_doubtful(record) for record in runs) for runs in partners)
+    a, b = paired(a, b)
+    above, below = (a, b) if metric == THROUGHPUT else (b, a)
+    pairs = pairs_of(above, below, metric)
+    samples = [sample_of(runs, metric, within=False) for runs in (a, b)]
+    values = [None if sample is None else _value(sample, comparison) for sample in samples]
+    notes = [
+        f"{name}: {out} of {counted(len(runs), 'run')} left out, because {'it' if out == 1 else 'they'} took no turns or "
+        "its pair is incomplete or doubtful"
+        for name, runs, kept in zip(comparison.sides, sides, (a, b), strict=True)
+        if (out := len(runs) - len(kept))
+    ]
+    disturbed, turns = sum(pair.disturbed for pair in pairs), sum(pair.turns + pair.disturbed for pair in pairs)
+    if disturbed:
+        notes.append(f"{disturbed} of {turns} turns were disturbed on one side only, and are left out")
+    used = len(pairs), len(pairs)
+    if not pairs:
+        notes.append("no pair has values on both sides")
+        return Match(label, *sides, (values[0], values[1]), None, INCONCLUSIVE, used, notes=tuple(notes))
+    estimate = estimate_pairs(pairs, comparison.confidence)
+    verdict = verdict_of(metric, estimate.interval, comparison.threshold)
+    if verdict == INCONCLUSIVE and estimate.interval is not None:
+        notes.append(
+            needed_repeats(estimate, comparison.threshold, len(pairs)).replace("repeats per side", "pairs (--turns)")
+        )
+    return Match(label, *sides, (values[0], values[1]), estimate, verdict, used, notes=tuple(notes))
 
 
 def _no_ratio(names: tuple[str, str], samples: tuple[Sample, Sample]) -> str:
@@ -788,6 +827,11 @@ def _one_sided(a: Runs, b: Runs, no_a: bool, no_b: bool) -> tuple[str, list[str]
     if no_a and no_b:
         return "failed", why
     return ("fixed" if no_a else "broken"), why
+
+
+def _lost(runs: Runs) -> bool:
+    """Whether some runs have no value only because their partners in turns failed."""
+    return any(runs.present("exp.lost_partner"))
 
 
 def _value(sample: Sample, comparison: Comparison) -> float:

@@ -45,6 +45,7 @@ def welch_interval(first: Sequence[float], second: Sequence[float], confidence: 
 
 # Methods for the interval of a ratio of runs.
 METHODS = {
+    "pairs": "Student's t of the logarithms of the pairs' ratios",
     "signed ranks": "bounds of Wilcoxon's signed-rank test",
     "ranks": "bounds of the Mann-Whitney test",
     "student": "Student's t (Welch) of the logarithms, because ranks of so few runs cannot reach the confidence level",
@@ -343,7 +344,7 @@ class Estimate:
     Attributes:
         ratio: Numerator over denominator.
         interval: Its confidence interval; None if there are too few values.
-        source: Source of the interval: `runs`, `batches`, `queries`, or empty.
+        source: Source of the interval: `runs`, `pairs` (of processes that took turns), `batches`, `queries`, or empty.
     """
 
     ratio: float

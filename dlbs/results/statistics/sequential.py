@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import functools
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from dlbs.results.statistics.ratio import Interval, rank_interval
+from dlbs.results.statistics.turns import PairRatio, pairs_interval
 
-_FIRST = 5  # runs per side; with fewer, even completely separated runs are too likely by chance
+FIRST_LOOK = 5  # runs per side; with fewer, even completely separated runs are too likely by chance
 # Share of the error for the interval of all runs, if there is one of rounds too: with less, one pair could not be decided after five rounds.
 _OF_ALL_RUNS = 0.55
 _TOO_MANY = 1000  # runs per side beyond which no estimate is given
@@ -37,7 +39,7 @@ def look_level(runs: float, error: float) -> float:
         error: Error of all looks together.
     """
     divisor = 3.2 + 0.32 * math.log(0.05 / error)
-    return error / divisor / (1 + math.log(max(runs, _FIRST) / _FIRST)) ** 2
+    return error / divisor / (1 + math.log(max(runs, FIRST_LOOK) / FIRST_LOOK)) ** 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,9 @@ def can_tell(first: int, second: int, error: float, rounds: int | None = None) -
         rounds: Number of rounds in which both sides have a value; None if ratios within rounds are not used.
     """
     of_runs, of_rounds = _shares(error, rounds is not None)
-    if rounds is not None and rounds >= _FIRST and is_enough(rounds, look_level(rounds, of_rounds)):
+    if rounds is not None and rounds >= FIRST_LOOK and is_enough(rounds, look_level(rounds, of_rounds)):
         return True
-    if min(first, second) < _FIRST:
+    if min(first, second) < FIRST_LOOK:
         return False
     by_chance = 2 / math.comb(first + second, first)  # probability of complete separation of the sides
     return by_chance <= look_level(_information(first, second), of_runs)
@@ -73,7 +75,7 @@ def can_tell(first: int, second: int, error: float, rounds: int | None = None) -
 
 def first_look(error: float, *, in_rounds: bool) -> int:
     """Smallest number of runs per side that can give a verdict."""
-    runs = _FIRST
+    runs = FIRST_LOOK
     while not can_tell(runs, runs, error, runs if in_rounds else None):
         runs += 1
     return runs
@@ -104,12 +106,28 @@ def repeated_interval(
     found: list[tuple[float, Interval]] = []
     if can_tell(first, second, of_runs):
         found.append(rank_interval(numerator, denominator, 1 - look_level(_information(first, second), of_runs)))
-    if rounds is not None and (count := len(rounds.numerator)) >= _FIRST:
+    if rounds is not None and (count := len(rounds.numerator)) >= FIRST_LOOK:
         by_rounds = signed_rank_interval(rounds.numerator, rounds.denominator, 1 - look_level(count, of_rounds))
         found += [by_rounds] if by_rounds is not None else []
     if not found:
         return _ratio(numerator, denominator), None
     ratio, interval = min(found, key=lambda one: one[1].high / one[1].low)
+    return ratio, replace(interval, confidence=confidence)
+
+
+def repeated_pairs_interval(
+    pairs: Sequence[PairRatio], error: float, confidence: float
+) -> tuple[float, Interval | None]:
+    """Ratio of pairs of processes that took turns, with its interval at this look: Student's, from the fifth pair on.
+
+    Args:
+        pairs: At least one.
+        error: Error of all looks together.
+        confidence: Confidence level for the label of the interval: that of all looks of all comparisons together.
+    """
+    if len(pairs) < FIRST_LOOK:
+        return math.exp(statistics.fmean(pair.log for pair in pairs)), None
+    ratio, interval = pairs_interval(pairs, 1 - look_level(len(pairs), error))
     return ratio, replace(interval, confidence=confidence)
 
 

@@ -96,7 +96,10 @@ _MOST_NAMED = 3  # experiments in a note
 BATCHES_ONLY = (
     f"fewer than {FEWEST_RUNS} runs: ratio and interval from batches within runs; ignores variation between runs"
 )
-_OF_ROUNDS = "median of the means of the ratios of two rounds (Hodges-Lehmann)"
+_RATIOS = {
+    "signed ranks": "median of the means of the ratios of two rounds (Hodges-Lehmann)",
+    "pairs": "geometric mean of the ratios of pairs of processes that took turns",
+}
 QUERIES_ONLY = "one run per side: interval from those that both runs logged; ignores variation between runs"
 STATISTIC_NAMES = {"rank": "median", "mean": "mean"}
 
@@ -156,13 +159,14 @@ def method_lines(column: str, estimator: str, matches: Iterable[tuple[str, Match
     """
     found: dict[str, list[str]] = {}
     for label, match in matches:
-        if match.estimate is not None and match.estimate.source == "runs":
+        if match.estimate is not None and match.estimate.source in {"runs", "pairs"}:
             interval = match.estimate.interval
-            found.setdefault(interval.method if interval else "", []).append(label)
+            method = interval.method if interval else ""
+            found.setdefault("pairs" if match.estimate.source == "pairs" else method, []).append(label)
     if not found:
         return []
     used = [method for method in METHODS if method in found]
-    ratios = {method: _OF_ROUNDS if method == "signed ranks" else ESTIMATORS[estimator][1] for method in found}
+    ratios = {method: _RATIOS.get(method, ESTIMATORS[estimator][1]) for method in found}
     if len(used) == 1:
         return [f"{column}: {ratios[used[0]]}; interval: {METHODS[used[0]]}"]
     if len(set(ratios.values())) == 1:
