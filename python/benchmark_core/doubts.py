@@ -237,7 +237,7 @@ def warnings_of(record: Mapping[str, Any]) -> list[str]:
     lines = [line for found in lists if isinstance(found, list) for line in found if isinstance(line, str)]
     if record.get("exp.neighbours") and not record.get("exp.cpus"):  # a benchmark does not know whose load it sees
         lines = [
-            warning("neighbours", figure_of(line)) if kind_of(line) == "CPU contention" else line for line in lines
+            warning("neighbours", figure_of(line)) if doubt_kind(line) == "CPU contention" else line for line in lines
         ]
     return lines
 

@@ -586,11 +586,11 @@ def best_of(runs: Runs, names: Sequence[str], metric: str) -> Best | None:
         return None
     ordered = sorted(values, key=values.__getitem__, reverse=better_of(metric) > 0)
     shown = varying(runs, names)
-    label, best = group_label(groups[ordered[0]], shown, runs), groups[ordered[0]]
+    label, best = group_label(groups[ordered[0]], shown, (), runs), groups[ordered[0]]
     confidence = Rules(simultaneous=True).each(len(values) - 1)
     made = Comparison(metric, 0.0, confidence, sides=(label, "it"))
     matches = [
-        _matched(made, group_label(groups[key], shown, runs), best, groups[key], trust=(False, False))
+        _matched(made, group_label(groups[key], shown, (), runs), best, groups[key], trust=(False, False))
         for key in ordered[1:]
     ]
     return Best(label, best, len(values), [match for match in matches if match.verdict not in REGRESSIONS])
