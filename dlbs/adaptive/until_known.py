@@ -22,7 +22,6 @@ from dlbs.config.config import Config
 from dlbs.errors import ConfigError, DlbsError, one_or_several, with_arguments
 from dlbs.executors.base import Executor, Outcome, make_executor
 from dlbs.experiment import Experiment, log_path
-from dlbs.launch.script import Launcher
 from dlbs.logs import last_values
 from dlbs.plan.pipeline import Repeats, unlabelled_names
 from dlbs.results.read.logs import read_file
@@ -156,9 +155,7 @@ class UntilKnown(Observer):
         """
         self._observer = observer
         self._limits = BatchLimits(self.manifest.differences.names)
-        summary = run_plan(
-            self, self.manifest, self, executor, show=_ignore, policies=policies, wait=wait, limits=self._limits
-        )
+        summary = run_plan(self, self.manifest, self, executor, policies=policies, wait=wait, limits=self._limits)
         self._take_round()
         stopped = "" if summary.stop_signal or summary.stopped else self.stopped
         return Known(
@@ -331,10 +328,6 @@ class _Round:
     def is_complete(self) -> bool:
         ended: Set[int] = {number for number, record in self.records.items() if record.get("exp.status") != "cancelled"}
         return ended == set(self.numbers.values())
-
-
-def _ignore(launcher: Launcher) -> None:
-    """Exclude simulated experiments from the plan."""
 
 
 def _ending(experiment: Experiment) -> dict[str, object] | None:
