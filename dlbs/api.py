@@ -12,7 +12,6 @@ from dlbs.config.load import load_config as _load_declarations
 from dlbs.errors import ConfigError, one_or_several, suggestion, with_arguments
 from dlbs.executors.base import make_executor
 from dlbs.experiment import Experiment
-from dlbs.launch.script import Launcher
 from dlbs.packs.configure import configure
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import ORDERS, ordered, planned_and_ordered, processor_for, resolved_plan, unlabelled_names
@@ -241,7 +240,6 @@ def run_plan(
         manifest,
         Callback(on_event),
         chosen,
-        show=_ignore,
         policies=Policies(retries, max_failures, deadline),
         wait=wait,
     )
@@ -425,7 +423,3 @@ def _records(results: Any) -> Sequence[Mapping[str, Any]]:
     if given and all(isinstance(one, (str, os.PathLike)) for one in given):
         return read_runs([os.fspath(one) for one in given])
     return given
-
-
-def _ignore(launcher: Launcher) -> None:
-    """Ignore simulated experiments; only the command line prints them."""

@@ -23,7 +23,6 @@ from dlbs.errors import ConfigError, DlbsError, LaunchError, one_or_several, wit
 from dlbs.executors.base import Executor, Outcome, make_executor
 from dlbs.executors.local import Slots
 from dlbs.experiment import Experiment, log_path
-from dlbs.launch.script import Launcher
 from dlbs.logs import last_values
 from dlbs.machine.resources import Request
 from dlbs.plan.pipeline import Repeats, unlabelled_names
@@ -204,9 +203,7 @@ class UntilKnown(Observer):
         """
         self._observer = observer
         self._limits = BatchLimits(self.manifest.differences.names)
-        summary = run_plan(
-            self, self.manifest, self, executor, show=_ignore, policies=policies, wait=wait, limits=self._limits
-        )
+        summary = run_plan(self, self.manifest, self, executor, policies=policies, wait=wait, limits=self._limits)
         self._take_round()
         stopped = "" if summary.stop_signal or summary.stopped else self.stopped
         return Known(
@@ -381,10 +378,6 @@ class _Round:
     def is_complete(self) -> bool:
         ended: Set[int] = {number for number, record in self.records.items() if record.get("exp.status") != "cancelled"}
         return ended == set(self.numbers.values())
-
-
-def _ignore(launcher: Launcher) -> None:
-    """Exclude simulated experiments from the plan."""
 
 
 def _ending(experiment: Experiment) -> dict[str, object] | None:

@@ -138,6 +138,7 @@ _TOKEN = re.compile(
 )
 _HERE = re.compile(r"""[ \t]*(\\|['"]?)([\w.+-]+)(['"]?)(?=[\s;&|<>)]|\Z)""", re.ASCII)
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(?:\[[\w$@]*\])?\+?=", re.ASCII)
+_INDEXED = re.compile(r"[A-Za-z_]\w*\[", re.ASCII)
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _UNQUOTED = str.maketrans("", "", "'\"\\")
 _TARGET = ">"  # among the words of a command: the next one is the target of a redirection
@@ -166,6 +167,12 @@ _REFUSED = {
 def _refusal(key: str) -> Position:
     what, hint = _REFUSED[key]
     return Position(f"a value {what} cannot be quoted", hint)
+
+
+def _is_in_brackets(part: str) -> bool:
+    """Whether `[` is open at the end of a part of a word."""
+    bare = _QUOTED.sub("", part)
+    return bare.count("[") > bare.count("]") or bare.rfind("[") > bare.rfind("]")
 
 
 class _Frame:
@@ -297,8 +304,7 @@ class _Scanner:
             return
         raw, frame.begin = self.script[frame.begin : end], None
         word = raw.translate(_UNQUOTED)
-        bare = _QUOTED.sub("", raw)
-        if bare.rfind("[") > bare.rfind("]") and (frame.opening == "=(" or re.match(r"[A-Za-z_]\w*\[", bare)):
+        if _is_in_brackets(raw) and (frame.opening == "=(" or _INDEXED.match(raw)):
             self.lost = "a blank in [...]"
         elif raw == "case" and len(self.frames) > 1:
             self.lost = "`case` in (...)"
@@ -327,7 +333,7 @@ class _Scanner:
         if re.compile(r"[ \t]*\(").match(self.script, self.at):
             return _refusal("function")
         for frame in self.frames:
-            refused = self._evaluated(frame, self.script[frame.begin : start])
+            refused = self._evaluated(frame, "" if frame.begin is None else self.script[frame.begin : start])
             if refused:
                 return refused
         frame = self.frames[-1]
@@ -339,7 +345,7 @@ class _Scanner:
         words = frame.words
         command = words[0] if words else ""
         given = _ASSIGNMENT.match(prefix)
-        if "[" in _QUOTED.sub("", prefix) and not (given and prefix.startswith(given[0])):
+        if _is_in_brackets(prefix) or (_INDEXED.match(prefix) and not given):
             return _refusal("index")
         name = ""
         if words[-1:] in ([">&"], ["<&"]):

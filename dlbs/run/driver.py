@@ -248,7 +248,7 @@ def run_plan(
     observer: Observer,
     executor: Executor,
     *,
-    show: Callable[[Launcher], None],
+    show: Callable[[Launcher], None] | None = None,
     policies: Policies | None = None,
     wait: bool = False,
     detach: bool = False,
@@ -261,7 +261,7 @@ def run_plan(
         manifest: The result of `look_through`.
         observer: Is notified of events.
         executor: Runs experiments.
-        show: Receives the launchers of simulated experiments.
+        show: Receives the launchers of simulated experiments; None ignores these.
         policies: Retries, failure limit and deadline.
         wait: Wait until another run that writes to the same directories has ended, instead of raising an error.
         detach: Return after everything is started.
@@ -356,7 +356,7 @@ class _Run:
         observer: Observer,
         executor: Executor,
         signals: Signals,
-        show: Callable[[Launcher], None],
+        show: Callable[[Launcher], None] | None,
         held: Locked,
         policies: Policies,
         limits: BatchLimits,
@@ -490,7 +490,8 @@ class _Run:
             elif experiment.get("exp.status") == "simulate":
                 self.summary.simulated += 1
                 self._notify("skipped", experiment)
-                self.show(make_launcher(experiment, self.directory))
+                if self.show is not None:
+                    self.show(make_launcher(experiment, self.directory))
             elif not self._is_finished(experiment):
                 self._waiting.append(_Waiting((experiment,)))
                 return True

@@ -20,7 +20,7 @@ REFUSED = object()
 ANYTHING = object()  # a value, whatever it is
 
 PROGRAM = """
-from dlbs.language import work as limits
+from dlbs.language import limits
 from dlbs.plan.compile import Processor
 from tests.adversarial.bounded import serve
 import re2, psutil

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "python" / "pytorch_benchmarks"
 
 # A module imports from its own row and from those above it. A name stands for a module, or for all modules of a room.
 ROWS = (
-    {"meeting", "network", "torchrun"},
+    {"rendezvous", "torchrun"},
     {"options"},
     {"devices", "distributed"},
     {"data"},
