@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ctypes
 import fcntl
 import json
 import mimetypes
@@ -27,14 +26,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmark_core.doubts import warning
-from benchmark_core.exits import BenchmarkError, UsageError
+from benchmark_core.exits import BenchmarkError, UnavailableError, UsageError
 from benchmark_core.files import replaced
+from benchmark_core.gpus import Energy, cuda_name, named_gpu, open_nvml, visible_gpus
 from benchmark_core.intervals import latency_quantile
 from benchmark_core.log import Log
 from benchmark_core.measure import log_program
 from benchmark_core.timing import Moments, rate_words
 from pytorch_benchmarks.options import BenchmarkOptions
 from pytorch_benchmarks.serving import requests
+from pytorch_benchmarks.serving.loadgen import fewest_queries
 from pytorch_benchmarks.serving.prompts import draw_lengths, read_data
 from pytorch_benchmarks.serving.requests import Record
 
@@ -44,12 +45,19 @@ _BUSY = 0.8  # share of a CPU above which a client is late for its events
 _LAG = 10.0  # milliseconds of the event loop's lag, 99th percentile
 _QUEUED = 0.01  # share of requests that waited for max_concurrency
 _FEWEST_ERRORS = 10  # before a run ends because of its errors
-_CLIMB, _GROWTH, _MOST_USERS = 2.0, 1.1, 1024  # seconds and growth of a step to the highest throughput
+_CLIMB, _ROUNDS, _GROWTH, _MOST_USERS = (
+    2.0,
+    4,
+    1.1,
+    1024,
+)  # seconds, rounds and growth of a step to the highest throughput
+_PACED = 150  # requests of a trial: with fewer, a server 10 % too slow seems to keep pace
 _METRICS = (
     ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"),
     ("sglang:cached_tokens_total", "sglang:prompt_tokens_total"),
 )
 _GRACE = 10.0  # seconds that a server has to end
+_GUARD = 'read -r _; kill -TERM "-$1" && sleep "$2"; kill -KILL "-$1"'  # ends a process group at the end of its input
 _START = 0.05  # seconds from the announcement of the start to the start
 
 
@@ -143,6 +151,7 @@ class Remote:
     def __init__(self, options: BenchmarkOptions, log: Log) -> None:
         self._options, self._log = options, log
         self._stamps: list[float] | None = None
+        self._gpus = _gpus_of_server(options)
         self.count, self.client, self._first = 0, {"cpu": 0.0, "lag": 0.0, "lag_p99": 0.0, "lag_max": 0.0}, 0
         self._plan = self._make_plan()
 
@@ -201,15 +210,20 @@ class Remote:
             records = self.send(due=[0.0] * count, what="warm-up", may_fail=True)
             if not any(map(requests.is_ok, records)):
                 reasons = Counter(record["error"] for record in records)
-                raise BenchmarkError(f"{self._options.serving_url}: {reasons.most_common(1)[0][0]}")
+                raise self._failure(records, reasons.most_common(1)[0][0])
 
-    def run(self, scenario: str, rate: float = 0.0, seed: int | None = None, users: int = 0) -> list[Record]:
+    def _failure(self, records: Sequence[Record], reason: str) -> BenchmarkError:
+        """The error of a run without results: the server is not there, or this experiment fails."""
+        is_gone = all(record["status"] == "connection" for record in records) and not self._options.serving_command
+        return (UnavailableError if is_gone else BenchmarkError)(f"{self._options.serving_url}: {reason}")
+
+    def run(self, scenario: str, rate: float = 0.0, seed: int | None = None) -> list[Record]:
         """One run of a scenario; the records of its requests."""
         options = self._options
         seconds, least = options.serving_min_duration, self.fewest(scenario)
         if scenario in {"single-stream", "concurrent"}:
             return self.send(
-                users=users or (options.serving_users if scenario == "concurrent" else 1), seconds=seconds, least=least
+                users=options.serving_users if scenario == "concurrent" else 1, seconds=seconds, least=least
             )
         if scenario == "offline":
             due = [0.0] * max(least, options.serving_samples)
@@ -223,9 +237,8 @@ class Remote:
         options = self._options
         if options.serving_min_queries or not bounds_of(options) or scenario in {"offline", "concurrent"}:
             return options.serving_min_queries or 1
-        from pytorch_benchmarks.serving.loadgen import fewest_queries
-
-        return fewest_queries(options.serving_percentile or 99.0)
+        fewest = fewest_queries(options.serving_percentile or 99.0)
+        return max(fewest, _PACED) if options.serving_find else fewest
 
     def send(
         self, *, due: list[float] | None = None, users: int = 1, seconds: float = 0.0, least: int = 1, what: str = "",
@@ -266,11 +279,16 @@ class Remote:
             for _ in processes:
                 while _next(arrived, processes, 1.0) is None:
                     pass  # a machine may be slow, and a client that died is an error
+            for gpu in self._gpus:
+                gpu.start()
             start = time.monotonic() + _START
             for process in processes:
                 process.stdin.write(f"{start!r}\n".encode())
                 process.stdin.flush()
-            return self._collect(arrived, processes, what, may_fail)
+            records = self._collect(arrived, processes, what, may_fail)
+            for gpu in self._gpus:
+                gpu.stop()
+            return records
         finally:
             for process in processes:
                 process.kill()
@@ -300,10 +318,9 @@ class Remote:
                     and 100 * failed > options.serving_max_error_rate * len(records)
                 ):
                     self._write(records)
-                    raise BenchmarkError(
-                        f"{options.serving_url}: {failed} of {len(records)} requests failed, more than serving.max_error_rate: "
-                        f"{errors.most_common(1)[0][0]}"
-                    )
+                    reason = errors.most_common(1)[0][0]
+                    words = f"{failed} of {len(records)} requests failed, more than serving.max_error_rate: {reason}"
+                    raise self._failure(records, words)
         self._first += max((record["number"] for record in records), default=0) - self._first + 1
         self.count += len(records)
         self.client = {name: max(end[name] for end in ends) for name in ends[0]}
@@ -333,7 +350,10 @@ class Remote:
         options, log = self._options, self._log
         percentile = options.serving_percentile or (90.0 if scenario == "single-stream" else 99.0)
         found = requests.metrics(
-            records, percentile=percentile, goodput=requests.parse_goodput(options.serving_goodput)
+            records,
+            percentile=percentile,
+            goodput=requests.parse_goodput(options.serving_goodput),
+            users=options.serving_users if scenario == "concurrent" else 1,
         )
         if hits is not None:
             found["cache_hit_rate"] = hits
@@ -345,6 +365,7 @@ class Remote:
             found["offered_qps"] = rate
         if bounds:
             found["late"] = sum(not requests.keeps(record, bounds) for record in records)
+        found |= self._energy(records)
         log.many(found, "results.serving.")
         log("results.throughput", found["qps"])
         self._write(records)
@@ -352,6 +373,16 @@ class Remote:
             log.warn(text)
         if log.reports and not options.serving_find:
             print_line(options.model, found)
+
+    def _energy(self, records: Sequence[Record]) -> dict[str, float]:
+        """Joules of all GPUs of the server, per request and per output token; empty if one of them does not report its energy."""
+        answered = [record for record in records if requests.is_ok(record)]
+        parts = [gpu.metrics(max(1, len(answered))) for gpu in self._gpus]
+        if not parts or not all(parts):
+            return {}
+        self._log.many({name: sum(part[name] for part in parts) for name in parts[0]})
+        tokens = sum(record["output_tokens"] or 0 for record in answered)
+        return {"energy_per_token": sum(part["results.energy"] for part in parts) / tokens} if tokens else {}
 
     def _breaches(self, scenario: str, records: Sequence[Record], found: dict[str, Any]) -> list[str]:
         options, percentile = self._options, found["percentile"]
@@ -403,8 +434,7 @@ class Remote:
 
     def cache_counters(self) -> tuple[float, float] | None:
         """Cached and all prompt tokens so far, from the server's /metrics; None without them."""
-        parts = urlsplit(self._options.serving_url)
-        text = _found(f"{parts.scheme}://{parts.netloc}/metrics") or ""
+        text = _found(self._options, "/metrics") or ""
         with suppress(ValueError):
             for pair in _METRICS:
                 sums = [_metric(text, name) for name in pair]
@@ -418,8 +448,10 @@ class Remote:
         """The highest throughput, in requests per second: more and more users, until it grows no more, or the client binds."""
         best, users = 0.0, 1
         while users <= _MOST_USERS:
-            records = self.send(users=users, seconds=min(_CLIMB, self._options.serving_min_duration), least=2 * users)
-            rate = requests.steady_rate(records) or len(records) / max(record["done"] for record in records)
+            records = self.send(
+                users=users, seconds=min(_CLIMB, self._options.serving_min_duration), least=_ROUNDS * users
+            )
+            rate = requests.steady_rate(records, users) or 0.0
             if rate < _GROWTH * best or self.bound_by_client(records):
                 return max(best, rate)
             best, users = rate, 2 * users
@@ -496,6 +528,13 @@ def _put_under_load(
     remote.log_run(scenario, records, hits, options.serving_target_qps)
 
 
+def _gpus_of_server(options: BenchmarkOptions) -> list[Energy]:
+    """The energy counters of the GPUs of a server that runs on this machine because of this experiment."""
+    is_ours = options.serving_command and urlsplit(options.serving_url).hostname in {"127.0.0.1", "localhost", "::1"}
+    nvml = open_nvml() if is_ours else None
+    return [] if nvml is None else [Energy(named_gpu(nvml, cuda_name(number))) for number in visible_gpus()]
+
+
 @contextmanager
 def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
     """Start the server of `serving.command`, wait until it is ready, and end it and its processes afterwards, whatever happens.
@@ -506,22 +545,32 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
     if not options.serving_command:
         yield
         return
+    if _answers(options):
+        raise BenchmarkError(
+            f"{options.serving_url}: another server answers there already; end it, or change the port in serving.url and serving.command"
+        )
     try:
         command = shlex.split(options.serving_command)
         output: Any = open(options.serving_server_log, "wb") if options.serving_server_log else subprocess.DEVNULL
         # A process group of its own can be ended as a whole; a session of its own would be scheduled as another program.
         server = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_follow_parent
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, preexec_fn=os.setpgrp
         )
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"serving.command {options.serving_command!r} cannot be started: {error}") from None
     # Launchers end programs by SIGTERM; as an exception, it reaches `finally`.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Whatever kills this process, even SIGKILL, closes the pipe.
+    guard = subprocess.Popen(
+        ["sh", "-c", _GUARD, "sh", str(server.pid), str(_GRACE)], stdin=subprocess.PIPE, start_new_session=True
+    )
     try:
         _wait_until_ready(options, server, log)
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        guard.kill()
+        guard.wait()
         for number, seconds in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, None)):
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, number)
@@ -529,18 +578,9 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
                 server.wait(seconds)
 
 
-def _follow_parent() -> None:
-    """In the new process: be the first of a group, and end when the parent is killed (prctl PR_SET_PDEATHSIG)."""
-    os.setpgid(0, 0)
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
 def _wait_until_ready(options: BenchmarkOptions, server: subprocess.Popen[bytes], log: Log) -> None:
-    parts = urlsplit(options.serving_url)
-    base, moments = f"{parts.scheme}://{parts.netloc}", Moments()
-    where = options.serving_server_log or "serving.server_log"
-    while not any(_found(base + path) is not None for path in ("/health", "/v1/models")):
+    moments, where = Moments(), options.serving_server_log or "serving.server_log"
+    while not _answers(options):
         if server.poll() is not None:
             raise BenchmarkError(f"the server of serving.command ended with exit code {server.returncode}: see {where}")
         if moments.seconds > options.serving_ready_timeout:
@@ -550,11 +590,17 @@ def _wait_until_ready(options: BenchmarkOptions, server: subprocess.Popen[bytes]
         time.sleep(0.1)
     log("results.serving.time_ready", 1000 * moments.seconds)
     with suppress(ValueError, AttributeError):
-        log("results.serving.server_version", str(json.loads(_found(base + "/version") or "{}").get("version", "")))
+        log("results.serving.server_version", str(json.loads(_found(options, "/version") or "{}").get("version", "")))
 
 
-def _found(url: str) -> str | None:
+def _answers(options: BenchmarkOptions) -> bool:
+    return any(_found(options, path) is not None for path in ("/health", "/v1/models"))
+
+
+def _found(options: BenchmarkOptions, path: str) -> str | None:
     """The beginning of a page of the server; None if it is missing."""
+    parts = urlsplit(options.serving_url)
+    url = f"{parts.scheme}://{parts.netloc}{path}"
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects()).open(
             url, timeout=2

@@ -5,14 +5,13 @@ One search has one process with one model. Processes of the same program differ 
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from benchmark_core.doubts import warning
 from benchmark_core.exits import BenchmarkError
@@ -128,20 +127,21 @@ class Prior:
     """The distribution of the limit before the first trial.
 
     Attributes:
-        rates: Logarithms of rates, in increasing order, shape (steps,).
-        weights: Their probabilities, shape (steps,); any scale.
+        rates: Logarithms of rates, in increasing order.
+        weights: Their probabilities; any scale.
         fewest_trials: Number of trials that a search needs to get from there to the limit, at least.
     """
 
-    rates: Tensor
-    weights: Tensor
+    rates: Sequence[float]
+    weights: Sequence[float]
     fewest_trials: int
 
 
 def flat_prior(upper: float) -> Prior:
     """A uniform distribution of the rate, up to 1.5 times a rate that cannot be sustained for long, such as the throughput of offline."""
-    rates = torch.linspace(math.log(upper * _LOWEST), math.log(upper * _HIGHEST), _STEPS, dtype=torch.float64)
-    return Prior(rates, rates.exp(), 8)
+    lowest, step = math.log(upper * _LOWEST), math.log(_HIGHEST / _LOWEST) / (_STEPS - 1)
+    rates = [lowest + step * number for number in range(_STEPS)]
+    return Prior(rates, [math.exp(rate) for rate in rates], 8)
 
 
 def normal_prior(rate: float, spread: float) -> Prior:
@@ -151,8 +151,9 @@ def normal_prior(rate: float, spread: float) -> Prior:
         rate: Median.
         spread: Standard deviation of the logarithm.
     """
-    distances = torch.linspace(-_SIGMAS, _SIGMAS, _STEPS_NEAR, dtype=torch.float64)
-    return Prior(math.log(rate) + spread * distances, (-(distances**2) / 2).exp(), 4)
+    distances = [_SIGMAS * (2 * number / (_STEPS_NEAR - 1) - 1) for number in range(_STEPS_NEAR)]
+    rates = [math.log(rate) + spread * distance for distance in distances]
+    return Prior(rates, [math.exp(-(distance**2) / 2) for distance in distances], 4)
 
 
 def find_limit(run: Callable[[float], Trial], prior: Prior, *, precision: float, most_trials: int) -> Limit:
@@ -189,21 +190,22 @@ class _Posterior:
 
     def __init__(self, prior: Prior) -> None:
         self._rates = prior.rates
-        self._widths = torch.tensor(_WIDTHS, dtype=torch.float64)
-        self._weights = prior.weights.unsqueeze(1).expand(-1, len(_WIDTHS)).clone()
-        self._weights /= self._weights.sum()
+        self._weights = [list(prior.weights) for _ in _WIDTHS]
 
     def learn(self, trial: Trial) -> None:
-        distance = (self._rates - math.log(trial.rate)).unsqueeze(1) / self._widths
-        passing = _LAPSES / 2 + (1 - _LAPSES) * torch.special.ndtr(distance)
-        self._weights *= passing if trial.passed else 1 - passing
-        self._weights /= self._weights.sum()
+        tried, sign = math.log(trial.rate), 1 if trial.passed else -1
+        for width, weights in zip(_WIDTHS, self._weights, strict=True):
+            scale = sign / (width * math.sqrt(2))
+            for number, rate in enumerate(self._rates):  # the second factor is the probability of this outcome
+                weights[number] *= 0.5 + (1 - _LAPSES) / 2 * math.erf((rate - tried) * scale)
 
     def quantiles(self) -> tuple[float, float, float]:
         """The limits of the interval with the median between them."""
-        below = self._weights.sum(1).cumsum(0)
-        steps = torch.searchsorted(below, torch.tensor(_QUANTILES, dtype=torch.float64)).clamp(max=len(below) - 1)
-        low, median, high = self._rates[steps].exp().tolist()
+        below = list(itertools.accumulate(map(sum, zip(*self._weights, strict=True))))
+        last = len(below) - 1
+        low, median, high = (
+            math.exp(self._rates[min(last, bisect.bisect_left(below, share * below[-1]))]) for share in _QUANTILES
+        )
         return low, median, high
 
 
