@@ -469,13 +469,13 @@ def test_a_client_starts_without_torch(known: Start, ask: Ask, tmp_path: Path) -
 
 
 def agrees_or_is_doubted(server: KnownServer, found: dict[str, Any]) -> None:
-    """Within what the issue of a truthful client allows, beside what the server itself saw; or the client says that it was late."""
+    """3 ms or 3 % at p50 and 10 ms at p99 beside what the server itself saw; or one of them was late, and the client says if it was."""
     firsts, ends = (sorted(times) for times in zip(*server.times[-served(found, "queries") :], strict=True))
     for name, times in (("ttft_sent", firsts), ("latency_sent", ends)):
         for percentile, margin in ((50, 3.0), (99, 10.0)):
             true = latency_quantile(times, percentile / 100)
             said = served(found, f"{name}_p{percentile}")
-            assert abs(said - true) <= max(margin, 0.03 * true) or "client limit" in kinds(found), (
+            assert abs(said - true) <= max(margin, 0.03 * true) + server.lag or "client limit" in kinds(found), (
                 name,
                 percentile,
                 said,

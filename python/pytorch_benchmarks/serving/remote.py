@@ -51,6 +51,7 @@ _CLIMB, _ROUNDS, _GROWTH, _MOST_USERS = (
     1.1,
     1024,
 )  # seconds, rounds and growth of a step to the highest throughput
+_UNLOADED = 8  # requests without load: enough to see that a bound is out of reach
 _PACED = 150  # requests of a trial: with fewer, a server 10 % too slow seems to keep pace
 _METRICS = (
     ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"),
@@ -70,9 +71,7 @@ def check_remote(options: BenchmarkOptions) -> None:
     try:
         import httptools  # noqa: F401
     except ImportError as error:
-        raise UsageError(
-            f"--serving_url needs httptools, which cannot be imported ({error}): pip install httptools"
-        ) from None
+        raise UsageError(f"--serving_url needs httptools ({error}): pip install httptools") from None
     try:
         parts = urlsplit(options.serving_url)
         _ = parts.port
@@ -84,13 +83,20 @@ def check_remote(options: BenchmarkOptions) -> None:
         raise UsageError("--serving_scenario multi-stream is for models: use concurrent with --serving_users")
     for flag in ("workers", "max_batch", "max_wait", "queue_limit"):
         if getattr(options, f"serving_{flag}"):
-            raise UsageError(
-                f"--serving_{flag} belongs to models, and the server at --serving_url has its own: omit it"
-            )
+            raise UsageError(f"--serving_{flag} belongs to models, the server at --serving_url has its own: omit it")
     if options.serving_turns > 1 and options.serving_protocol != "chat":
         raise UsageError("--serving_turns needs --serving_protocol chat")
     if options.serving_key_variable and options.serving_key_variable not in os.environ:
         raise UsageError(f"--serving_key_variable: the environment has no variable {options.serving_key_variable}")
+    headers = [
+        *options.serving_headers,
+        *options.serving_headers.values(),
+        os.environ.get(options.serving_key_variable),
+    ]
+    if not all(str(text).isprintable() for text in headers):
+        raise UsageError(
+            "--serving_headers or the key of --serving_key_variable: a line break or another control character"
+        )
     kind, _, count = options.serving_prompts.partition(":")
     if kind not in {"unique", "repeat", "shared-prefix"} or (kind == "shared-prefix") != count.isdigit():
         raise UsageError(f"--serving_prompts {options.serving_prompts!r} is not unique, repeat or shared-prefix:TOKENS")
@@ -118,11 +124,8 @@ def draw_arrivals(
         value = float(text) if text else 1.0
     except ValueError:
         value = 0.0
-    if (
-        kind not in {"poisson", "constant", "gamma", "ramp", "trace"}
-        or not 0 < value < 1e6
-        or bool(text) != (kind in {"gamma", "ramp"})
-    ):
+    has_value = {"poisson": False, "constant": False, "gamma": True, "ramp": True, "trace": False}
+    if not 0 < value < 1e6 or has_value.get(kind) is not bool(text):
         raise UsageError(f"--serving_arrivals {words!r} is not poisson, constant, gamma:SHAPE, ramp:FACTOR or trace")
     if kind == "trace":
         return [stamp - stamps[0] for stamp in stamps] if stamps else []
@@ -253,15 +256,8 @@ class Remote:
         most = len(self._plan["items"]) if options.serving_data and not self._plan["repeat"] else 1 << 60
         if due is not None:
             due = due[:most]
-        share = max(1, min(4, len(os.sched_getaffinity(0)) // 4))
-        clients = max(
-            1,
-            min(
-                options.serving_clients or share,
-                users if due is None else len(due),
-                options.serving_max_concurrency or 1 << 30,
-            ),
-        )
+        share = options.serving_clients or max(1, min(4, len(os.sched_getaffinity(0)) // 4))
+        clients = max(1, min(share, users if due is None else len(due), options.serving_max_concurrency or share))
         arrived: queue.Queue[Any] = queue.Queue()
         processes = []
         try:
@@ -312,11 +308,8 @@ class Remote:
             if line["status"] not in {"ok", "rejected"}:
                 errors[f"{line['status']}: {line['error']}"] += 1
                 failed = errors.total()
-                if (
-                    not may_fail
-                    and failed >= _FEWEST_ERRORS
-                    and 100 * failed > options.serving_max_error_rate * len(records)
-                ):
+                most = options.serving_max_error_rate / 100 * len(records)
+                if not may_fail and failed >= _FEWEST_ERRORS and failed > most:
                     self._write(records)
                     reason = errors.most_common(1)[0][0]
                     words = f"{failed} of {len(records)} requests failed, more than serving.max_error_rate: {reason}"
@@ -349,12 +342,9 @@ class Remote:
         """Log the results of a run, with a warning for each reason to doubt them."""
         options, log = self._options, self._log
         percentile = options.serving_percentile or (90.0 if scenario == "single-stream" else 99.0)
-        found = requests.metrics(
-            records,
-            percentile=percentile,
-            goodput=requests.parse_goodput(options.serving_goodput),
-            users=options.serving_users if scenario == "concurrent" else 1,
-        )
+        goodput = requests.parse_goodput(options.serving_goodput)
+        users = options.serving_users if scenario == "concurrent" else 1
+        found = requests.metrics(records, percentile=percentile, goodput=goodput, users=users)
         if hits is not None:
             found["cache_hit_rate"] = hits
         found |= {f"client_{name}": value for name, value in self.client.items()}
@@ -414,18 +404,13 @@ class Remote:
             doubts.append(warning("cached prompts", f"{100 * found['cache_hit_rate']:.1f} % of prompt tokens"))
         if self._options.serving_protocol != "predict" and answered:
             counts = [record["output_tokens"] for record in answered]
+            events = sum(len(record["gaps"]) + 1 for record in answered)
             if None in counts:
                 doubts.append(warning("tokens not counted", f"{counts.count(None)} of {len(counts)} answers"))
-            elif self._options.serving_stream and sum(counts) > 1.05 * sum(
-                len(record["gaps"]) + 1 for record in answered
-            ):
-                events = sum(len(record["gaps"]) + 1 for record in answered)
+            elif self._options.serving_stream and sum(counts) > 1.05 * events:
                 doubts.append(warning("several tokens per event", f"{sum(counts) / events:.1f} tokens on average"))
-            short = sum(
-                1
-                for record in answered
-                if record["asked_tokens"] and (record["output_tokens"] or 1 << 60) < record["asked_tokens"]
-            )
+            lengths = [(record["output_tokens"], record["asked_tokens"]) for record in answered]
+            short = sum(bool(made and made < (asked or 0)) for made, asked in lengths)
             if short:
                 doubts.append(warning("short answers", f"{short} of {len(answered)}"))
         if bound := self.bound_by_client(records):
@@ -442,7 +427,7 @@ class Remote:
                     return sums[0] or 0.0, sums[1] or 0.0
         return None
 
-    # What a search needs.
+    # What a search needs, as of `search.Runs`.
 
     def offline(self) -> float:
         """The highest throughput, in requests per second: more and more users, until it grows no more, or the client binds."""
@@ -456,6 +441,30 @@ class Remote:
                 return max(best, rate)
             best, users = rate, 2 * users
         return best
+
+    def unloaded(self) -> tuple[float, bool]:
+        """Sequential requests: the evaluated percentile in milliseconds, and whether it is above the bounds."""
+        is_above, latency = exceeds(self._options, self.send(users=1, least=_UNLOADED))
+        return latency, is_above
+
+    def trial(self, rate: float, number: int, seed: int) -> tuple[bool, float]:
+        """A run at a rate, with the arrivals of a seed: whether it met the bounds, and the evaluated percentile.
+
+        Raises:
+            BenchmarkError: The client, and not the server, limits the rate.
+        """
+        records = self.run("server", rate, seed)
+        is_above, latency = exceeds(self._options, records)
+        if bound := self.bound_by_client(records):
+            raise BenchmarkError(
+                f"the highest rate is not known: at {rate:.3g} queries/s, {bound}; run the client on another machine, "
+                "or raise serving.clients or serving.max_concurrency"
+            )
+        return not is_above and requests.keeps_pace(records), latency
+
+    def confirm(self, rate: float, log: Log) -> None:
+        """The final run, whose results are those of the experiment."""
+        self.log_run("server", self.run("server", rate), None, rate)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -497,8 +506,8 @@ def exceeds(options: BenchmarkOptions, records: Sequence[Record]) -> tuple[bool,
     return any(found[name] > bound for name, bound in bounds_of(options).items()), next(iter(found.values()))
 
 
-def serve_url(options: BenchmarkOptions, log: Log, find: Callable[[Remote], object] | None = None) -> None:
-    """Put the server at a URL under load, once or in the search `find`, and log the results.
+def serve_url(options: BenchmarkOptions, log: Log, search: Callable[..., object]) -> None:
+    """Put the server at a URL under load, once or in a search, and log the results.
 
     Raises:
         BenchmarkError: The server does not answer, or too many requests failed.
@@ -510,22 +519,15 @@ def serve_url(options: BenchmarkOptions, log: Log, find: Callable[[Remote], obje
     log("exp.data", options.serving_data or options.serving_body or "synthetic")
     log("results.unit", "requests" if options.serving_protocol == "predict" else "sequences")
     with server_of(options, log):
-        _put_under_load(options, remote, log, find)
-
-
-def _put_under_load(
-    options: BenchmarkOptions, remote: Remote, log: Log, find: Callable[[Remote], object] | None
-) -> None:
-    remote.warm_up()
-    before = remote.cache_counters()
-    scenario = options.serving_scenario
-    if find is not None:
-        find(remote)
-        return
-    records = remote.run(scenario, options.serving_target_qps)
-    after = remote.cache_counters()
-    hits = (after[0] - before[0]) / (after[1] - before[1]) if before and after and after[1] > before[1] else None
-    remote.log_run(scenario, records, hits, options.serving_target_qps)
+        remote.warm_up()
+        if options.serving_find:
+            search(options, remote, log)
+            return
+        before = remote.cache_counters()
+        records = remote.run(options.serving_scenario, options.serving_target_qps)
+        after = remote.cache_counters()
+        hits = (after[0] - before[0]) / (after[1] - before[1]) if before and after and after[1] > before[1] else None
+        remote.log_run(options.serving_scenario, records, hits, options.serving_target_qps)
 
 
 def _gpus_of_server(options: BenchmarkOptions) -> list[Energy]:

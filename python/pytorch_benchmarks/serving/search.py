@@ -19,20 +19,12 @@ from benchmark_core.intervals import latency_quantile
 from benchmark_core.log import Log
 from pytorch_benchmarks.options import BenchmarkOptions
 from pytorch_benchmarks.serving.loadgen import PERCENTILES, LoadGenAnswers, Outcome, Settings, run_loadgen
-from pytorch_benchmarks.serving.remote import Remote, exceeds
-from pytorch_benchmarks.serving.requests import keeps_pace, percentile_name
-from pytorch_benchmarks.serving.run import (
-    Measured,
-    complete_settings,
-    log_run,
-    make_settings,
-    make_system,
-    print_run,
-)
+from pytorch_benchmarks.serving.remote import Remote
+from pytorch_benchmarks.serving.requests import percentile_name
+from pytorch_benchmarks.serving.run import Measured, complete_settings, log_run, make_settings, make_system, print_run
 from pytorch_benchmarks.serving.system import Service
 
 _UNLOADED_QUERIES = 64  # of the run without load: enough to see that a bound is out of reach
-_UNLOADED_REQUESTS = 8  # to a server: enough for the same
 _SEEDS = 1 << 31
 _LOWEST, _HIGHEST = 1 / 1000, 1.5  # relative to the rate that cannot be sustained
 _STEPS = 1000  # of the logarithm of the rate, over the whole range
@@ -46,7 +38,7 @@ _LAPSES = 0.02  # share of trials whose outcome does not depend on the rate
 _QUANTILES = (0.025, 0.5, 0.975)
 
 
-def search(options: BenchmarkOptions, runs: Runs | RemoteRuns, log: Log) -> int:
+def search(options: BenchmarkOptions, runs: Runs | Remote, log: Log) -> int:
     """Search for the highest rate of a model or server that is ready; returns the number of queries.
 
     The first guess comes from offline, the upper bound, or from the options.
@@ -68,7 +60,7 @@ def search(options: BenchmarkOptions, runs: Runs | RemoteRuns, log: Log) -> int:
     def run(rate: float) -> Trial:
         nonlocal number
         number += 1
-        trial = runs.trial(rate, number, seed + number)
+        trial = Trial(rate, *runs.trial(rate, number, seed + number))
         if log.reports:
             latency = f"{trial.latency:.2f} ms" if math.isfinite(trial.latency) else "without an answer"
             verdict = "within the bounds" if trial.passed else "too slow"
@@ -82,7 +74,6 @@ def search(options: BenchmarkOptions, runs: Runs | RemoteRuns, log: Log) -> int:
     runs.confirm(found.low, log)
     if log.reports:
         print_run(options, log.values)
-    runs.stop()
     return runs.count
 
 
@@ -203,10 +194,8 @@ class _Posterior:
         """The limits of the interval with the median between them."""
         below = list(itertools.accumulate(map(sum, zip(*self._weights, strict=True))))
         last = len(below) - 1
-        low, median, high = (
-            math.exp(self._rates[min(last, bisect.bisect_left(below, share * below[-1]))]) for share in _QUANTILES
-        )
-        return low, median, high
+        low, median, high = (min(last, bisect.bisect_left(below, share * below[-1])) for share in _QUANTILES)
+        return math.exp(self._rates[low]), math.exp(self._rates[median]), math.exp(self._rates[high])
 
 
 class Runs:
@@ -235,20 +224,17 @@ class Runs:
         _, times = self._run(wanted, "unloaded", queue_limit=0)
         return self._percentile(times), times.surely_breaks(self._settings)
 
-    def trial(self, rate: float, number: int, seed: int) -> Trial:
-        """A run at a rate, in queries per second, with the arrivals of a seed."""
+    def trial(self, rate: float, number: int, seed: int) -> tuple[bool, float]:
+        """A run at a rate, in queries per second, with the arrivals of a seed: whether it met the bounds, and the evaluated percentile."""
         wanted = replace(self._settings, target_qps=rate, seeds=(seed, *self._settings.seeds[1:]))
         _, times = self._run(wanted, f"trial-{number:02d}")
-        return Trial(rate, times.keeps(wanted), self._percentile(times))
+        return times.keeps(wanted), self._percentile(times)
 
     def confirm(self, rate: float, log: Log) -> None:
         """The final run, whose results are those of the experiment."""
         wanted = replace(self._settings, target_qps=rate)
         outcome, _ = self._run(wanted, "at-the-limit")
         log_run(self._options, self._service, wanted, outcome, self.system, log)
-
-    def stop(self) -> None:
-        """End the workers."""
         self.system.stop()
 
     def _run(self, wanted: Settings, name: str, queue_limit: int | None = None) -> tuple[Outcome, Measured]:
@@ -267,51 +253,7 @@ class Runs:
         return latency_quantile(sorted(values), self._settings.percentile / 100)
 
 
-class RemoteRuns:
-    """Runs with a server behind a URL, in the same order."""
-
-    def __init__(self, options: BenchmarkOptions, remote: Remote, log: Log) -> None:
-        self._options, self._remote, self._log = options, remote, log
-
-    @property
-    def count(self) -> int:
-        """Number of requests so far."""
-        return self._remote.count
-
-    def offline(self) -> float:
-        """Throughput of as many users as it grows with, in requests per second."""
-        return self._remote.offline()
-
-    def unloaded(self) -> tuple[float, bool]:
-        """Sequential requests: the evaluated percentile in milliseconds, and whether it is above the bounds."""
-        records = self._remote.send(users=1, least=_UNLOADED_REQUESTS)
-        is_above, latency = exceeds(self._options, records)
-        return latency, is_above
-
-    def trial(self, rate: float, number: int, seed: int) -> Trial:
-        """A run at a rate, in requests per second, with the arrivals of a seed.
-
-        Raises:
-            BenchmarkError: The client, and not the server, limits the rate.
-        """
-        records = self._remote.run("server", rate, seed)
-        is_above, latency = exceeds(self._options, records)
-        if bound := self._remote.bound_by_client(records):
-            raise BenchmarkError(
-                f"the highest rate is not known: at {rate:.3g} queries/s, {bound}; run the client on another machine, "
-                "or raise serving.clients or serving.max_concurrency"
-            )
-        return Trial(rate, not is_above and keeps_pace(records), latency)
-
-    def confirm(self, rate: float, log: Log) -> None:
-        """The final run, whose results are those of the experiment."""
-        self._remote.log_run("server", self._remote.run("server", rate), None, rate)
-
-    def stop(self) -> None:
-        """There is nothing to end."""
-
-
-def _check_unloaded(options: BenchmarkOptions, runs: Runs | RemoteRuns, log: Log) -> None:
+def _check_unloaded(options: BenchmarkOptions, runs: Runs | Remote, log: Log) -> None:
     """Measure sequential queries: their latency is the lowest that any rate can have, so a bound below it needs no search.
 
     Raises:
