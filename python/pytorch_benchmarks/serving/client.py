@@ -45,7 +45,7 @@ _READY = 64  # requests that are prepared before they are due
 _MOST_OPENED = 1024  # connections that are opened before the start
 # One token each in most vocabularies. As a list, it would take 64 lines.
 _WORDS = (  # noqa: SIM905
-    "time year people way day man thing woman life child world school state family student group country problem hand part place case "
+    "time year street way day man thing woman life child world school state family student group country problem hand part place case "
     "week company system program question work government number night point home water room mother area money story fact month lot "
     "right study book eye job word business issue side kind head house service friend father power hour game line end member"
 ).split()
@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
         self._stays_open = self._parser.should_keep_alive()  # the parser forgets it
 
     def _read(self, now: float) -> None:
-        """Use what has arrived.
+        """Use the bytes that have arrived.
 
         Raises:
             FailedError: The answer is not valid.

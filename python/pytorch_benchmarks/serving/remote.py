@@ -216,7 +216,7 @@ class Remote:
                 raise self._failure(records, reasons.most_common(1)[0][0])
 
     def _failure(self, records: Sequence[Record], reason: str) -> BenchmarkError:
-        """The error of a run without results: the server is not there, or this experiment fails."""
+        """The error of a run without results: the server cannot be reached, or this experiment fails."""
         is_gone = all(record["status"] == "connection" for record in records) and not self._options.serving_command
         return (UnavailableError if is_gone else BenchmarkError)(f"{self._options.serving_url}: {reason}")
 
