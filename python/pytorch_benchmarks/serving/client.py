@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
         self._finish()
 
     def _finish(self) -> None:
-        """The answer is complete; what follows is read for a moment, so that the connection can be used again."""
+        """The answer is complete; the rest is read for a moment, so that the connection can be used again."""
         if self._kind != "predictions" and not self._answer.text:
             raise FailedError("malformed", "the answer has no text")
         self._is_finished = True
