@@ -19,7 +19,7 @@ from pytorch_benchmarks.options import BenchmarkOptions
 from pytorch_benchmarks.serving.loadgen import (
     PERCENTILES,
     LoadGenAnswers,
-    Outcome,
+    LoadGenResult,
     Settings,
     fewest_queries,
     run_loadgen,
@@ -179,7 +179,7 @@ def make_system(options: BenchmarkOptions, service: Service, scenario: str, sett
 
 
 def log_run(
-    options: BenchmarkOptions, service: Service, settings: Settings, outcome: Outcome, system: System, log: Log
+    options: BenchmarkOptions, service: Service, settings: Settings, outcome: LoadGenResult, system: System, log: Log
 ) -> Measured:
     """Log the results of a run, with a warning for each reason to distrust them."""
     times = Measured(settings, outcome, system.queries)
@@ -215,7 +215,7 @@ class Measured:
         rejected: Number of rejected queries.
     """
 
-    def __init__(self, settings: Settings, outcome: Outcome, queries: Sequence[Query]) -> None:
+    def __init__(self, settings: Settings, outcome: LoadGenResult, queries: Sequence[Query]) -> None:
         of_samples = [
             math.inf if query.is_rejected else 1000 * latency
             for query, latency in zip(queries, outcome.latencies, strict=True)
@@ -254,7 +254,7 @@ class Measured:
 
 def run_metrics(
     settings: Settings,
-    outcome: Outcome,
+    outcome: LoadGenResult,
     times: Measured,
     queries: Sequence[Query],
     queue: Queue,

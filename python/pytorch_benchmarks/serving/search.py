@@ -18,7 +18,7 @@ from benchmark_core.exits import BenchmarkError
 from benchmark_core.intervals import latency_quantile
 from benchmark_core.log import Log
 from pytorch_benchmarks.options import BenchmarkOptions
-from pytorch_benchmarks.serving.loadgen import PERCENTILES, LoadGenAnswers, Outcome, Settings, run_loadgen
+from pytorch_benchmarks.serving.loadgen import PERCENTILES, LoadGenAnswers, LoadGenResult, Settings, run_loadgen
 from pytorch_benchmarks.serving.remote import Remote
 from pytorch_benchmarks.serving.requests import percentile_name
 from pytorch_benchmarks.serving.run import Measured, complete_settings, log_run, make_settings, make_system, print_run
@@ -237,7 +237,7 @@ class Runs:
         log_run(self._options, self._service, wanted, outcome, self.system, log)
         self.system.stop()
 
-    def _run(self, wanted: Settings, name: str, queue_limit: int | None = None) -> tuple[Outcome, Measured]:
+    def _run(self, wanted: Settings, name: str, queue_limit: int | None = None) -> tuple[LoadGenResult, Measured]:
         system = self.system
         system.queue.limit = self._queue_limit if queue_limit is None else queue_limit
         system.answers = LoadGenAnswers(wanted.uses_token_latencies)
