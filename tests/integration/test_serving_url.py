@@ -451,6 +451,37 @@ def reached(port: int) -> bool:
     return True
 
 
+NVML = """import time
+class NVMLError(Exception):
+    pass
+nvmlInit = lambda: None
+nvmlDeviceGetHandleByIndex = int
+nvmlDeviceGetTotalEnergyConsumption = lambda gpu: int(1e6 * (1 + gpu) * time.perf_counter())  # 1 and 2 kW
+"""
+
+
+def test_energy_per_token_is_that_of_the_gpus_of_a_started_server(known: Start, tmp_path: Path) -> None:
+    (tmp_path / "pynvml.py").write_text(NVML)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "CUDA_VISIBLE_DEVICES": "0,1"}
+    command = [sys.executable, str(PROGRAM), "--model=m", *SHORT, *SERVER, f"--serving_url=http://127.0.0.1:{port}"]
+    start = f"--serving_command={sys.executable} {ROOT}/tests/known_server.py '{{}}' {port}"
+    for flags in (
+        (start,),
+        (f"--serving_url={known().url}",),
+    ):  # the GPUs may be those of others if it did not start the server
+        done = subprocess.run(
+            [*command, *flags], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE
+        )
+        found = finished(done)
+        assert ("results.serving.energy_per_token" in found) == (flags == (start,))
+        if flags == (start,):
+            tokens = 16 * served(found, "queries")
+            assert found["results.power"] == pytest.approx(3000, rel=0.01)
+            assert served(found, "energy_per_token") == pytest.approx(found["results.energy"] / tokens)
+
+
 def test_a_client_starts_without_torch(known: Start, ask: Ask, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise SystemExit('torch is imported')")
     for flags in (
