@@ -2,8 +2,8 @@
 
     python benchmarks/serving_url.py [--streams 100] [--tokens 64] [--seconds 10] [--rounds 3]
 
-The server (`tests/known_server.py`) needs 0.5 ms per prompt token and 10 ms per output token, and shares the machine with the client. The bare
-client reads sockets of asyncio and nothing else: answers that it sees late are late because of the server or the machine.
+The server (`tests/known_server.py`) needs 0.5 ms per prompt token and 10 ms per output token, and shares the machine with the client. It reports when
+it wrote each event. The bare client reads sockets of asyncio and nothing else: events that it sees late are late because of the server or the machine.
 """
 
 from __future__ import annotations

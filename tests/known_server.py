@@ -77,6 +77,7 @@ class KnownServer:
         counts: `connections`, `answered`, `failed`, `prompt tokens`, `cached tokens`.
         most: Maximum number of requests at the same time.
         times: Of each streamed answer, milliseconds from its arrival to its first and to its last event, as they were written.
+        lag: Maximum milliseconds that its event loop was late: so much later may a request be read.
     """
 
     truth: Truth = field(default_factory=Truth)
@@ -85,6 +86,7 @@ class KnownServer:
     counts: Counter[str] = field(default_factory=Counter)
     most: int = 0
     times: list[tuple[float, float]] = field(default_factory=list)
+    lag: float = 0.0
     url: str = ""
     _known: set[Any] = field(default_factory=set)
     _now: int = 0
@@ -97,8 +99,15 @@ class KnownServer:
             return asyncio.StreamReaderProtocol(_Reader(limit=1 << 26), self._client)
 
         server = await loop.create_server(make, "127.0.0.1", port, backlog=1000)
+        self._watching = loop.create_task(self._watch())
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         return server
+
+    async def _watch(self) -> None:
+        while True:
+            due = time.monotonic() + 0.005
+            await asyncio.sleep(0.005)
+            self.lag = max(self.lag, 1000 * (time.monotonic() - due))
 
     def start(self) -> None:
         """Serve from a thread."""

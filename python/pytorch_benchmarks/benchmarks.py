@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import torch
 
     from pytorch_benchmarks.devices import Precision, World
-    from pytorch_benchmarks.serving.remote import Remote
 
 
 _STARTED = perf_counter()  # 0.1 s after the interpreter; torch is not imported yet
@@ -56,13 +55,9 @@ def _start(options: BenchmarkOptions, arguments: Sequence[str], log: Log) -> Non
         check_serving(options)
         if options.serving_url:
             from pytorch_benchmarks.serving.remote import serve_url
+            from pytorch_benchmarks.serving.search import search
 
-            def find(remote: Remote) -> object:
-                from pytorch_benchmarks.serving.search import RemoteRuns, search
-
-                return search(options, RemoteRuns(options, remote, log), log)
-
-            serve_url(options, log, find if options.serving_find else None)
+            serve_url(options, log, search)
             return
 
     from pytorch_benchmarks.distributed import started

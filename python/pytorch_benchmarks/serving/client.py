@@ -14,7 +14,6 @@ import json
 import os
 import random
 import resource
-import socket
 import ssl
 import sys
 import time
@@ -46,7 +45,7 @@ _READY = 64  # requests that are prepared before they are due
 _MOST_OPENED = 1024  # connections that are opened before the start
 # One token each in most vocabularies. As a list, it would take 64 lines.
 _WORDS = (  # noqa: SIM905
-    "time year people way day man thing woman life child world school state family student group country problem hand part place case "
+    "time year street way day man thing woman life child world school state family student group country problem hand part place case "
     "week company system program question work government number night point home water room mother area money story fact month lot "
     "right study book eye job word business issue side kind head house service friend father power hour game line end member"
 ).split()
@@ -106,23 +105,18 @@ class Connection(asyncio.Protocol):
         self._ends_by_close = True
         self._waiting = loop.create_future()
         self._end = loop.call_later(timeout, self._fail, FailedError("timeout", _TOO_LATE))
-        self._transport.write(request)
+        self.transport.write(request)
         return self._waiting
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether it cannot send another request."""
-        return bool(self._transport.is_closing())
 
     # Called by the event loop.
 
     def connection_made(self, transport: Any) -> None:
-        self._transport = transport
+        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
         if self._waiting is None:
-            self._transport.abort()  # an answer without a request
+            self.transport.abort()  # an answer without a request
             return
         self._received += len(data)
         try:
@@ -173,7 +167,7 @@ class Connection(asyncio.Protocol):
         self._stays_open = self._parser.should_keep_alive()  # the parser forgets it
 
     def _read(self, now: float) -> None:
-        """Use what has arrived.
+        """Use the bytes that have arrived.
 
         Raises:
             FailedError: The answer is not valid.
@@ -196,7 +190,7 @@ class Connection(asyncio.Protocol):
             if self._stays_open and not self._ends_by_close:
                 self._idle.append(self)
             else:
-                self._transport.abort()
+                self.transport.abort()
 
     def _read_events(self, block: bytes, now: float) -> None:
         """Server-sent events, until the answer is complete."""
@@ -237,12 +231,12 @@ class Connection(asyncio.Protocol):
         self._finish()
 
     def _finish(self) -> None:
-        """The answer is complete; what follows is read for a moment, so that the connection can be used again."""
+        """The answer is complete; the rest is read for a moment, so that the connection can be used again."""
         if self._kind != "predictions" and not self._answer.text:
             raise FailedError("malformed", "the answer has no text")
         self._is_finished = True
         self._end.cancel()
-        self._end = asyncio.get_running_loop().call_later(_TAIL, self._transport.abort)
+        self._end = asyncio.get_running_loop().call_later(_TAIL, self.transport.abort)
         assert self._waiting is not None
         self._waiting.set_result(None)
 
@@ -251,7 +245,7 @@ class Connection(asyncio.Protocol):
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(error)
         self._waiting = None
-        self._transport.abort()
+        self.transport.abort()
 
 
 class Client:
@@ -267,7 +261,7 @@ class Client:
     def __init__(self, plan: dict[str, Any]) -> None:
         self._plan = plan
         self._bodies = [base64.b64decode(body) for body in plan["bodies"]]
-        self._limit = asyncio.Semaphore(plan["limit"]) if plan["limit"] else None
+        self._limit = asyncio.Semaphore(plan["limit"] or 1 << 60)
         self._tokenizer = _tokenizer(plan["tokenizer"])
         self._begun, self._lags = 0, [0.0]
         self._tokens: list[Any] = _WORDS if plan["protocol"] == "chat" else list(range(_FIRST_ID, _FIRST_ID + _IDS))
@@ -278,7 +272,6 @@ class Client:
         self._secure = ssl.create_default_context() if parts.scheme == "https" else None
         self._host, self._port = parts.hostname or "", parts.port or (443 if self._secure else 80)
         self._head = _head(parts, {"Content-Type": plan["kind"], **plan["headers"]})
-        self._addresses: deque[Any] = deque()
         self._idle: deque[Connection] = deque()
         self._ready: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(max(_READY, plan["users"]))
 
@@ -355,10 +348,7 @@ class Client:
         for turn in range(max(1, len(turns))):
             if turn:
                 body, due = self._body(number, turn, said), time.monotonic()
-            if self._limit is not None:
-                async with self._limit:
-                    answer = await self._send(number, turn, start, due, body)
-            else:
+            async with self._limit:
                 answer = await self._send(number, turn, start, due, body)
             if answer is None:
                 return  # the rest of a conversation needs this answer
@@ -422,30 +412,16 @@ class Client:
                     raise FailedError("connection", f"the server cannot be reached: {reason}") from None
                 break
             connection = self._idle.pop()
-            if not connection.is_closing:
+            if not connection.transport.is_closing():
                 break
         request = self._head + str(len(body)).encode() + b"\r\n\r\n" + body
         await connection.ask(request, answer, self._kind, max(0.0, end - time.monotonic()))
 
     async def _connect(self) -> Connection:
-        """A new connection, to the next address of the server."""
-        loop = asyncio.get_running_loop()
-        if not self._addresses:
-            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            self._addresses.extend(dict.fromkeys(address[:2] for *_, address in found))
-        for tried in range(1, len(self._addresses) + 1):
-            self._addresses.rotate(-1)
-            name = self._host if self._secure else None
-            try:
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self._idle), *self._addresses[-1], ssl=self._secure, server_hostname=name
-                )
-            except OSError:
-                if tried == len(self._addresses):
-                    raise
-                continue
-            return connection
-        raise OSError("the server has no address")
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(self._idle), self._host, self._port, ssl=self._secure
+        )
+        return connection
 
     def _item(self, number: int) -> tuple[list[Any], int]:
         items = self._plan["items"]
@@ -536,7 +512,7 @@ def _count(value: Any) -> int | None:
 
 def _head(parts: SplitResult, headers: Mapping[str, str]) -> bytes:
     """The beginning of each request, up to the length of its body."""
-    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
+    path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe="/%:@!$&'()*+,;=~?")
     given = {"Host": parts.netloc.rpartition("@")[2], "Accept-Encoding": "identity", "User-Agent": "dlbs"}
     if parts.username:
         words = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

@@ -72,7 +72,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LoadGenResult:
     """LoadGen's results of a run.
 
     Attributes:
@@ -104,7 +104,7 @@ class Outcome:
 
 def run_loadgen(
     choose: Callable[[Pace], Settings], system: System, directory: Path, *, keep_trace: bool = False
-) -> Outcome:
+) -> LoadGenResult:
     """Run LoadGen on a system and read its logs.
 
     LoadGen runs in a separate thread: interruptions and failures then reach the main thread at once, and the thread ends with the program.
@@ -151,7 +151,7 @@ def run_loadgen(
     latencies, delays = read_trace(trace)
     if not keep_trace:
         trace.unlink()
-    return Outcome(detail, latencies, delays)
+    return LoadGenResult(detail, latencies, delays)
 
 
 class LoadGenAnswers:

@@ -24,7 +24,7 @@ from pytorch_benchmarks.models.model import Cache, Generator, Model
 from pytorch_benchmarks.options import BenchmarkOptions
 from pytorch_benchmarks.phases import inference_step
 from pytorch_benchmarks.serving.prompts import draw_lengths
-from pytorch_benchmarks.serving.system import Backend, Progress, Unwatched, max_batch, warmup_batches
+from pytorch_benchmarks.serving.system import Backend, BatchListener, Unwatched, max_batch, warmup_batches
 from pytorch_benchmarks.workload import requested_model
 
 _TUNING = 2  # batches of a size: cuDNN times its algorithms in the first one, and torch.compile captures a CUDA graph in the second one
@@ -153,7 +153,7 @@ class NetworkBackend:
             for _ in range(self._warmup if size in usual else min(self._warmup, _TUNING)):
                 self._run([number % self._samples.count for number in range(size)])
 
-    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+    def answer(self, samples: Sequence[int], progress: BatchListener) -> None:
         self._run(samples)
 
     def close(self) -> None:
@@ -231,7 +231,7 @@ class TextBackend:
                 self.answer([number % self._prompts.count for number in range(size)], Unwatched())
 
     @torch.inference_mode()
-    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+    def answer(self, samples: Sequence[int], progress: BatchListener) -> None:
         left = {position: self._prompts.answers[sample] for position, sample in enumerate(samples)}
         cache = [(keys[: len(samples)], values[: len(samples)]) for keys, values in self._cache]
         prompt = self._prompts.batch(samples)
@@ -279,7 +279,7 @@ class ProcessBackend:
         self._send(None)
         self._until_done(None)
 
-    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+    def answer(self, samples: Sequence[int], progress: BatchListener) -> None:
         self._send(list(samples))
         self._until_done(progress)
 
@@ -293,7 +293,7 @@ class ProcessBackend:
         except OSError:
             raise self._died() from None
 
-    def _until_done(self, progress: Progress | None) -> None:
+    def _until_done(self, progress: BatchListener | None) -> None:
         while True:
             try:
                 event, *values = self._connection.recv()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ctypes
 import fcntl
 import json
 import mimetypes
@@ -27,14 +26,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmark_core.doubts import warning
-from benchmark_core.exits import BenchmarkError, UsageError
+from benchmark_core.exits import BenchmarkError, UnavailableError, UsageError
 from benchmark_core.files import replaced
+from benchmark_core.gpus import Energy, cuda_name, named_gpu, open_nvml, visible_gpus
 from benchmark_core.intervals import latency_quantile
 from benchmark_core.log import Log
 from benchmark_core.measure import log_program
 from benchmark_core.timing import Moments, rate_words
 from pytorch_benchmarks.options import BenchmarkOptions
 from pytorch_benchmarks.serving import requests
+from pytorch_benchmarks.serving.loadgen import fewest_queries
 from pytorch_benchmarks.serving.prompts import draw_lengths, read_data
 from pytorch_benchmarks.serving.requests import Record
 
@@ -44,12 +45,20 @@ _BUSY = 0.8  # share of a CPU above which a client is late for its events
 _LAG = 10.0  # milliseconds of the event loop's lag, 99th percentile
 _QUEUED = 0.01  # share of requests that waited for max_concurrency
 _FEWEST_ERRORS = 10  # before a run ends because of its errors
-_CLIMB, _GROWTH, _MOST_USERS = 2.0, 1.1, 1024  # seconds and growth of a step to the highest throughput
+_CLIMB, _ROUNDS, _GROWTH, _MOST_USERS = (
+    2.0,
+    4,
+    1.1,
+    1024,
+)  # seconds, rounds and growth of a step to the highest throughput
+_UNLOADED = 8  # requests without load: enough to see that a bound is out of reach
+_PACED = 150  # requests of a trial: with fewer, a server 10 % too slow seems to keep pace
 _METRICS = (
     ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"),
     ("sglang:cached_tokens_total", "sglang:prompt_tokens_total"),
 )
 _GRACE = 10.0  # seconds that a server has to end
+_GUARD = 'read -r _; kill -TERM "-$1" && sleep "$2"; kill -KILL "-$1"'  # ends a process group at the end of its input
 _START = 0.05  # seconds from the announcement of the start to the start
 
 
@@ -62,9 +71,7 @@ def check_remote(options: BenchmarkOptions) -> None:
     try:
         import httptools  # noqa: F401
     except ImportError as error:
-        raise UsageError(
-            f"--serving_url needs httptools, which cannot be imported ({error}): pip install httptools"
-        ) from None
+        raise UsageError(f"--serving_url needs httptools ({error}): pip install httptools") from None
     try:
         parts = urlsplit(options.serving_url)
         _ = parts.port
@@ -76,13 +83,20 @@ def check_remote(options: BenchmarkOptions) -> None:
         raise UsageError("--serving_scenario multi-stream is for models: use concurrent with --serving_users")
     for flag in ("workers", "max_batch", "max_wait", "queue_limit"):
         if getattr(options, f"serving_{flag}"):
-            raise UsageError(
-                f"--serving_{flag} belongs to models, and the server at --serving_url has its own: omit it"
-            )
+            raise UsageError(f"--serving_{flag} belongs to models, the server at --serving_url has its own: omit it")
     if options.serving_turns > 1 and options.serving_protocol != "chat":
         raise UsageError("--serving_turns needs --serving_protocol chat")
     if options.serving_key_variable and options.serving_key_variable not in os.environ:
         raise UsageError(f"--serving_key_variable: the environment has no variable {options.serving_key_variable}")
+    headers = [
+        *options.serving_headers,
+        *options.serving_headers.values(),
+        os.environ.get(options.serving_key_variable),
+    ]
+    if not all(str(text).isprintable() for text in headers):
+        raise UsageError(
+            "--serving_headers or the key of --serving_key_variable: a line break or another control character"
+        )
     kind, _, count = options.serving_prompts.partition(":")
     if kind not in {"unique", "repeat", "shared-prefix"} or (kind == "shared-prefix") != count.isdigit():
         raise UsageError(f"--serving_prompts {options.serving_prompts!r} is not unique, repeat or shared-prefix:TOKENS")
@@ -110,11 +124,8 @@ def draw_arrivals(
         value = float(text) if text else 1.0
     except ValueError:
         value = 0.0
-    if (
-        kind not in {"poisson", "constant", "gamma", "ramp", "trace"}
-        or not 0 < value < 1e6
-        or bool(text) != (kind in {"gamma", "ramp"})
-    ):
+    has_value = {"poisson": False, "constant": False, "gamma": True, "ramp": True, "trace": False}
+    if not 0 < value < 1e6 or has_value.get(kind) is not bool(text):
         raise UsageError(f"--serving_arrivals {words!r} is not poisson, constant, gamma:SHAPE, ramp:FACTOR or trace")
     if kind == "trace":
         return [stamp - stamps[0] for stamp in stamps] if stamps else []
@@ -143,6 +154,7 @@ class Remote:
     def __init__(self, options: BenchmarkOptions, log: Log) -> None:
         self._options, self._log = options, log
         self._stamps: list[float] | None = None
+        self._gpus = _gpus_of_server(options)
         self.count, self.client, self._first = 0, {"cpu": 0.0, "lag": 0.0, "lag_p99": 0.0, "lag_max": 0.0}, 0
         self._plan = self._make_plan()
 
@@ -201,15 +213,20 @@ class Remote:
             records = self.send(due=[0.0] * count, what="warm-up", may_fail=True)
             if not any(map(requests.is_ok, records)):
                 reasons = Counter(record["error"] for record in records)
-                raise BenchmarkError(f"{self._options.serving_url}: {reasons.most_common(1)[0][0]}")
+                raise self._failure(records, reasons.most_common(1)[0][0])
 
-    def run(self, scenario: str, rate: float = 0.0, seed: int | None = None, users: int = 0) -> list[Record]:
+    def _failure(self, records: Sequence[Record], reason: str) -> BenchmarkError:
+        """The error of a run without results: the server cannot be reached, or this experiment fails."""
+        is_gone = all(record["status"] == "connection" for record in records) and not self._options.serving_command
+        return (UnavailableError if is_gone else BenchmarkError)(f"{self._options.serving_url}: {reason}")
+
+    def run(self, scenario: str, rate: float = 0.0, seed: int | None = None) -> list[Record]:
         """One run of a scenario; the records of its requests."""
         options = self._options
         seconds, least = options.serving_min_duration, self.fewest(scenario)
         if scenario in {"single-stream", "concurrent"}:
             return self.send(
-                users=users or (options.serving_users if scenario == "concurrent" else 1), seconds=seconds, least=least
+                users=options.serving_users if scenario == "concurrent" else 1, seconds=seconds, least=least
             )
         if scenario == "offline":
             due = [0.0] * max(least, options.serving_samples)
@@ -223,9 +240,8 @@ class Remote:
         options = self._options
         if options.serving_min_queries or not bounds_of(options) or scenario in {"offline", "concurrent"}:
             return options.serving_min_queries or 1
-        from pytorch_benchmarks.serving.loadgen import fewest_queries
-
-        return fewest_queries(options.serving_percentile or 99.0)
+        fewest = fewest_queries(options.serving_percentile or 99.0)
+        return max(fewest, _PACED) if options.serving_find else fewest
 
     def send(
         self, *, due: list[float] | None = None, users: int = 1, seconds: float = 0.0, least: int = 1, what: str = "",
@@ -240,15 +256,8 @@ class Remote:
         most = len(self._plan["items"]) if options.serving_data and not self._plan["repeat"] else 1 << 60
         if due is not None:
             due = due[:most]
-        share = max(1, min(4, len(os.sched_getaffinity(0)) // 4))
-        clients = max(
-            1,
-            min(
-                options.serving_clients or share,
-                users if due is None else len(due),
-                options.serving_max_concurrency or 1 << 30,
-            ),
-        )
+        share = options.serving_clients or max(1, min(4, len(os.sched_getaffinity(0)) // 4))
+        clients = max(1, min(share, users if due is None else len(due), options.serving_max_concurrency or share))
         arrived: queue.Queue[Any] = queue.Queue()
         processes = []
         try:
@@ -266,11 +275,16 @@ class Remote:
             for _ in processes:
                 while _next(arrived, processes, 1.0) is None:
                     pass  # a machine may be slow, and a client that died is an error
+            for gpu in self._gpus:
+                gpu.start()
             start = time.monotonic() + _START
             for process in processes:
                 process.stdin.write(f"{start!r}\n".encode())
                 process.stdin.flush()
-            return self._collect(arrived, processes, what, may_fail)
+            records = self._collect(arrived, processes, what, may_fail)
+            for gpu in self._gpus:
+                gpu.stop()
+            return records
         finally:
             for process in processes:
                 process.kill()
@@ -294,16 +308,12 @@ class Remote:
             if line["status"] not in {"ok", "rejected"}:
                 errors[f"{line['status']}: {line['error']}"] += 1
                 failed = errors.total()
-                if (
-                    not may_fail
-                    and failed >= _FEWEST_ERRORS
-                    and 100 * failed > options.serving_max_error_rate * len(records)
-                ):
+                most = options.serving_max_error_rate / 100 * len(records)
+                if not may_fail and failed >= _FEWEST_ERRORS and failed > most:
                     self._write(records)
-                    raise BenchmarkError(
-                        f"{options.serving_url}: {failed} of {len(records)} requests failed, more than serving.max_error_rate: "
-                        f"{errors.most_common(1)[0][0]}"
-                    )
+                    reason = errors.most_common(1)[0][0]
+                    words = f"{failed} of {len(records)} requests failed, more than serving.max_error_rate: {reason}"
+                    raise self._failure(records, words)
         self._first += max((record["number"] for record in records), default=0) - self._first + 1
         self.count += len(records)
         self.client = {name: max(end[name] for end in ends) for name in ends[0]}
@@ -332,9 +342,9 @@ class Remote:
         """Log the results of a run, with a warning for each reason to doubt them."""
         options, log = self._options, self._log
         percentile = options.serving_percentile or (90.0 if scenario == "single-stream" else 99.0)
-        found = requests.metrics(
-            records, percentile=percentile, goodput=requests.parse_goodput(options.serving_goodput)
-        )
+        goodput = requests.parse_goodput(options.serving_goodput)
+        users = options.serving_users if scenario == "concurrent" else 1
+        found = requests.metrics(records, percentile=percentile, goodput=goodput, users=users)
         if hits is not None:
             found["cache_hit_rate"] = hits
         found |= {f"client_{name}": value for name, value in self.client.items()}
@@ -345,6 +355,7 @@ class Remote:
             found["offered_qps"] = rate
         if bounds:
             found["late"] = sum(not requests.keeps(record, bounds) for record in records)
+        found |= self._energy(records)
         log.many(found, "results.serving.")
         log("results.throughput", found["qps"])
         self._write(records)
@@ -352,6 +363,16 @@ class Remote:
             log.warn(text)
         if log.reports and not options.serving_find:
             print_line(options.model, found)
+
+    def _energy(self, records: Sequence[Record]) -> dict[str, float]:
+        """Joules of all GPUs of the server, per request and per output token; empty if one of them does not report its energy."""
+        answered = [record for record in records if requests.is_ok(record)]
+        parts = [gpu.metrics(max(1, len(answered))) for gpu in self._gpus]
+        if not parts or not all(parts):
+            return {}
+        self._log.many({name: sum(part[name] for part in parts) for name in parts[0]})
+        tokens = sum(record["output_tokens"] or 0 for record in answered)
+        return {"energy_per_token": sum(part["results.energy"] for part in parts) / tokens} if tokens else {}
 
     def _breaches(self, scenario: str, records: Sequence[Record], found: dict[str, Any]) -> list[str]:
         options, percentile = self._options, found["percentile"]
@@ -383,18 +404,13 @@ class Remote:
             doubts.append(warning("cached prompts", f"{100 * found['cache_hit_rate']:.1f} % of prompt tokens"))
         if self._options.serving_protocol != "predict" and answered:
             counts = [record["output_tokens"] for record in answered]
+            events = sum(len(record["gaps"]) + 1 for record in answered)
             if None in counts:
                 doubts.append(warning("tokens not counted", f"{counts.count(None)} of {len(counts)} answers"))
-            elif self._options.serving_stream and sum(counts) > 1.05 * sum(
-                len(record["gaps"]) + 1 for record in answered
-            ):
-                events = sum(len(record["gaps"]) + 1 for record in answered)
+            elif self._options.serving_stream and sum(counts) > 1.05 * events:
                 doubts.append(warning("several tokens per event", f"{sum(counts) / events:.1f} tokens on average"))
-            short = sum(
-                1
-                for record in answered
-                if record["asked_tokens"] and (record["output_tokens"] or 1 << 60) < record["asked_tokens"]
-            )
+            lengths = [(record["output_tokens"], record["asked_tokens"]) for record in answered]
+            short = sum(bool(made and made < (asked or 0)) for made, asked in lengths)
             if short:
                 doubts.append(warning("short answers", f"{short} of {len(answered)}"))
         if bound := self.bound_by_client(records):
@@ -403,8 +419,7 @@ class Remote:
 
     def cache_counters(self) -> tuple[float, float] | None:
         """Cached and all prompt tokens so far, from the server's /metrics; None without them."""
-        parts = urlsplit(self._options.serving_url)
-        text = _found(f"{parts.scheme}://{parts.netloc}/metrics") or ""
+        text = _found(self._options, "/metrics") or ""
         with suppress(ValueError):
             for pair in _METRICS:
                 sums = [_metric(text, name) for name in pair]
@@ -412,18 +427,44 @@ class Remote:
                     return sums[0] or 0.0, sums[1] or 0.0
         return None
 
-    # What a search needs.
+    # What a search needs, as of `search.Runs`.
 
     def offline(self) -> float:
         """The highest throughput, in requests per second: more and more users, until it grows no more, or the client binds."""
         best, users = 0.0, 1
         while users <= _MOST_USERS:
-            records = self.send(users=users, seconds=min(_CLIMB, self._options.serving_min_duration), least=2 * users)
-            rate = requests.steady_rate(records) or len(records) / max(record["done"] for record in records)
+            records = self.send(
+                users=users, seconds=min(_CLIMB, self._options.serving_min_duration), least=_ROUNDS * users
+            )
+            rate = requests.steady_rate(records, users) or 0.0
             if rate < _GROWTH * best or self.bound_by_client(records):
                 return max(best, rate)
             best, users = rate, 2 * users
         return best
+
+    def unloaded(self) -> tuple[float, bool]:
+        """Sequential requests: the evaluated percentile in milliseconds, and whether it is above the bounds."""
+        is_above, latency = exceeds(self._options, self.send(users=1, least=_UNLOADED))
+        return latency, is_above
+
+    def trial(self, rate: float, number: int, seed: int) -> tuple[bool, float]:
+        """A run at a rate, with the arrivals of a seed: whether it met the bounds, and the evaluated percentile.
+
+        Raises:
+            BenchmarkError: The client, and not the server, limits the rate.
+        """
+        records = self.run("server", rate, seed)
+        is_above, latency = exceeds(self._options, records)
+        if bound := self.bound_by_client(records):
+            raise BenchmarkError(
+                f"the highest rate is not known: at {rate:.3g} queries/s, {bound}; run the client on another machine, "
+                "or raise serving.clients or serving.max_concurrency"
+            )
+        return not is_above and requests.keeps_pace(records), latency
+
+    def confirm(self, rate: float, log: Log) -> None:
+        """The final run, whose results are those of the experiment."""
+        self.log_run("server", self.run("server", rate), None, rate)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -465,8 +506,8 @@ def exceeds(options: BenchmarkOptions, records: Sequence[Record]) -> tuple[bool,
     return any(found[name] > bound for name, bound in bounds_of(options).items()), next(iter(found.values()))
 
 
-def serve_url(options: BenchmarkOptions, log: Log, find: Callable[[Remote], object] | None = None) -> None:
-    """Put the server at a URL under load, once or in the search `find`, and log the results.
+def serve_url(options: BenchmarkOptions, log: Log, search: Callable[..., object]) -> None:
+    """Put the server at a URL under load, once or in a search, and log the results.
 
     Raises:
         BenchmarkError: The server does not answer, or too many requests failed.
@@ -478,22 +519,22 @@ def serve_url(options: BenchmarkOptions, log: Log, find: Callable[[Remote], obje
     log("exp.data", options.serving_data or options.serving_body or "synthetic")
     log("results.unit", "requests" if options.serving_protocol == "predict" else "sequences")
     with server_of(options, log):
-        _put_under_load(options, remote, log, find)
+        remote.warm_up()
+        if options.serving_find:
+            search(options, remote, log)
+            return
+        before = remote.cache_counters()
+        records = remote.run(options.serving_scenario, options.serving_target_qps)
+        after = remote.cache_counters()
+        hits = (after[0] - before[0]) / (after[1] - before[1]) if before and after and after[1] > before[1] else None
+        remote.log_run(options.serving_scenario, records, hits, options.serving_target_qps)
 
 
-def _put_under_load(
-    options: BenchmarkOptions, remote: Remote, log: Log, find: Callable[[Remote], object] | None
-) -> None:
-    remote.warm_up()
-    before = remote.cache_counters()
-    scenario = options.serving_scenario
-    if find is not None:
-        find(remote)
-        return
-    records = remote.run(scenario, options.serving_target_qps)
-    after = remote.cache_counters()
-    hits = (after[0] - before[0]) / (after[1] - before[1]) if before and after and after[1] > before[1] else None
-    remote.log_run(scenario, records, hits, options.serving_target_qps)
+def _gpus_of_server(options: BenchmarkOptions) -> list[Energy]:
+    """The energy counters of the GPUs of a server that runs on this machine because of this experiment."""
+    is_ours = options.serving_command and urlsplit(options.serving_url).hostname in {"127.0.0.1", "localhost", "::1"}
+    nvml = open_nvml() if is_ours else None
+    return [] if nvml is None else [Energy(named_gpu(nvml, cuda_name(number))) for number in visible_gpus()]
 
 
 @contextmanager
@@ -506,22 +547,32 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
     if not options.serving_command:
         yield
         return
+    if _answers(options):
+        raise BenchmarkError(
+            f"{options.serving_url}: another server answers there already; end it, or change the port in serving.url and serving.command"
+        )
     try:
         command = shlex.split(options.serving_command)
         output: Any = open(options.serving_server_log, "wb") if options.serving_server_log else subprocess.DEVNULL
         # A process group of its own can be ended as a whole; a session of its own would be scheduled as another program.
         server = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_follow_parent
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, preexec_fn=os.setpgrp
         )
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"serving.command {options.serving_command!r} cannot be started: {error}") from None
     # Launchers end programs by SIGTERM; as an exception, it reaches `finally`.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Whatever kills this process, even SIGKILL, closes the pipe.
+    guard = subprocess.Popen(
+        ["sh", "-c", _GUARD, "sh", str(server.pid), str(_GRACE)], stdin=subprocess.PIPE, start_new_session=True
+    )
     try:
         _wait_until_ready(options, server, log)
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        guard.kill()
+        guard.wait()
         for number, seconds in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, None)):
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, number)
@@ -529,18 +580,9 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
                 server.wait(seconds)
 
 
-def _follow_parent() -> None:
-    """In the new process: be the first of a group, and end when the parent is killed (prctl PR_SET_PDEATHSIG)."""
-    os.setpgid(0, 0)
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
 def _wait_until_ready(options: BenchmarkOptions, server: subprocess.Popen[bytes], log: Log) -> None:
-    parts = urlsplit(options.serving_url)
-    base, moments = f"{parts.scheme}://{parts.netloc}", Moments()
-    where = options.serving_server_log or "serving.server_log"
-    while not any(_found(base + path) is not None for path in ("/health", "/v1/models")):
+    moments, where = Moments(), options.serving_server_log or "serving.server_log"
+    while not _answers(options):
         if server.poll() is not None:
             raise BenchmarkError(f"the server of serving.command ended with exit code {server.returncode}: see {where}")
         if moments.seconds > options.serving_ready_timeout:
@@ -550,11 +592,17 @@ def _wait_until_ready(options: BenchmarkOptions, server: subprocess.Popen[bytes]
         time.sleep(0.1)
     log("results.serving.time_ready", 1000 * moments.seconds)
     with suppress(ValueError, AttributeError):
-        log("results.serving.server_version", str(json.loads(_found(base + "/version") or "{}").get("version", "")))
+        log("results.serving.server_version", str(json.loads(_found(options, "/version") or "{}").get("version", "")))
 
 
-def _found(url: str) -> str | None:
+def _answers(options: BenchmarkOptions) -> bool:
+    return any(_found(options, path) is not None for path in ("/health", "/v1/models"))
+
+
+def _found(options: BenchmarkOptions, path: str) -> str | None:
     """The beginning of a page of the server; None if it is missing."""
+    parts = urlsplit(options.serving_url)
+    url = f"{parts.scheme}://{parts.netloc}{path}"
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects()).open(
             url, timeout=2

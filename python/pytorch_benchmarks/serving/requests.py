@@ -119,7 +119,7 @@ def parse_goodput(words: str) -> dict[str, float]:
 
 
 def metrics(
-    records: Sequence[Record], *, percentile: float = 99.0, goodput: Mapping[str, float] | None = None
+    records: Sequence[Record], *, percentile: float = 99.0, goodput: Mapping[str, float] | None = None, users: int = 1
 ) -> dict[str, Any]:
     """Results of a run, without the prefix `results.serving.`. Times are milliseconds; unknown values are None.
 
@@ -127,6 +127,7 @@ def metrics(
         records: Of all requests, at least one.
         percentile: The evaluated one.
         goodput: Bounds of `keeps`.
+        users: Of a closed loop.
     """
     records = sorted(records, key=lambda record: record["due"])
     answered = [record for record in records if is_ok(record)]
@@ -141,7 +142,7 @@ def metrics(
         "errors": dict(sorted(errors.items())),
         "retries": sum(record["retries"] for record in records),
         "qps": len(answered) / seconds,
-        "qps_steady": steady_rate(records),
+        "qps_steady": steady_rate(records, users),
         "percentile": percentile,
         "client_queue_time": fmean(waits),
         "client_queue_time_max": max(waits),
@@ -186,12 +187,18 @@ def _token_metrics(
     return found
 
 
-def steady_rate(records: Sequence[Record]) -> float | None:
-    """Answers per second between the first answer and the last request, without the start and the drain; None if this is no time."""
+def steady_rate(records: Sequence[Record], users: int = 1) -> float | None:
+    """Answers per second between the first answer and the last request, without the start and the drain; None if this is no time.
+
+    Users of a closed loop are answered in groups, as many as the server has slots: times are compared with those of a whole number of rounds later,
+    because the rate from the first answer of a group to the last one of another is too high.
+    """
     done = sorted(record["done"] for record in records if is_ok(record))
     last = max(record["due"] for record in records)
     within = [time for time in done if time <= last]
-    return (len(within) - 1) / (within[-1] - within[0]) if len(within) > 2 and within[-1] > within[0] else None
+    period = (len(within) - 1) // users * users
+    times = [after - before for before, after in zip(within, within[period:])] if period > 0 else []  # noqa: B905
+    return period / fmean(times) if times and sum(times) > 0 else None
 
 
 def backlog(records: Sequence[Record]) -> tuple[int, int]:

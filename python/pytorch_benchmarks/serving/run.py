@@ -8,30 +8,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from benchmark_core.doubts import warning
 from benchmark_core.exits import UsageError
 from benchmark_core.intervals import latency_quantile, quantile_interval
 from benchmark_core.log import Log
 from benchmark_core.measure import log_facts
-from pytorch_benchmarks.devices import Precision, release_memory
 from pytorch_benchmarks.options import BenchmarkOptions
-from pytorch_benchmarks.results import about
 from pytorch_benchmarks.serving.loadgen import (
     PERCENTILES,
     LoadGenAnswers,
-    Outcome,
+    LoadGenResult,
     Settings,
     fewest_queries,
     run_loadgen,
 )
-from pytorch_benchmarks.serving.local import ProcessBackend, build_local
 from pytorch_benchmarks.serving.remote import check_remote, print_line
 from pytorch_benchmarks.serving.requests import percentiles
 from pytorch_benchmarks.serving.system import Backend, Pace, Query, Queue, Service, System, max_batch
+
+if TYPE_CHECKING:  # a run against a URL starts without torch
+    import torch
+
+    from pytorch_benchmarks.devices import Precision
 
 _OF_LOADGEN = ("loadgen_version", "requested_", "effective_", "generated_", "result_", "early_stopping", "errors")
 _WITH_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile
@@ -179,7 +179,7 @@ def make_system(options: BenchmarkOptions, service: Service, scenario: str, sett
 
 
 def log_run(
-    options: BenchmarkOptions, service: Service, settings: Settings, outcome: Outcome, system: System, log: Log
+    options: BenchmarkOptions, service: Service, settings: Settings, outcome: LoadGenResult, system: System, log: Log
 ) -> Measured:
     """Log the results of a run, with a warning for each reason to distrust them."""
     times = Measured(settings, outcome, system.queries)
@@ -215,7 +215,7 @@ class Measured:
         rejected: Number of rejected queries.
     """
 
-    def __init__(self, settings: Settings, outcome: Outcome, queries: Sequence[Query]) -> None:
+    def __init__(self, settings: Settings, outcome: LoadGenResult, queries: Sequence[Query]) -> None:
         of_samples = [
             math.inf if query.is_rejected else 1000 * latency
             for query, latency in zip(queries, outcome.latencies, strict=True)
@@ -254,7 +254,7 @@ class Measured:
 
 def run_metrics(
     settings: Settings,
-    outcome: Outcome,
+    outcome: LoadGenResult,
     times: Measured,
     queries: Sequence[Query],
     queue: Queue,
@@ -317,6 +317,10 @@ def _mean_of(counts: Mapping[int, int]) -> float | None:
 
 def _local(options: BenchmarkOptions, device: torch.device, precision: Precision, log: Log) -> Service:
     """The model named in the options, in this process or in worker processes."""
+    from pytorch_benchmarks.devices import release_memory
+    from pytorch_benchmarks.results import about
+    from pytorch_benchmarks.serving.local import ProcessBackend, build_local
+
     _check_graphs(options, device)
     made = build_local(options, device, precision)
     log_facts(log, options, about(made.model, device, made.title))
@@ -342,6 +346,8 @@ def _check_graphs(options: BenchmarkOptions, device: torch.device) -> None:
     Raises:
         UsageError: They are requested.
     """
+    import torch
+
     several = options.serving_workers > 1 and options.serving_worker_kind == "threads"
     if several and options.compile in _WITH_GRAPHS and device.type == "cuda" and torch.__version__ < "2.13":
         raise UsageError(

@@ -5,35 +5,26 @@ One search has one process with one model. Processes of the same program differ 
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from benchmark_core.doubts import warning
 from benchmark_core.exits import BenchmarkError
 from benchmark_core.intervals import latency_quantile
 from benchmark_core.log import Log
 from pytorch_benchmarks.options import BenchmarkOptions
-from pytorch_benchmarks.serving.loadgen import PERCENTILES, LoadGenAnswers, Outcome, Settings, run_loadgen
-from pytorch_benchmarks.serving.remote import Remote, exceeds
-from pytorch_benchmarks.serving.requests import keeps_pace, percentile_name
-from pytorch_benchmarks.serving.run import (
-    Measured,
-    complete_settings,
-    log_run,
-    make_settings,
-    make_system,
-    print_run,
-)
+from pytorch_benchmarks.serving.loadgen import PERCENTILES, LoadGenAnswers, LoadGenResult, Settings, run_loadgen
+from pytorch_benchmarks.serving.remote import Remote
+from pytorch_benchmarks.serving.requests import percentile_name
+from pytorch_benchmarks.serving.run import Measured, complete_settings, log_run, make_settings, make_system, print_run
 from pytorch_benchmarks.serving.system import Service
 
 _UNLOADED_QUERIES = 64  # of the run without load: enough to see that a bound is out of reach
-_UNLOADED_REQUESTS = 8  # to a server: enough for the same
 _SEEDS = 1 << 31
 _LOWEST, _HIGHEST = 1 / 1000, 1.5  # relative to the rate that cannot be sustained
 _STEPS = 1000  # of the logarithm of the rate, over the whole range
@@ -47,7 +38,7 @@ _LAPSES = 0.02  # share of trials whose outcome does not depend on the rate
 _QUANTILES = (0.025, 0.5, 0.975)
 
 
-def search(options: BenchmarkOptions, runs: Runs | RemoteRuns, log: Log) -> int:
+def search(options: BenchmarkOptions, runs: Runs | Remote, log: Log) -> int:
     """Search for the highest rate of a model or server that is ready; returns the number of queries.
 
     The first guess comes from offline, the upper bound, or from the options.
@@ -69,7 +60,7 @@ def search(options: BenchmarkOptions, runs: Runs | RemoteRuns, log: Log) -> int:
     def run(rate: float) -> Trial:
         nonlocal number
         number += 1
-        trial = runs.trial(rate, number, seed + number)
+        trial = Trial(rate, *runs.trial(rate, number, seed + number))
         if log.reports:
             latency = f"{trial.latency:.2f} ms" if math.isfinite(trial.latency) else "without an answer"
             verdict = "within the bounds" if trial.passed else "too slow"
@@ -83,7 +74,6 @@ def search(options: BenchmarkOptions, runs: Runs | RemoteRuns, log: Log) -> int:
     runs.confirm(found.low, log)
     if log.reports:
         print_run(options, log.values)
-    runs.stop()
     return runs.count
 
 
@@ -128,20 +118,21 @@ class Prior:
     """The distribution of the limit before the first trial.
 
     Attributes:
-        rates: Logarithms of rates, in increasing order, shape (steps,).
-        weights: Their probabilities, shape (steps,); any scale.
+        rates: Logarithms of rates, in increasing order.
+        weights: Their probabilities; any scale.
         fewest_trials: Number of trials that a search needs to get from there to the limit, at least.
     """
 
-    rates: Tensor
-    weights: Tensor
+    rates: Sequence[float]
+    weights: Sequence[float]
     fewest_trials: int
 
 
 def flat_prior(upper: float) -> Prior:
     """A uniform distribution of the rate, up to 1.5 times a rate that cannot be sustained for long, such as the throughput of offline."""
-    rates = torch.linspace(math.log(upper * _LOWEST), math.log(upper * _HIGHEST), _STEPS, dtype=torch.float64)
-    return Prior(rates, rates.exp(), 8)
+    lowest, step = math.log(upper * _LOWEST), math.log(_HIGHEST / _LOWEST) / (_STEPS - 1)
+    rates = [lowest + step * number for number in range(_STEPS)]
+    return Prior(rates, [math.exp(rate) for rate in rates], 8)
 
 
 def normal_prior(rate: float, spread: float) -> Prior:
@@ -151,8 +142,9 @@ def normal_prior(rate: float, spread: float) -> Prior:
         rate: Median.
         spread: Standard deviation of the logarithm.
     """
-    distances = torch.linspace(-_SIGMAS, _SIGMAS, _STEPS_NEAR, dtype=torch.float64)
-    return Prior(math.log(rate) + spread * distances, (-(distances**2) / 2).exp(), 4)
+    distances = [_SIGMAS * (2 * number / (_STEPS_NEAR - 1) - 1) for number in range(_STEPS_NEAR)]
+    rates = [math.log(rate) + spread * distance for distance in distances]
+    return Prior(rates, [math.exp(-(distance**2) / 2) for distance in distances], 4)
 
 
 def find_limit(run: Callable[[float], Trial], prior: Prior, *, precision: float, most_trials: int) -> Limit:
@@ -189,22 +181,21 @@ class _Posterior:
 
     def __init__(self, prior: Prior) -> None:
         self._rates = prior.rates
-        self._widths = torch.tensor(_WIDTHS, dtype=torch.float64)
-        self._weights = prior.weights.unsqueeze(1).expand(-1, len(_WIDTHS)).clone()
-        self._weights /= self._weights.sum()
+        self._weights = [list(prior.weights) for _ in _WIDTHS]
 
     def learn(self, trial: Trial) -> None:
-        distance = (self._rates - math.log(trial.rate)).unsqueeze(1) / self._widths
-        passing = _LAPSES / 2 + (1 - _LAPSES) * torch.special.ndtr(distance)
-        self._weights *= passing if trial.passed else 1 - passing
-        self._weights /= self._weights.sum()
+        tried, sign = math.log(trial.rate), 1 if trial.passed else -1
+        for width, weights in zip(_WIDTHS, self._weights, strict=True):
+            scale = sign / (width * math.sqrt(2))
+            for number, rate in enumerate(self._rates):  # the second factor is the probability of this outcome
+                weights[number] *= 0.5 + (1 - _LAPSES) / 2 * math.erf((rate - tried) * scale)
 
     def quantiles(self) -> tuple[float, float, float]:
         """The limits of the interval with the median between them."""
-        below = self._weights.sum(1).cumsum(0)
-        steps = torch.searchsorted(below, torch.tensor(_QUANTILES, dtype=torch.float64)).clamp(max=len(below) - 1)
-        low, median, high = self._rates[steps].exp().tolist()
-        return low, median, high
+        below = list(itertools.accumulate(map(sum, zip(*self._weights, strict=True))))
+        last = len(below) - 1
+        low, median, high = (min(last, bisect.bisect_left(below, share * below[-1])) for share in _QUANTILES)
+        return math.exp(self._rates[low]), math.exp(self._rates[median]), math.exp(self._rates[high])
 
 
 class Runs:
@@ -233,23 +224,20 @@ class Runs:
         _, times = self._run(wanted, "unloaded", queue_limit=0)
         return self._percentile(times), times.surely_breaks(self._settings)
 
-    def trial(self, rate: float, number: int, seed: int) -> Trial:
-        """A run at a rate, in queries per second, with the arrivals of a seed."""
+    def trial(self, rate: float, number: int, seed: int) -> tuple[bool, float]:
+        """A run at a rate, in queries per second, with the arrivals of a seed: whether it met the bounds, and the evaluated percentile."""
         wanted = replace(self._settings, target_qps=rate, seeds=(seed, *self._settings.seeds[1:]))
         _, times = self._run(wanted, f"trial-{number:02d}")
-        return Trial(rate, times.keeps(wanted), self._percentile(times))
+        return times.keeps(wanted), self._percentile(times)
 
     def confirm(self, rate: float, log: Log) -> None:
         """The final run, whose results are those of the experiment."""
         wanted = replace(self._settings, target_qps=rate)
         outcome, _ = self._run(wanted, "at-the-limit")
         log_run(self._options, self._service, wanted, outcome, self.system, log)
-
-    def stop(self) -> None:
-        """End the workers."""
         self.system.stop()
 
-    def _run(self, wanted: Settings, name: str, queue_limit: int | None = None) -> tuple[Outcome, Measured]:
+    def _run(self, wanted: Settings, name: str, queue_limit: int | None = None) -> tuple[LoadGenResult, Measured]:
         system = self.system
         system.queue.limit = self._queue_limit if queue_limit is None else queue_limit
         system.answers = LoadGenAnswers(wanted.uses_token_latencies)
@@ -265,51 +253,7 @@ class Runs:
         return latency_quantile(sorted(values), self._settings.percentile / 100)
 
 
-class RemoteRuns:
-    """Runs with a server behind a URL, in the same order."""
-
-    def __init__(self, options: BenchmarkOptions, remote: Remote, log: Log) -> None:
-        self._options, self._remote, self._log = options, remote, log
-
-    @property
-    def count(self) -> int:
-        """Number of requests so far."""
-        return self._remote.count
-
-    def offline(self) -> float:
-        """Throughput of as many users as it grows with, in requests per second."""
-        return self._remote.offline()
-
-    def unloaded(self) -> tuple[float, bool]:
-        """Sequential requests: the evaluated percentile in milliseconds, and whether it is above the bounds."""
-        records = self._remote.send(users=1, least=_UNLOADED_REQUESTS)
-        is_above, latency = exceeds(self._options, records)
-        return latency, is_above
-
-    def trial(self, rate: float, number: int, seed: int) -> Trial:
-        """A run at a rate, in requests per second, with the arrivals of a seed.
-
-        Raises:
-            BenchmarkError: The client, and not the server, limits the rate.
-        """
-        records = self._remote.run("server", rate, seed)
-        is_above, latency = exceeds(self._options, records)
-        if bound := self._remote.bound_by_client(records):
-            raise BenchmarkError(
-                f"the highest rate is not known: at {rate:.3g} queries/s, {bound}; run the client on another machine, "
-                "or raise serving.clients or serving.max_concurrency"
-            )
-        return Trial(rate, not is_above and keeps_pace(records), latency)
-
-    def confirm(self, rate: float, log: Log) -> None:
-        """The final run, whose results are those of the experiment."""
-        self._remote.log_run("server", self._remote.run("server", rate), None, rate)
-
-    def stop(self) -> None:
-        """There is nothing to end."""
-
-
-def _check_unloaded(options: BenchmarkOptions, runs: Runs | RemoteRuns, log: Log) -> None:
+def _check_unloaded(options: BenchmarkOptions, runs: Runs | Remote, log: Log) -> None:
     """Measure sequential queries: their latency is the lowest that any rate can have, so a bound below it needs no search.
 
     Raises:

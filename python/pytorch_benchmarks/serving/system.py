@@ -127,7 +127,7 @@ class Queue:
             self._changed.notify_all()
 
 
-class Progress(Protocol):
+class BatchListener(Protocol):
     """Receives the progress of a batch. Positions are those of samples in the batch."""
 
     def first_token(self, positions: Sequence[int]) -> None:
@@ -153,7 +153,7 @@ class Backend(Protocol):
     def warm_up(self) -> None:
         """Process batches that are not measured; called by the thread that calls `answer`."""
 
-    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+    def answer(self, samples: Sequence[int], progress: BatchListener) -> None:
         """Answer a batch of samples; those not reported to `progress` are complete when this returns.
 
         Raises:

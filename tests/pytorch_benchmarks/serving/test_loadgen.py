@@ -19,7 +19,7 @@ from benchmark_core import timing
 from benchmark_core.exits import BenchmarkError, UsageError
 from pytorch_benchmarks.serving.loadgen import (
     LoadGenAnswers,
-    Outcome,
+    LoadGenResult,
     Settings,
     fewest_queries,
     read_detail,
@@ -29,7 +29,7 @@ from pytorch_benchmarks.serving.loadgen import (
 )
 from pytorch_benchmarks.serving.requests import percentile_name
 from pytorch_benchmarks.serving.run import Measured, run_metrics
-from pytorch_benchmarks.serving.system import Progress, Query, Queue, System
+from pytorch_benchmarks.serving.system import BatchListener, Query, Queue, System
 
 SETTINGS = Settings("single-stream", 90.0, min_duration=0.2, min_queries=70, expected_latency=1e-5, samples=4)
 
@@ -49,7 +49,7 @@ class Instant:
     def warm_up(self) -> None:
         pass
 
-    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+    def answer(self, samples: Sequence[int], progress: BatchListener) -> None:
         self.before(samples)
         if self.tokens:
             progress.first_token(range(len(samples)))
@@ -61,7 +61,7 @@ class Instant:
 
 def run(
     settings: Settings, directory: Path, backend: Instant, *, max_batch: int = 4, limit: int = 0
-) -> tuple[System, Outcome]:
+) -> tuple[System, LoadGenResult]:
     system = System(
         LoadGenAnswers(settings.uses_token_latencies),
         Queue(max_batch, limit=limit),
@@ -201,7 +201,7 @@ def test_a_percentile_without_a_point() -> None:
 
 def test_a_query_of_several_samples_is_answered_with_the_last_of_them() -> None:
     settings = replace(SETTINGS, scenario="multi-stream", samples_per_query=2)
-    outcome = Outcome({}, latencies=array_of(0.001, 0.004, 0.003, 0.002), delays=array_of(0, 0, 0, 0))
+    outcome = LoadGenResult({}, latencies=array_of(0.001, 0.004, 0.003, 0.002), delays=array_of(0, 0, 0, 0))
     queries = [Query(number, number, 0, 0.0) for number in range(4)]
     assert Measured(settings, outcome, queries).latencies == [4.0, 3.0]
 
@@ -210,7 +210,7 @@ def test_bounds_of_tokens_are_kept_or_not() -> None:
     settings = replace(
         SETTINGS, scenario="server", has_tokens=True, target_ttft=0.1, target_tpot=0.01, percentile=50.0, target_qps=1.0
     )
-    outcome = Outcome({}, latencies=array_of(0.19, 0.19), delays=array_of(0, 0))
+    outcome = LoadGenResult({}, latencies=array_of(0.19, 0.19), delays=array_of(0, 0))
     queries = [Query(number, number, 0, 0.0, first_token=0.1, done=0.2, tokens=11) for number in range(2)]
     times = Measured(settings, outcome, queries)
     assert times.first_tokens == pytest.approx([90.0, 90.0])

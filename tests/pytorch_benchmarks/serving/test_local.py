@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 class Events:
-    """Progress, written down."""
+    """BatchListener, written down."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, list[int], list[int]]] = []

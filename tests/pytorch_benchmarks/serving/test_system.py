@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from benchmark_core.exits import BenchmarkError
-from pytorch_benchmarks.serving.system import Progress, Query, Queue, System
+from pytorch_benchmarks.serving.system import BatchListener, Query, Queue, System
 from tests.waiting import PATIENCE, wait_until
 
 
@@ -36,7 +36,7 @@ class Echo:
     def warm_up(self) -> None:
         self.threads.add(threading.get_ident())
 
-    def answer(self, samples: Sequence[int], progress: Progress) -> None:
+    def answer(self, samples: Sequence[int], progress: BatchListener) -> None:
         self.threads.add(threading.get_ident())
         self.before(samples)
         progress.first_token(range(len(samples)))
