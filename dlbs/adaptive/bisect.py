@@ -298,7 +298,7 @@ def _run(state: Search, index: int) -> str:
     records = _records(state, index)
     if code == UNAVAILABLE or any(record.get("exp.infrastructure") for record in records):
         what = "a fault of the machine, a service or a directory is no verdict"
-        raise InfrastructureError(what, where=str(output), hint="mend it, and run the same command again")
+        raise InfrastructureError(what, where=str(output), hint="fix it, and run the same command again")
     if not records:
         candidate.runs -= 1
         return f"the command ended with {code} and left no log; see {output}"
