@@ -12,6 +12,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -58,6 +59,10 @@ def pytest_configure() -> None:
     os.environ[_OWNER] = str(os.getpid())
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(0o022)
+    if not os.access(
+        os.path.expanduser("~"), os.W_OK
+    ):  # otherwise each forked process removes the directory of matplotlib
+        os.environ.setdefault("MPLCONFIGDIR", tempfile.mkdtemp())
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     if hard == resource.RLIM_INFINITY:  # no test, and no child of one, fills the disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, hard))

@@ -500,7 +500,7 @@ def _stop(processes: Iterable[subprocess.Popen[bytes]]) -> None:
 def _check_fault(code: int, logs: Path) -> None:
     if code == UNAVAILABLE or any(record.get("exp.infrastructure") for record in _records(logs)):
         message = "a fault of the machine, a service or a directory is no verdict"
-        raise InfrastructureError(message, where=f"{logs}.output", hint="repair it, and run the same command again")
+        raise InfrastructureError(message, where=f"{logs}.output", hint="fix it, and run the same command again")
 
 
 def _has_values(logs: Path) -> bool:

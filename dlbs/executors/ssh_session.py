@@ -32,6 +32,7 @@ _CONNECT = 10  # seconds
 _SETTLE = 3.0  # seconds in which other nodes may fail too, so that all reasons are reported
 _LONGEST_LINE = 16 << 20  # bytes; longer ones are divided
 _LONGEST_REASON = 1000  # characters
+_SILENCE = "it got no heartbeat, because dlbs was paused, this machine slept, or the network failed"
 _LONGEST_END = GRACE + 3.0  # seconds until remaining connections are cut
 
 # A shell function that runs a launcher, and ends everything it started when the connection is lost: standard input ends, or no line
@@ -252,11 +253,9 @@ class _Session:
         for line in lines:
             before, token, code = line.rpartition(f"{node.token}:".encode())
             if token and (code == b"lost" or (code.isdigit() and len(code) <= 3)):
-                if code == b"lost":
-                    node.lost = (
-                        f"it got no heartbeat for more than {self.order.patience:g} s (exp.node_timeout) and ended the "
-                        "launcher: dlbs was paused, this machine slept, or the network failed"
-                    )
+                node.lost = (
+                    f"{_SILENCE}: more than {self.order.patience:g} s (exp.node_timeout)" if code == b"lost" else ""
+                )
                 node.code = SIGNALLED + signal.SIGTERM if node.lost else int(code)
                 if not before:
                     continue

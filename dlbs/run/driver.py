@@ -275,13 +275,11 @@ def run_plan(
     if limits is None:
         several_batches = "exp.replica_batch" in manifest.differences
         limits = BatchLimits(manifest.differences.names, manifest.final if several_batches else ())
-    places = [(str(one), "logs; choose an exp.log_dir that only you can write to") for one in manifest.directories]
-    places += [
-        (one, "the code that runs; copy the pack to a directory that only you can write to") for one in manifest.packs
-    ]
-    for place, what in sorted(places):
+    places = dict.fromkeys(map(str, manifest.directories), "logs; choose an exp.log_dir")
+    places |= dict.fromkeys(manifest.packs, "the code that runs; copy the pack to a directory")
+    for place, what in sorted(places.items()):
         if hands := foreign_hands(place):
-            log("warning", "%s: %s, who may change %s", place, hands, what)
+            log("warning", "%s: %s, who may change %s that only you can write to", place, hands, what)
     with locked(manifest.directories, executor, wait=wait) as held:
         manifest.write()
         count, summary = manifest.count, Summary(manifest.count)  # that of a plan may grow

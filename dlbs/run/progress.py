@@ -302,9 +302,8 @@ class Progress(Observer):
             "pid": os.getpid(),
             "updated": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        with write_atomically(
-            self.file, follow=False, sync=False
-        ) as stream:  # a pipe would block experiments until it is read
+        # Not into a pipe, which would block experiments until it is read.
+        with write_atomically(self.file, follow=False, sync=False) as stream:
             stream.write(dump_json(state) + "\n")
 
 

@@ -85,9 +85,8 @@ class Cache:
         while len(head := stream.read(_HEAD)) == _HEAD:
             length, size, checksum = (int.from_bytes(head[at:end], "big") for at, end in ((0, 4), (4, 12), (12, 16)))
             start = stream.tell() + length
-            if (
-                not length or start + size > os.fstat(stream.fileno()).st_size
-            ):  # NULs of a power cut have a right checksum
+            # The checksum of NULs, as a power cut leaves them, is right.
+            if not length or start + size > os.fstat(stream.fileno()).st_size:
                 return
             index = stream.read(length)
             if zlib.crc32(stream.read(size), zlib.crc32(index)) != checksum:
