@@ -32,7 +32,15 @@ from dlbs.results.plots.draw import (
     whole_ticks,
 )
 from dlbs.results.plots.limits import mark_knees
-from dlbs.results.plots.plot import MOST_LINES, check_count, check_some_ended_well, in_order, with_value
+from dlbs.results.plots.plot import (
+    MOST_LINES,
+    SERVED_LATENCY,
+    check_count,
+    check_some_ended_well,
+    in_order,
+    swept_load,
+    with_value,
+)
 from dlbs.results.runs import FAMILY, RATE, Runs, usual_metric
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.report import shown_value
@@ -63,14 +71,6 @@ def _over(results: Results, x: str, y: str, along: str | None = None) -> Results
 _RATE = "results.throughput"
 _LATENCIES = ("results.time_p99", "results.time")
 _SERVED_RATES = (f"{FAMILY}tokens_per_second", RATE)
-_SERVED_LATENCY = f"{FAMILY}latency_p99"
-_LOADS = ("serving.users", "serving.target_qps")  # parameters of a sweep over load
-
-
-def swept_load(records: Runs) -> str | None:
-    """The parameter by which successful experiments sweep over the load of a server; None if there is none."""
-    served = records.ok.having(_SERVED_LATENCY)
-    return next((name for name in _LOADS if len({*served.numbers(name)} - {None}) > 1), None)
 
 
 def latency_throughput(figure: Figure, results: Results) -> Description:
@@ -78,7 +78,7 @@ def latency_throughput(figure: Figure, results: Results) -> Description:
     records, along = results.records, swept_load(results.records)
     if along:
         rate = next(key for key in _SERVED_RATES if records.ok.having(key) or key == RATE)
-        key = results.options.value or _SERVED_LATENCY
+        key = results.options.value or SERVED_LATENCY
     else:
         rate, along = _RATE, _BATCH
         with_rate = with_value(records, rate)
