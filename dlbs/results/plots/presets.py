@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +44,7 @@ from dlbs.results.runs import FAMILY, RATE, Runs, usual_metric
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import DOUBTFUL, MISSING, Cell
-from dlbs.text import finite
+from dlbs.text import are_finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -283,7 +282,12 @@ def accuracy(figure: Figure, results: Results) -> Description:
     """Draw a line of medians over epochs for each model and group."""
     key = results.options.value or _USUAL
     fine = results.records.ok
-    found = [{**run, key: value, _EPOCH: epoch} for run in fine for epoch, value in enumerate(_epochs(run.get(key)), 1)]
+    curves = [values if are_finite(values) else [] for values in fine.values(key)]
+    found = [
+        {**run, key: value, _EPOCH: epoch}
+        for run, curve in zip(fine, curves, strict=True)
+        for epoch, value in enumerate(curve, 1)
+    ]
     if not found:
         check_some_ended_well(results.records)
         raise LogError(
@@ -297,12 +301,6 @@ def accuracy(figure: Figure, results: Results) -> Description:
     # The last points of an accuracy matter, not its distance from zero.
     set_close_y(axes, [run[key] for run in found], results.options.log_scale)
     axes.set_xticks(whole_ticks(max(run[_EPOCH] for run in found)))
-    lost = sum(not _epochs(run.get(key)) for run in fine)
+    lost = curves.count([])
     made.notes.append(f"{lost} of {len(results.records)} experiments have no value" if lost else "")
     return made
-
-
-def _epochs(values: Any) -> Sequence[float]:
-    """Value after each epoch; empty if a log has no such list."""
-    found = [one for value in values if (one := finite(value)) is not None] if isinstance(values, list) else []
-    return found if isinstance(values, list) and len(found) == len(values) else []
