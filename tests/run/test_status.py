@@ -318,4 +318,4 @@ def test_moments_are_for_people() -> None:
     assert shown["pace"] == "13 experiments/h"
     assert shown["slots"] == "0 of 3"
     yesterday = now_variables(Look((), {"pid": 7}, now - 86_400), now)
-    assert yesterday["since"].startswith("since Fri 20 Nov, 15:00")
+    assert yesterday["since"].startswith("since 2026-11-20 15:00")

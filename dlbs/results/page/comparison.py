@@ -6,7 +6,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from dlbs.config.declarations import Parameter
@@ -165,6 +165,7 @@ def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str
         "findings": table.findings[:_MOST_NOTES],
         "formulas": table.formulas[:_MOST_NOTES],
         "more_notes": max(0, len(table.findings) - _MOST_NOTES) + max(0, len(table.formulas) - _MOST_NOTES),
+        "table": replace(table, legend=[]),  # for browsers without JavaScript
         "data": _data(comparisons, of, by),
     }
     return document("comparison.html", COMPARISON_SCRIPTS, variables, title=title or usual)

@@ -316,7 +316,7 @@ def free_axes(figure: Figure, results: Results) -> Description:
 
 
 def draw_axes(figure: Figure, results: Results, title: str = "") -> Description:
-    """Draw free axes, or a preset of them with a title of its own."""
+    """Draw free axes, or a preset of them with another title."""
     options = results.options
     lines = lines_of(results)
     panels = _panels(lines, options.facet)
@@ -348,7 +348,7 @@ def draw_axes(figure: Figure, results: Results, title: str = "") -> Description:
             if options.facet and (at == 0 or rows > 1):
                 axes.set_title(_facet_title(panels[number_][0], options.facet), fontsize="medium")
     if lines.along:
-        notes.append(_draw_way(figure, lines, options))
+        notes.append(_label_along(figure, lines, options))
     explained = explain_points(cells)
     if lines.baseline:
         explained = explained.replace("of the median", "of the ratio").replace("from the batches", "of the ratio")
@@ -361,10 +361,10 @@ def draw_axes(figure: Figure, results: Results, title: str = "") -> Description:
     return Description(title or titled(label(what)), lines.drawn, shown, notes, direct=_is_joined(lines), hollow=True)
 
 
-_MOST_WAYS = 4  # lines with labels at points
+_MOST_LABELLED = 4  # lines with labels at points
 
 
-def _draw_way(figure: Figure, lines: Lines, options: Options) -> str:
+def _label_along(figure: Figure, lines: Lines, options: Options) -> str:
     """Label the points of each line with the parameter along it, and set up the measured axis; returns the explanation."""
     (axes,) = figure.axes
     groups = lines.drawn.group(lines.series)
@@ -372,7 +372,7 @@ def _draw_way(figure: Figure, lines: Lines, options: Options) -> str:
     every = [point for line in points for point in line]
     set_measured_x(axes, [point.x for point in every], options.log_x, [one.across for one in every if one.across])
     name = key_title(lines.along or "")
-    if len(points) > _MOST_WAYS:
+    if len(points) > _MOST_LABELLED:
         return f"lines: from the smallest {name} to the largest"
     for index, line in enumerate(points):
         for point in line:

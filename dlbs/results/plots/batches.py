@@ -23,7 +23,7 @@ from dlbs.results.plots.draw import (
 from dlbs.results.plots.plot import check_count, check_some_ended_well, in_order, with_value
 from dlbs.results.runs import Record, Runs, usual_metric
 from dlbs.results.statistics.series import WINDOW, Series, series_of, smoothed
-from dlbs.text import finite, text
+from dlbs.text import are_finite, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def batches(figure: Figure, results: Results) -> Description:
     """Draw a violin of the batch times of each run, with median, quartiles, and all batches."""
     check_some_ended_well(results.records)
     fine = results.records.ok
-    found = list(map(_times, fine.values("results.time_data")))
+    found = [values if are_finite(values) else [] for values in fine.values("results.time_data")]
     drawn = fine.where(found)
     if not drawn:
         raise LogError(
@@ -140,11 +140,6 @@ def _names(drawn: Runs, results: Results) -> list[str]:
 
 def _label(record: Record, shown: Sequence[str]) -> str:
     return label(label_of(record, shown), _LONGEST_LABEL) if shown else "all runs"
-
-
-def _times(values: Any) -> list[float]:
-    found = [one for value in values if (one := finite(value)) is not None] if isinstance(values, list) else []
-    return found if isinstance(values, list) and len(found) == len(values) else []
 
 
 def _check_rows(count: int) -> None:

@@ -542,7 +542,7 @@ class Point:
         x: Horizontal position: a number, or the index of a text.
         value: Vertical position.
         cell: The value with its interval, in the same unit.
-        at: Place on the way of a line that is not drawn from left to right; None for others.
+        at: Order of the point in a line that is not drawn from left to right; None in others.
         across: The horizontal value with its interval, if it is measured too.
     """
 

@@ -16,8 +16,7 @@ from dlbs.results.grouping import distinguishing_names
 from dlbs.results.plots.batches import MOST_RUNS
 from dlbs.results.plots.draw import DOTS_PER_INCH, STYLES, TITLE, Description, add_frame, settings, size_of
 from dlbs.results.plots.history import places_in
-from dlbs.results.plots.plot import Options, Results
-from dlbs.results.plots.presets import swept_load
+from dlbs.results.plots.plot import Options, Results, swept_load
 from dlbs.results.runs import FAMILY, Record, Runs, usual_metric
 from dlbs.results.tables.cells import doubt_lines
 from dlbs.results.tables.scaling import COUNTED, devices

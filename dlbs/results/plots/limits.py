@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
@@ -40,21 +39,6 @@ _DEPTH = 0.1  # share of the whole rise; smaller depths are noise, not a knee
 _TRIALS = ", trials"
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Latencies at one rate.
-
-    Attributes:
-        rate: Mean arrival rate, queries per second.
-        latency: Milliseconds.
-        cell: The latency with its interval and its runs, if known.
-    """
-
-    rate: float
-    latency: float
-    cell: Cell = field(default=Cell(None), compare=False)
-
-
 def latency_load(figure: Figure, results: Results) -> Description:
     """Draw a line of latency over arrival rate for each percentile, model and group."""
     fine = results.records.ok
@@ -77,21 +61,20 @@ def latency_load(figure: Figure, results: Results) -> Description:
     for index, (group, key, loads) in enumerate(lines):
         words = label_of(group[0], shown) if shown else ""
         # Runs of a search, many at nearly the same rate, are points without a line.
-        points = [Point(load.rate, load.latency, load.cell) for load in loads]
-        draw_line(axes, points, index, f"{words}, {key}" if words else key, joined=not _is_searched(key))
+        draw_line(axes, loads, index, f"{words}, {key}" if words else key, joined=not _is_searched(key))
     swept = [line for line in lines if not _is_searched(line[1])]
     knees = [knee for _, key, loads in swept if key == _last(swept) and (knee := knee_of(loads))]
     for knee in knees:
         _mark_knee(axes, knee, "queries/s")
     _draw_bounds(axes, drawn)
-    axes.set_xlim(0, 1.05 * max([load.rate for *_, loads in lines for load in loads] or [1.0]))
+    axes.set_xlim(0, 1.05 * max([load.x for *_, loads in lines for load in loads] or [1.0]))
     plain_ticks(axes.xaxis)
     axes.set_xlabel("offered load, queries/s")
     axes.set_ylabel("latency, ms")
     every = [load for *_, loads in lines for load in loads]
     bound = list(filter(None, drawn.numbers("serving.target_latency")))
     set_y_scale(
-        axes, [load.latency for load in every] + bound[:1], results.options.log_scale, [load.cell for load in every]
+        axes, [load.value for load in every] + bound[:1], results.options.log_scale, [load.cell for load in every]
     )
     notes = [explain_points([load.cell for load in every]).replace("from the batches", "from the queries")]
     if knees:
@@ -108,9 +91,9 @@ def latency_load(figure: Figure, results: Results) -> Description:
     )
 
 
-def _mark_knee(axes: Axes, knee: Load, unit: str) -> None:
+def _mark_knee(axes: Axes, knee: Point, unit: str) -> None:
     axes.annotate(
-        f"knee: {knee.rate:,.4g} {unit}", (knee.rate, knee.latency), xytext=(-8, 14), textcoords="offset points", ha="right",
+        f"knee: {knee.x:,.4g} {unit}", (knee.x, knee.value), xytext=(-8, 14), textcoords="offset points", ha="right",
         fontsize="small", arrowprops={"arrowstyle": "-", "color": muted()},
         bbox={"facecolor": axes.get_facecolor(), "edgecolor": "none", "alpha": 0.7, "pad": 1},
     )  # fmt: skip
@@ -122,37 +105,37 @@ def mark_knees(axes: Axes) -> bool:
     found = False
     for container in axes.containers:
         line: Any = container[0]
-        loads = sorted((Load(x, y) for x, y in line.get_xydata().tolist()), key=lambda load: load.rate)
+        loads = sorted((Point(x, y, Cell(None)) for x, y in line.get_xydata().tolist()), key=lambda load: load.x)
         if knee := knee_of(loads):
             _mark_knee(axes, knee, unit)
             found = True
     return found
 
 
-def loads_of(runs: Runs) -> dict[str, list[Load]]:
+def loads_of(runs: Runs) -> dict[str, list[Point]]:
     """Map each percentile to latencies in order of rate; runs at one rate are one point, their median. Trials of a search are points too.
 
     Args:
         runs: Experiments that differ only in the rate, and repeats.
     """
-    found: dict[str, list[Load]] = {}
+    found: dict[str, list[Point]] = {}
     swept = runs.where([value is None for value in runs.numbers(f"{FAMILY}max_qps")])
     for group in in_order(swept, [_RATE]):
         rate = cells_of(f"{FAMILY}offered_qps")(group).value
         for name in PERCENTILES:
             cell = cells_of(f"{FAMILY}latency_{name}")(group)
             if isinstance(cell.value, float) and isinstance(rate, float):
-                found.setdefault(name, []).append(Load(rate, cell.value, cell))
+                found.setdefault(name, []).append(Point(rate, cell.value, cell))
     for record in runs:
         trials = record.get(f"{FAMILY}trials")
         for trial in trials if isinstance(trials, list) else []:
             load = _trial(trial)
             if load is not None:
                 found.setdefault(f"p{number(record, f'{FAMILY}percentile') or 0:g}{_TRIALS}", []).append(load)
-    return {name: sorted(loads, key=lambda load: load.rate) for name, loads in found.items()}
+    return {name: sorted(loads, key=lambda load: load.x) for name, loads in found.items()}
 
 
-def knee_of(loads: Sequence[Load]) -> Load | None:
+def knee_of(loads: Sequence[Point]) -> Point | None:
     """Point at which latency begins to rise steeply: the one farthest below the straight line from first to last (Satopää et al., Finding a
     Kneedle in a haystack, ICDCSW 2011), on the nearest non-decreasing curve, since latencies that fall with load are noise.
 
@@ -161,14 +144,13 @@ def knee_of(loads: Sequence[Load]) -> Load | None:
     """
     if len(loads) < _FEWEST_FOR_A_KNEE:
         return None
-    rising = _never_falling([load.latency for load in loads])
+    rising = _never_falling([load.value for load in loads])
     first = loads[0]
-    width, height = loads[-1].rate - first.rate, rising[-1] - rising[0]
+    width, height = loads[-1].x - first.x, rising[-1] - rising[0]
     if width <= 0 or height <= 0:
         return None
     below = [
-        (load.rate - first.rate) / width - (latency - rising[0]) / height
-        for load, latency in zip(loads, rising, strict=True)
+        (load.x - first.x) / width - (latency - rising[0]) / height for load, latency in zip(loads, rising, strict=True)
     ]
     farthest = max(range(len(loads)), key=below.__getitem__)
     return loads[farthest] if below[farthest] > _DEPTH else None
@@ -208,12 +190,12 @@ def _draw_bounds(axes: Axes, drawn: Runs) -> None:
             axes.axvline(limit, color=muted(), linestyle="--", label=f"max: {limit:,.4g} queries/s")
 
 
-def _trial(trial: object) -> Load | None:
+def _trial(trial: object) -> Point | None:
     """Parse a trial of a search; None if it is malformed or its latency is not finite."""
     if not isinstance(trial, dict):
         return None
     rate, latency = number(trial, "qps"), number(trial, "latency")
-    return None if rate is None or latency is None else Load(rate, latency)
+    return None if rate is None or latency is None else Point(rate, latency, Cell(None))
 
 
 _KEYS = ("results.flops", "results.flops_per_batch", "results.bytes_per_batch")

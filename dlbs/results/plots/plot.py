@@ -9,7 +9,7 @@ from typing import Any
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean
 from dlbs.results.grouping import ordered_keys
-from dlbs.results.runs import Record, Runs, none_ended_well
+from dlbs.results.runs import FAMILY, Record, Runs, none_ended_well
 
 # Flags that kinds with fixed axes accept nevertheless.
 _OWN = {"history": ("--x",), "throughput": ("--log-x",), "latency-throughput": ("--log-x",)}
@@ -129,3 +129,13 @@ def in_order(records: Runs, names: Sequence[str]) -> list[Runs]:
     """Group records in the order of tables."""
     found = records.group(names)
     return [found[key] for key in ordered_keys(found, names)]
+
+
+SERVED_LATENCY = f"{FAMILY}latency_p99"
+_LOADS = ("serving.users", "serving.target_qps")  # parameters of a sweep over load
+
+
+def swept_load(records: Runs) -> str | None:
+    """The parameter by which successful experiments sweep over the load of a server; None if there is none."""
+    served = records.ok.having(SERVED_LATENCY)
+    return next((name for name in _LOADS if len({*served.numbers(name)} - {None}) > 1), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +31,20 @@ from dlbs.results.plots.draw import (
     whole_ticks,
 )
 from dlbs.results.plots.limits import mark_knees
-from dlbs.results.plots.plot import MOST_LINES, check_count, check_some_ended_well, in_order, with_value
+from dlbs.results.plots.plot import (
+    MOST_LINES,
+    SERVED_LATENCY,
+    check_count,
+    check_some_ended_well,
+    in_order,
+    swept_load,
+    with_value,
+)
 from dlbs.results.runs import FAMILY, RATE, Runs, usual_metric
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import DOUBTFUL, MISSING, Cell
-from dlbs.text import finite
+from dlbs.text import are_finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,14 +70,6 @@ def _over(results: Results, x: str, y: str, along: str | None = None) -> Results
 _RATE = "results.throughput"
 _LATENCIES = ("results.time_p99", "results.time")
 _SERVED_RATES = (f"{FAMILY}tokens_per_second", RATE)
-_SERVED_LATENCY = f"{FAMILY}latency_p99"
-_LOADS = ("serving.users", "serving.target_qps")  # parameters of a sweep over load
-
-
-def swept_load(records: Runs) -> str | None:
-    """The parameter by which successful experiments sweep over the load of a server; None if there is none."""
-    served = records.ok.having(_SERVED_LATENCY)
-    return next((name for name in _LOADS if len({*served.numbers(name)} - {None}) > 1), None)
 
 
 def latency_throughput(figure: Figure, results: Results) -> Description:
@@ -78,7 +77,7 @@ def latency_throughput(figure: Figure, results: Results) -> Description:
     records, along = results.records, swept_load(results.records)
     if along:
         rate = next(key for key in _SERVED_RATES if records.ok.having(key) or key == RATE)
-        key = results.options.value or _SERVED_LATENCY
+        key = results.options.value or SERVED_LATENCY
     else:
         rate, along = _RATE, _BATCH
         with_rate = with_value(records, rate)
@@ -283,7 +282,12 @@ def accuracy(figure: Figure, results: Results) -> Description:
     """Draw a line of medians over epochs for each model and group."""
     key = results.options.value or _USUAL
     fine = results.records.ok
-    found = [{**run, key: value, _EPOCH: epoch} for run in fine for epoch, value in enumerate(_epochs(run.get(key)), 1)]
+    curves = [values if are_finite(values) else [] for values in fine.values(key)]
+    found = [
+        {**run, key: value, _EPOCH: epoch}
+        for run, curve in zip(fine, curves, strict=True)
+        for epoch, value in enumerate(curve, 1)
+    ]
     if not found:
         check_some_ended_well(results.records)
         raise LogError(
@@ -297,12 +301,6 @@ def accuracy(figure: Figure, results: Results) -> Description:
     # The last points of an accuracy matter, not its distance from zero.
     set_close_y(axes, [run[key] for run in found], results.options.log_scale)
     axes.set_xticks(whole_ticks(max(run[_EPOCH] for run in found)))
-    lost = sum(not _epochs(run.get(key)) for run in fine)
+    lost = curves.count([])
     made.notes.append(f"{lost} of {len(results.records)} experiments have no value" if lost else "")
     return made
-
-
-def _epochs(values: Any) -> Sequence[float]:
-    """Value after each epoch; empty if a log has no such list."""
-    found = [one for value in values if (one := finite(value)) is not None] if isinstance(values, list) else []
-    return found if isinstance(values, list) and len(found) == len(values) else []

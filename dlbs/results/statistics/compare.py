@@ -266,7 +266,7 @@ class Match:
 
 
 class _Presented:
-    """What notebooks show of a comparison; the tables are loaded by name, because they are made from comparisons."""
+    """Methods for notebooks. Tables are loaded by name, because they are made from comparisons."""
 
     __slots__ = ()
 

@@ -112,6 +112,12 @@ def test_values_of_a_parameter_are_rows_of_their_own() -> None:
     assert "keep ran 1.2" in page
 
 
+def test_without_a_script_the_verdicts_are_in_a_table() -> None:
+    static = re.findall(r"<noscript>(.*?)</noscript>", page_of(runs(1), runs(1.3)), re.DOTALL)[0]
+    assert re.search(r"<td>vgg16</td>.*<td[^>]*>slower</td>", static)
+    assert static.count("<tr>") == 3
+
+
 def test_sides_have_names_and_sources_everywhere(dlbs: RunDlbs, tmp_path: Path) -> None:
     make_logs(tmp_path / "a", runs(1))
     make_logs(tmp_path / "b", runs(1.3))

@@ -9,10 +9,12 @@ import pytest
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.page.report import figures_of
+from dlbs.results.plots.draw import Point
 from dlbs.results.plots.kinds import draw
-from dlbs.results.plots.limits import Load, knee_of, loads_of
+from dlbs.results.plots.limits import knee_of, loads_of
 from dlbs.results.plots.plot import Options
 from dlbs.results.runs import Runs
+from dlbs.results.tables.table import Cell
 from tests.made_logs import make_record
 
 Records = list[dict[str, Any]]
@@ -65,7 +67,7 @@ def test_a_line_for_each_percentile_over_the_rate_with_bound_and_knee() -> None:
 def test_runs_at_one_rate_are_one_point() -> None:
     records = [served(10.0, latency, repeat) for repeat, latency in enumerate((4.0, 5.0, 9.0))]
     loads = loads_of(Runs.of(records))
-    assert [(load.rate, load.latency) for load in loads["p50"]] == [(10.0, 5.0)]
+    assert [(load.x, load.value) for load in loads["p50"]] == [(10.0, 5.0)]
 
 
 def test_models_have_lines_of_their_own() -> None:
@@ -96,8 +98,8 @@ def test_the_trials_of_a_search_and_its_limit_are_drawn() -> None:
     ],
 )
 def test_a_knee_needs_a_curve_that_rises_late_whatever_noise_does(latencies: list[float], knee: float | None) -> None:
-    found = knee_of([Load(10.0 * place, latency) for place, latency in enumerate(latencies, 1)])
-    assert (found.rate if found else None) == knee
+    found = knee_of([Point(10.0 * place, latency, Cell(None)) for place, latency in enumerate(latencies, 1)])
+    assert (found.x if found else None) == knee
 
 
 def test_results_without_rates_cannot_be_drawn_and_the_error_says_what_to_run() -> None:
