@@ -8,6 +8,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, Registry, registered
 from dlbs.results.grouping import common_label, distinguishing_names, label_of, ordered_keys, title_name
 from dlbs.results.keys import check_known, header, quantity
+from dlbs.results.provenance import mixed_lines
 from dlbs.results.runs import RATE, Record, Runs, none_ended_well, served_values
 from dlbs.results.tables.cells import cells_of, doubt_lines, formulas_of, interval_lines, reason_lines, statistic
 from dlbs.results.tables.scores import score_table
@@ -77,6 +78,7 @@ def add_notes(
     table.legend += interval_lines(cells, keys)
     table.add_legend()
     table.legend += doubt_lines(records, keys)
+    table.legend += mixed_lines(Runs.of(records), shown)
     if reasons:
         table.legend += reason_lines(records, shown)
     if common := common_label(records, without=shown):
