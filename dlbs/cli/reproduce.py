@@ -224,7 +224,8 @@ def _cell(value: Any) -> Any:
 @click.argument("paths", metavar="LOGS...", nargs=-1, required=True)
 @click.option("--output-file", "-o", metavar="FILE", default="bundle.tar.gz", show_default=True, help="The archive.")
 @click.option("--code", is_flag=True, help="Add the repositories with the history of the commits, as Git bundles.")
-def bundle_command(paths: tuple[str, ...], output_file: str, code: bool) -> int:
+@json_option
+def bundle_command(paths: tuple[str, ...], output_file: str, code: bool, as_json: bool) -> int:
     """Pack logs with all that is needed to run the same on another machine: plan, launchers, differences, lists of packages and a README.
 
     The differences may contain anything that you have changed: check them before you publish the archive. dlbs report reads it like a directory.
@@ -255,6 +256,8 @@ def bundle_command(paths: tuple[str, ...], output_file: str, code: bool) -> int:
             }
         )
     missing = write_bundle(Path(output_file), logs, plan, __version__, code=code)
+    if as_json:
+        print_json({"file": output_file, "experiments": len(logs), "missing": missing})
     for line in missing:
         note(f"note: not in the archive: {line}")
     note(f"{counted(len(logs), 'experiment')} → {output_file}")

@@ -23,7 +23,6 @@ from benchmark_core.provenance import (
 from dlbs.errors import LogError
 from dlbs.experiment import Experiment
 from dlbs.files import read_small
-from dlbs.launch.containers import image_of
 from dlbs.text import counted, first_few, text
 
 _LARGEST_LIST = 4 << 20  # bytes of a list of packages
@@ -123,6 +122,8 @@ class Current:
         """
         if experiment.get("exp.nodes") or not isinstance(files := ending.get("exp.code.files"), (dict, type(None))):
             return ""  # the code is on other machines
+        from dlbs.launch.containers import image_of  # here: a report needs no launchers
+
         known = {
             name: value
             for name, value in ending.items()
