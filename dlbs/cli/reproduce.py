@@ -138,52 +138,36 @@ def _record(path: str) -> Mapping[str, Any]:
     return runs[0]
 
 
-_OWN_NAMES = ("exp.id", "exp.log_file", "exp.log_dir", "exp.seconds", "exp.start_time", "exp.end_time", "results.start_time",
-              "results.end_time", "results.proc_pid", "results.time_data_start")  # fmt: skip
+# Of every run alone: nobody compares them. `exp.software.p...` are digests and lists of packages, which have a section.
+_IGNORED = ("exp.id", "exp.log_", "exp.seconds", "exp.start_time", "exp.end_time", "exp.rerun", "exp.software.p", "results.start_time",
+            "results.end_time", "results.proc_pid", "results.time_data_start")  # fmt: skip
+_SUBJECTS = {  # the first that has the beginning of a name
+    "settings": ("exp.env.settings",),
+    "code": ("exp.code.", "exp.docker_image_", "exp.env.git_", "exp.dlbs_version"),
+    "machine": ("exp.env.", "exp.sys.", "exp.software.", "exp.device_title", "exp.machine_warnings", "exp.framework_version"),
+    "results": ("results.", "exp.status", "exp.exit"),
+    "parameters": ("",),
+}  # fmt: skip
+_MAPPINGS = {"exp.env.settings": "", "exp.flags": "flag ", "exp.code.files": "file ", "exp.code.data": "data ",
+             "exp.code.editable": "package ", "exp.code.submodules": "submodule "}  # fmt: skip
 
 
 def sections(log: str, record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The values of a run by subject: parameters, code, packages, machine, settings, results."""
     from dlbs.run.provenance import package_list, packages_in
 
-    found: dict[str, dict[str, Any]] = {
-        name: {} for name in ("parameters", "code", "packages", "machine", "settings", "results")
-    }
-    found["packages"].update(
-        packages_in(package_list(Path(text(record.get("exp.log_file")) or log), record))
-        or record.get("exp.software.versions")
-        or {}
-    )
+    found: dict[str, dict[str, Any]] = {name: {} for name in ("parameters", "code", "packages", *_SUBJECTS)}
+    lines = package_list(Path(text(record.get("exp.log_file")) or log), record)
+    found["packages"] = packages_in(lines) or record.get("exp.software.versions") or {}
     for name, value in record.items():
-        if name in _OWN_NAMES or name.startswith("exp.software.p"):
+        subject = next(one for one, beginnings in _SUBJECTS.items() if name.startswith(beginnings))
+        is_series = subject == "results" and isinstance(value, list) and name != "results.warnings"
+        if name.startswith(_IGNORED) or is_series:
             continue
-        if name == "exp.env.settings" and isinstance(value, dict):
-            found["settings"].update(value)
-        elif name in {
-            "exp.code.files",
-            "exp.code.data",
-            "exp.code.editable",
-            "exp.code.submodules",
-            "exp.flags",
-        } and isinstance(value, dict):
-            found["parameters" if name == "exp.flags" else "code"].update(
-                {f"{name.rpartition('.')[2]}: {key}": one for key, one in value.items()}
-            )
-        elif name.startswith(("exp.code.", "exp.docker_image_", "exp.env.git_", "exp.dlbs_version")):
-            found["code"][name] = value
-        elif name.startswith(
-            (
-                "exp.env.",
-                "exp.sys.",
-                "exp.software.",
-                "exp.device_title",
-                "exp.machine_warnings",
-                "exp.framework_version",
-            )
-        ):
-            found["machine"][name] = value
-        elif not (name.startswith("results.") and isinstance(value, list) and name != "results.warnings"):
-            found["results" if name.startswith(("results.", "exp.status", "exp.exit")) else "parameters"][name] = value
+        several = name in _MAPPINGS and isinstance(value, dict)
+        found[subject].update(
+            {f"{_MAPPINGS[name]}{key}": one for key, one in value.items()} if several else {name: value}
+        )
     return found
 
 
@@ -209,12 +193,11 @@ def diff_command(a: str, b: str, everything: bool, as_json: bool) -> int:
     sides = [sections(path, _record(path)) for path in (a, b)]
     document: dict[str, dict[str, list[Any]]] = {}
     tables = []
-    for subject, one in sides[0].items():
-        names = [
-            name for name in {**one, **sides[1][subject]} if everything or one.get(name) != sides[1][subject].get(name)
-        ]
-        if names:
-            document[subject] = {name: [side[subject].get(name) for side in sides] for name in sorted(names)}
+    for subject in sides[0]:
+        names = sorted({name for side in sides for name in side[subject]})
+        pairs = {name: [side[subject].get(name) for side in sides] for name in names}
+        document[subject] = {name: pair for name, pair in pairs.items() if everything or pair[0] != pair[1]}
+        if document[subject]:
             cells = [[_cell(value) for value in values] for values in document[subject].values()]
             tables.append(
                 Table(subject.capitalize(), ["name"], [[name] for name in document[subject]], ["A", "B"], cells)
@@ -241,7 +224,8 @@ def _cell(value: Any) -> Any:
 @click.argument("paths", metavar="LOGS...", nargs=-1, required=True)
 @click.option("--output-file", "-o", metavar="FILE", default="bundle.tar.gz", show_default=True, help="The archive.")
 @click.option("--code", is_flag=True, help="Add the repositories with the history of the commits, as Git bundles.")
-def bundle_command(paths: tuple[str, ...], output_file: str, code: bool) -> int:
+@json_option
+def bundle_command(paths: tuple[str, ...], output_file: str, code: bool, as_json: bool) -> int:
     """Pack logs with all that is needed to run the same on another machine: plan, launchers, differences, lists of packages and a README.
 
     The differences may contain anything that you have changed: check them before you publish the archive. dlbs report reads it like a directory.
@@ -272,6 +256,8 @@ def bundle_command(paths: tuple[str, ...], output_file: str, code: bool) -> int:
             }
         )
     missing = write_bundle(Path(output_file), logs, plan, __version__, code=code)
+    if as_json:
+        print_json({"file": output_file, "experiments": len(logs), "missing": missing})
     for line in missing:
         note(f"note: not in the archive: {line}")
     note(f"{counted(len(logs), 'experiment')} → {output_file}")

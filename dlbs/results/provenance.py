@@ -27,6 +27,14 @@ def version_words(run: Record) -> str:
     return version_of(run).words if run.get(COMMIT) else ""
 
 
+def mixed_lines(runs: Runs, names: Sequence[str]) -> list[str]:
+    """A warning if runs that are equal in these parameters, and share a cell, are of several versions of the code."""
+    versions = versions_of(runs)
+    if len(versions) < 2 or all(len(versions_of(members)) < 2 for members in runs.group(names).values()):
+        return []
+    return [f"cells mix {len(versions)} versions of the code ({first_few(versions)}); --rows {COMMIT} separates them"]
+
+
 def changes(a: Runs, b: Runs) -> dict[str, Any]:
     """Differences in code and software between two sides, as plain data, without those that either side does not know.
 

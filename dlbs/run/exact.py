@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from benchmark_core.provenance import FOLDER, OWN, Repository, digest_of, own_directory
 from dlbs.errors import LogError
+from dlbs.files import open_atomically
 from dlbs.run.provenance import image_id, kept, package_list
 from dlbs.text import first_few, text
 
@@ -69,12 +70,12 @@ def rebuild(
     place, commit = place.absolute(), text(values.get("exp.code.commit"))
     unknown = values.get("exp.code.unknown")
     reasons = unknown if isinstance(unknown, dict) else {}
-    if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", commit) is None:
+    root = text(values.get("exp.code.root"))
+    if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", commit) is None or not os.path.isabs(root):
         why = text(reasons.get("commit")) or "it is older, or its program does not log it"
         raise LogError(
             f"names no commit: {why}", where=str(log), hint="dlbs rerun without --exact runs what is there now"
         )
-    root = text(values.get("exp.code.root"))
     tree = _checkout(log, values, commit, Path(repo or root), place)
     tell(f"code: {commit[:7]}{' with its difference' if values.get('exp.code.diff') else ''} in {tree}")
     directory = Path(text(values.get("exp.code.directory")))
@@ -85,9 +86,9 @@ def rebuild(
     changed = _other_files(values, tree, directory, root)
     if changed:
         raise LogError(
-            f"cannot be repeated exactly: {first_few(changed)} not as it was",
+            f"{first_few(changed)} cannot be restored: commit and difference do not contain them",
             where=str(log),
-            hint="dlbs diff shows what is known",
+            hint=f"it ran with DLBS {text(values.get('exp.dlbs_version'))}; without --exact, dlbs rerun runs what is there now",
         )
     replaced = {root: str(tree)}
     if values.get("exp.docker"):
@@ -176,7 +177,7 @@ def _other_files(values: Mapping[str, Any], tree: Path, directory: Path, root: s
             and digest_of(path) != digest
             and not (values.get("exp.docker") and Path(name).is_absolute())
         ):
-            found.append(f"{name.removeprefix(OWN)} is")
+            found.append(name.removeprefix(OWN))
     return found
 
 
@@ -214,7 +215,7 @@ def _environment(
     interpreter, version = text(values.get("exp.software.interpreter")), text(values.get("exp.software.python"))
     base = os.path.realpath(interpreter) if Path(interpreter).exists() else version
     _run([uv, "venv", "--quiet", "--clear", "--python", base, environment], "--exact", f"uv has no Python {version}")
-    sources = [line for line in lines if line and not line.startswith("#")]
+    sources = [line for line in lines if re.fullmatch(r"\w[\w.-]*(==[^\s;]+| @ \S+)", line)]
     python = environment / "bin" / "python"
     tell(f"packages: installing {len(sources)} in {environment}")
     install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", python]
@@ -286,7 +287,11 @@ def write_bundle(
     added: set[str] = set()
     commits: dict[str, str] = {}
     try:
-        with tempfile.TemporaryDirectory() as temporary, tarfile.open(path, "w:gz") as archive:
+        with (
+            tempfile.TemporaryDirectory() as temporary,
+            open_atomically(path, follow=True) as stream,
+            tarfile.open(fileobj=stream, mode="w:gz") as archive,
+        ):
 
             def add(name: str, content: bytes) -> None:
                 if name not in added:

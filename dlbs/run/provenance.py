@@ -23,7 +23,6 @@ from benchmark_core.provenance import (
 from dlbs.errors import LogError
 from dlbs.experiment import Experiment
 from dlbs.files import read_small
-from dlbs.launch.containers import image_of
 from dlbs.text import counted, first_few, text
 
 _LARGEST_LIST = 4 << 20  # bytes of a list of packages
@@ -123,15 +122,18 @@ class Current:
         """
         if experiment.get("exp.nodes") or not isinstance(files := ending.get("exp.code.files"), (dict, type(None))):
             return ""  # the code is on other machines
+        from dlbs.launch.containers import image_of  # here: a report needs no launchers
+
         known = {
             name: value
             for name, value in ending.items()
             if name.startswith(("exp.code.", "exp.software.", "exp.docker"))
         }
         image = image_of(experiment) if experiment.get("exp.docker") else ""
-        key = f"{known}{image}"
+        key = f"{known}{image}{experiment.get('pack.dir')}"
         if key not in self._changes:
-            found = [self._code(files or {}, known, bool(image)), *self._editable(known)]
+            directory = Path(text(experiment.get("pack.dir")) or self.directory)
+            found = [self._code(files or {}, known, directory, bool(image)), *self._editable(known)]
             if image:
                 found.append(self._image(text(experiment.get("exp.docker_launcher")) or "docker", image, known))
             else:
@@ -139,25 +141,30 @@ class Current:
             self._changes[key] = "; ".join(filter(None, found))
         return self._changes[key]
 
-    def _code(self, files: Mapping[str, Any], known: Mapping[str, Any], in_container: bool) -> str:
+    def _code(self, files: Mapping[str, Any], known: Mapping[str, Any], directory: Path, in_container: bool) -> str:
+        root = text(known.get("exp.code.root")) or "/"
         changed: list[tuple[str, Path]] = []
         local: list[Path] = []
         for name, digest in files.items():
-            path = own_directory(name.removeprefix(OWN)) if name.startswith(OWN) else self.directory / name
+            path = own_directory(name.removeprefix(OWN)) if name.startswith(OWN) else directory / name
             if in_container and Path(name).is_absolute():
                 continue
-            if not Path(name).is_absolute():
+            if not Path(name).is_absolute() or (path.is_relative_to(root) and root != "/"):
                 local.append(path)
             if digest is not None and self._digest(path) != digest:
                 changed.append((name.removeprefix(OWN), path))
         before = version_of(known)
         if changed:
-            words = before.change(self._version(changed[0][1], local))
+            path = changed[0][1]
+            words = before.change(self._version(path, local)) if path.is_relative_to(root) else ""
             names = first_few([name for name, _ in changed])
             return f"{names} changed{f' ({words})' if words else ''}"
         if local or before.commit is None:
             return ""
-        words = before.change(self._version(self.directory / "_"))
+        repository = Repository.around(directory / "_")
+        if repository is None or str(repository.root) != root:
+            return ""
+        words = before.change(self._version(directory / "_"))
         return f"the repository changed ({words})" if words else ""
 
     def _digest(self, path: Path) -> str | None:

@@ -48,6 +48,8 @@ CALLS: dict[str, tuple[tuple[str, ...], int]] = {
     "run": (("--dry-run", *PLAN), 0),
     "status": (("logs",), 1),
     "rerun": (("logs/0004.log", "--no-validation"), 0),
+    "diff": (("logs/0004.log", "measured/0000.log"), 0),
+    "bundle": (("logs/0004.log",), 0),
     "validate": (PLAN, 0),
     "print-config": ((), 0),
     "explain": (("exp.effective_batch",), 0),

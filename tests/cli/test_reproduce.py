@@ -85,8 +85,8 @@ def test_a_run_is_repeated_exactly(dlbs: RunDlbs, first: Path, tmp_path: Path) -
     assert first.read_text() == before
     assert (tmp_path / "local.py").read_text() == "X = 'changed again'\n"
     document = json.loads(dlbs("diff", name, str(again), "--json", check=True).stdout)
-    assert "packages" not in document
-    assert not any(key.startswith("files: ") for key in document["code"])
+    assert not document["packages"]
+    assert set(document["code"]) == {"exp.code.branch", "exp.code.directory", "exp.code.root"}
     built = dlbs("rerun", "--exact", name, UV_FIND_LINKS="/nowhere", check=True)  # everything is there already
     assert "the same code" in built.stderr
     done = dlbs("rerun", name, check=True)
@@ -95,7 +95,7 @@ def test_a_run_is_repeated_exactly(dlbs: RunDlbs, first: Path, tmp_path: Path) -
     assert values(first)["results.seen"] == "changed again 2.0"
     shown = dlbs("diff", name, str(again), check=True, COLUMNS="80").stdout
     assert all(len(line) <= 80 for line in shown.splitlines())
-    for words in ("tiny", "2.0", "1.0", "files: local.py", "results.seen"):
+    for words in ("tiny", "2.0", "1.0", "file local.py", "results.seen"):
         assert words in shown
 
 

@@ -56,6 +56,13 @@ def test_the_template_runs_under_voir_and_is_swept_over_batch_sizes(dlbs: Run, w
     done = dlbs("run", *PACK, "-Pexp.pack=ornatebench", "-Vargv.batch_size=[8,32]", "-Pexp.log_dir=logs/sweep")
     assert done.returncode == 0, done.stderr
     small, large = sorted(records(dlbs, "logs/sweep"), key=lambda record: record["exp.replica_batch"])
+    sweep = ("-Pexp.pack=ornatebench", "-Vargv.batch_size=[8,32]", "-Pexp.log_dir=logs/sweep")
+    assert "2 already finished\n" in dlbs("run", *PACK, *sweep).stderr
+    main = workplace / "packs" / "ornatebench" / "main.py"
+    source = main.read_text()
+    main.write_text(f"{source}# changed\n")
+    assert "2 of them with other code: main.py changed" in dlbs("run", *PACK, *sweep).stderr
+    main.write_text(source)
     # The template sleeps for 10 ms a batch, so the rate is below 100 batches a second.
     for record in (small, large):
         assert record["exp.status"] == "ok"

@@ -110,3 +110,13 @@ def test_the_history_of_an_experiment_tells_its_changes(dlbs: RunDlbs, tmp_path:
     refused = dlbs("bisect", "--good", "x", "--", "true")
     assert refused.returncode == 2
     assert "--bad" in refused.stderr
+
+
+def test_a_cell_with_several_versions_of_the_code_is_reported(dlbs: RunDlbs, tmp_path: Path) -> None:
+    records = [
+        run(commit, exp__id=commit, exp__start_time=f"2026-01-0{at}") for at, commit in enumerate((GOOD, BAD), 1)
+    ]
+    (tmp_path / "mixed.json").write_text(json.dumps(records))
+    assert "cells mix 2 versions of the code (aaaaaaa, bbbbbbb)" in dlbs("report", "mixed.json", check=True).stdout
+    separate = dlbs("report", "mixed.json", "--rows", "exp.code.commit", check=True).stdout
+    assert "cells mix" not in separate

@@ -122,3 +122,24 @@ def test_words_for_packages() -> None:
     assert package_words(before, after, ["torch"]) == "torch 2.12.0 → 2.13.0, 3 other packages"
     assert package_words(before, after) == "mine 1 → missing, 3 other packages"
     assert package_words(before, {**before, "python": "3.12.0"}) == "python 3.11.2 → 3.12.0"
+
+
+@pytest.mark.integration
+def test_a_script_elsewhere_is_compared_with_its_own_repository(
+    dlbs: RunDlbs, repository: Path, tmp_path: Path
+) -> None:
+    """The working directory is in another repository than the script, whose changes do not matter."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "script.py").write_text("")
+    git(elsewhere, "init", "-q")
+    git(elsewhere, "add", "-A")
+    git(elsewhere, "commit", "-q", "-m", "x")
+    command = (*COMMAND[:4], str(elsewhere / "script.py"))
+    dlbs("run", *command, check=True)
+    (log,) = logs(repository)
+    assert values(log)["exp.code.root"] == str(elsewhere)
+    (repository / "module.py").write_text("# changed\n")
+    assert "1 already finished\n" in dlbs("run", *command, check=True).stderr
+    (elsewhere / "script.py").write_text("# changed\n")
+    assert "script.py changed (" in dlbs("run", *command, check=True).stderr

@@ -8,6 +8,7 @@ from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, Registry, registered
 from dlbs.results.grouping import common_label, distinguishing_names, label_of, ordered_keys, title_name
 from dlbs.results.keys import check_known, header, quantity
+from dlbs.results.provenance import mixed_lines
 from dlbs.results.runs import RATE, Record, Runs, none_ended_well, served_values, usual_metric
 from dlbs.results.tables.cells import (
     cells_of,
@@ -87,6 +88,7 @@ def add_notes(
     table.legend += doubt_lines(records, keys)
     if "results.throughput" in keys:
         table.legend += unit_lines(records, shown)
+    table.legend += mixed_lines(Runs.of(records), shown)
     if reasons:
         table.legend += reason_lines(records, shown)
     if common := common_label(records, without=shown):
