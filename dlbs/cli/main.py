@@ -12,9 +12,8 @@ import click
 
 from benchmark_core.crash import report_crash
 from benchmark_core.exits import INTERRUPTED, OK, UNFORESEEN, WRONG_INPUT
-from benchmark_core.text import printable
 from dlbs.cli.options import CONTEXT, Group, usage_hint, verb
-from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams
+from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams, wrapped
 from dlbs.errors import DlbsError
 from dlbs.executors.signals import end_on_signals
 from dlbs.version import __version__
@@ -136,7 +135,7 @@ def run(command: click.Command, name: str) -> None:
     except DlbsError as error:
         if settings.get("debug"):
             raise
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(wrapped(f"error: {error}"), file=sys.stderr)
         code = WRONG_INPUT
     except click.exceptions.Abort:
         print("error: interrupted", file=sys.stderr)
