@@ -202,8 +202,14 @@ _WIDE = 10_000  # columns of output that is not a terminal
 
 
 def note(line: str) -> None:
-    """Print a line on standard error; values from logs in it cannot control a terminal."""
-    click.echo(printable(line), err=True)
+    """Print a line on standard error, wrapped between words in a terminal; values from logs in it cannot control the terminal."""
+    click.echo(wrapped(line), err=True)
+
+
+def wrapped(lines: str) -> str:
+    """Lines for standard error, wrapped between words if it is a terminal."""
+    columns = width(sys.stderr)
+    return "\n".join(indented(printable(line), columns, "", "  ") for line in lines.split("\n"))
 
 
 def width(stream: TextIO) -> int:

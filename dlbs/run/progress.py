@@ -26,7 +26,7 @@ from dlbs.files import dump_json, write_atomically
 from dlbs.logs import batch_time
 from dlbs.run.driver import Event, Observer, Summary
 from dlbs.run.status import Durations, Remaining, kind_of_log, last_line, remaining_document, remaining_time
-from dlbs.text import duration, finite, plus_minus, rate_per, shown, text
+from dlbs.text import duration, finite, indented, plus_minus, rate_per, shown, text
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -230,7 +230,8 @@ class Progress(Observer):
 
     def _say(self, line: str) -> None:
         if self._live is not None:
-            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console = self._live.console
+            console.print(indented(line, console.width, "", "  "), markup=False, highlight=False, soft_wrap=True)
         elif not self.quiet:
             print(line, file=sys.stderr, flush=True)
 

@@ -34,7 +34,7 @@ def print_table(table: Table, console: Console) -> None:
     # Rich would wrap the title to the width of a narrow table.
     console.print(Text(indented(printable(shown.title), console.width, "", "  "), style="bold"))
     for part in divided(shown, console.width):
-        console.print(_drawn(part, unfolded(part, console.width)))
+        console.print(_drawn(part, unfolded(part, console.width), console.width))
     for line in shown.notes:
         console.print(indented(printable(line), console.width))
     console.print()
@@ -135,16 +135,33 @@ def _widths(table: Table) -> list[int]:
     ]
 
 
-def _drawn(table: Table, whole: Collection[str]) -> RichTable:
+def _longest_word(table: Table, column: int) -> int:
+    from rich.cells import cell_len
+
+    texts = [table.header[column], *(row[column] for row in table.texts())]
+    return max(cell_len(word) for text in texts for word in printable(text).split() or [""])
+
+
+def _drawn(table: Table, whole: Collection[str], width: int) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
     drawn = RichTable()
+    fits = False  # without a break inside a word
+    for unbroken in (whole, ()):  # rather break a number from its interval than a word
+        words = [
+            column if name in unbroken else _longest_word(table, at)
+            for at, (name, column) in enumerate(zip(table.header, _widths(table), strict=True))
+        ]
+        if sum(words) + 3 * len(words) + 1 <= width:
+            fits, whole = True, unbroken
+            break
     for number, name in enumerate(table.header):
         drawn.add_column(
             Text(printable(name)),
             justify="left" if number < len(table.names) else "right",
             no_wrap=name in whole,
+            min_width=words[number] if fits else None,
             overflow="fold",
         )
     for labels, cells in zip(table.rows, table.cells, strict=True):

@@ -236,3 +236,17 @@ def test_long_texts_are_shortened_only_where_that_tells_rows_apart() -> None:
     )
     assert same == [["x" * 59 + "…"]] * 2
     assert different == [[long + "1"], [long + "2"]]
+
+
+def test_no_word_is_broken_where_its_column_fits() -> None:
+    labels = [["resnet18_quantised, training, float32, runtime.malloc=keep", "PyTorch-2.13.0+cpu"], ["alexnet", "x"]]
+    cells = [[Cell(1.043, low=0.99, high=1.1, confidence=0.95), Cell("inconclusive")]] * 2
+    table = Table(
+        "Time", ["experiment", "version"], labels, ["B over A", "verdict"], cells, answers=("B over A", "verdict")
+    )
+    stream = io.StringIO()
+    print_table(table, Console(file=stream, width=80))
+    shown = stream.getvalue()
+    for word in ("resnet18_quantised,", "training,", "PyTorch-2.13.0+cpu", "inconclusive"):
+        assert word in shown
+    assert max(map(len, shown.splitlines())) <= 80
