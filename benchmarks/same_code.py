@@ -1,7 +1,7 @@
 """Variation between runs of the same code: the same configurations repeatedly, alternating, idle or under intermittent load.
 
     python benchmarks/same_code.py measure DIRECTORY [--minutes 20] [--load] [--share 1]
-    python benchmarks/same_code.py turns DIRECTORY [--condition neighbour] [--minutes 20]
+    python benchmarks/same_code.py turns DIRECTORY [--condition changing] [--minutes 20]
     python benchmarks/same_code.py table DIRECTORY
     python benchmarks/same_code.py condense "at rest=DIRECTORY" "under load=DIRECTORY" --output_file FILE.json.gz
 
@@ -83,7 +83,7 @@ def measure(directory: Path, minutes: float, load: bool, share: float) -> None:
 SLOWDOWNS = {"same": 0.0, "3 %": 0.03, "5 %": 0.05, "10 %": 0.10}
 INDEPENDENT = "5 %"
 PAIRS = 10  # of a comparison
-CONDITIONS = {"rest": [], "neighbour": ["load"], "full": ["full"] * (os.cpu_count() or 1)}
+CONDITIONS = {"rest": [], "changing": ["load"], "full": ["full"] * (os.cpu_count() or 1)}
 COMMAND = "command"
 LOOPS = 300_000  # of the command
 

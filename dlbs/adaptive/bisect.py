@@ -63,7 +63,7 @@ class Search:
         directory: Directory of measurements and state.
         settings: Settings that must be the same when the search resumes: command, metric, threshold.
         candidates: From the good end to the bad one, inclusive.
-        ends: What makes the bad end bad, once that is known.
+        ends: The difference of the bad end, once it is known.
         take_turns: Whether the programs that the command runs take turns.
     """
 
@@ -249,7 +249,7 @@ def git(repo: str, *arguments: str, flag: str = "--repo") -> str:
 
 
 def measure(state: Search, index: int, most_runs: int) -> str:
-    """Measure rounds of the good candidate and this one until there is a verdict; record the reason, and for the bad end what makes it bad.
+    """Measure rounds of the good candidate and this one until there is a verdict; record the reason, and the difference of the bad end.
 
     In a round both run once, in random order or, if the command's programs can, in turns. A candidate is bad if it is beyond the middle between
     both ends, good if it is not, each with the confidence of the whole search.
@@ -290,7 +290,7 @@ def measure(state: Search, index: int, most_runs: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What makes the bad end bad.
+    """The difference of the bad end.
 
     Attributes:
         label: The experiment that is slower; empty if the command fails.
@@ -338,7 +338,7 @@ def classify(pairs: Sequence[PairRatio], metric: str, ends: Ends | None, thresho
         metric: Key of the quantity.
         ends: The ratio of the bad end; None for the bad end itself, which is compared by the threshold.
         threshold: Largest relative difference that counts as the same.
-        error: Error of all looks at this candidate together.
+        error: Error of all analyses of this candidate together.
     """
     ratio, interval = repeated_pairs_interval(pairs, error, 1 - error)
     if interval is None:

@@ -74,7 +74,7 @@ class TurnGiver:
             continue
 
     def _session(self) -> bool:
-        """Give turns to all processes until they have had enough; False if told to end."""
+        """Give turns to all processes until they have had enough; False after `close`."""
         everybody = range(len(self._channels))
         for side in everybody:
             if not self._hear(side):
@@ -102,7 +102,7 @@ class TurnGiver:
         os.write(self._channels[side][0], f"{line}\n".encode())
 
     def _hear(self, side: int) -> bool:
-        """Wait for a line of a process; False if told to end."""
+        """Wait for a line of a process; False after `close`."""
         with selectors.DefaultSelector() as selector:
             for descriptor in (self._woken, self._channels[side][1]):
                 selector.register(descriptor, selectors.EVENT_READ)

@@ -1,6 +1,6 @@
 """Ratios of processes that took turns: one from the turns of each pair of processes, and the interval of all pairs.
 
-The processes of a pair run in the same moments, so what changes the machine changes both, and cancels out. What remains is the noise between turns
+The processes of a pair run in the same moments, so disturbances of the machine affect both, and cancel out. The noise between turns remains,
 and the difference between processes, such as the layout of their memory, which more turns do not reduce but more pairs do.
 """
 
