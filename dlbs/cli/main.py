@@ -12,7 +12,6 @@ import click
 
 from benchmark_core.crash import report_crash, undo_inherited
 from benchmark_core.exits import INTERRUPTED, OK, UNAVAILABLE, UNFORESEEN, WRONG_INPUT
-from benchmark_core.text import printable
 from dlbs.cli.options import CONTEXT, Group, usage_hint, verb
 from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams, wrapped
 from dlbs.errors import DlbsError, InfrastructureError
@@ -142,7 +141,7 @@ def run(command: click.Command, name: str) -> None:
     except DlbsError as error:
         if settings.get("debug"):
             raise
-        print(wrapped(f"error: {printable(str(error))}"), file=sys.stderr)
+        print(wrapped(f"error: {error}"), file=sys.stderr)
         code = UNAVAILABLE if isinstance(error, InfrastructureError) else WRONG_INPUT
     except click.exceptions.Abort:
         print("error: interrupted", file=sys.stderr)

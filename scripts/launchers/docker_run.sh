@@ -4,8 +4,10 @@ __exp.docker_image_digests__= {{json .RepoDigests}}
 __exp.docker_image_labels__= {{json .Config.Labels}}'{% endraw %} {{ image }}
 # Remove the container of this name that a killed run may have left.
 {{ exp.docker_launcher }} rm --force {{ container }} >/dev/null 2>&1
+turns=()
+if [ -v DLBS_TURNS ]; then turns=(--env DLBS_TURNS --volume "$DLBS_TURNS:$DLBS_TURNS"); fi
 {{ exp.docker_launcher }} run --rm --name {{ container }} --user {{ user }} --env DLBS_IN_CONTAINER=1 \
-    ${DLBS_TURNS:+--env DLBS_TURNS --volume "$DLBS_TURNS:$DLBS_TURNS"} \
+    "${turns[@]}" \
 {% for name, value in environment %}
     --env {{ name ~ "=" ~ value }} \
 {% endfor %}
