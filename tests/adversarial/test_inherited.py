@@ -77,7 +77,7 @@ CONDITIONS = {
     "files of 512 bytes": Condition("ulimit -f 1", says={"parse": "File too large", "store": "disk I/O"}, verbs=("parse", "store")),
     "a stack of 256 KiB": Condition("ulimit -s 256"),
     "memory of 1 GB": Condition("ulimit -v 1000000"),
-    "too little memory": Condition("ulimit -v 250000", says={"plot": "there is not enough memory"}, verbs=("run", "plot")),
+    "too little memory": Condition("ulimit -v 160000", says={"plot": "there is not enough memory"}, verbs=("run", "plot")),
     **{f"locale {name}": Condition(variables={"LC_ALL": name, "LOCPATH": "{0}/locales"}, verbs=WITH_FILES) for name in LOCALES},
     **_variable("LC_ALL", "C", "POSIX", "no\nlocale"),
     "ASCII": Condition(variables={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, verbs=(*USUALLY, "plot")),
