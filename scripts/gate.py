@@ -105,7 +105,7 @@ def _measure(inputs: Inputs, checkouts: Mapping[str, Path]) -> list[str]:
 
 
 def _compare(inputs: Inputs) -> subprocess.CompletedProcess[str]:
-    sides = [str(inputs.logs / side) for side in ("base", "head")]
+    sides = [os.path.relpath(inputs.logs / side) for side in ("base", "head")]  # as readers see them
     options = ["--threshold", inputs.threshold, "--format", "markdown", "--fail-on-regression"]
     if inputs.trust_doubtful:
         options.append("--trust-doubtful")
