@@ -130,7 +130,7 @@ def _check_usage(paths: Sequence[str], rules: Rules, fail_on_regression: bool) -
         raise click.UsageError("--fail-on-regression with --by requires --baseline VALUE")
 
 
-@verb("bisect")
+@verb("bisect", requires={"db": "history"})
 @click.argument("command", metavar="COMMAND...", nargs=-1, required=True)
 @click.option("--good", metavar="NAME", help="Candidate with the expected speed.")
 @click.option("--bad", metavar="NAME", help="Later candidate that is slower.")
@@ -198,6 +198,8 @@ def bisect_command(
             where=f"--most-runs {most_runs}",
             hint="increase it, or use --trust-single-runs",
         )
+    if history is not None and (good or bad or list_file):
+        raise click.UsageError("--history gives the commits: remove --good, --bad and --list")
     if history is not None:
         from dlbs.results.store.store import Store
         from dlbs.results.trends import regression_of
