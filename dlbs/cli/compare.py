@@ -151,7 +151,7 @@ def _names(words: str | None, rules: Rules) -> tuple[str, str]:
     return names[0], names[1]
 
 
-@verb("bisect")
+@verb("bisect", requires={"db": "history"})
 @click.argument("command", metavar="COMMAND...", nargs=-1, required=True)
 @click.option("--good", metavar="NAME", help="Candidate with the expected speed.")
 @click.option("--bad", metavar="NAME", help="Later candidate that is slower.")
@@ -220,6 +220,8 @@ def bisect_command(
     chosen = Rules(**rules)
     if most_runs < FIRST_LOOK:
         raise LogError(f"a verdict requires {FIRST_LOOK} rounds", where=f"--most-runs {most_runs}", hint="increase it")
+    if history is not None and (good or bad or list_file):
+        raise click.UsageError("--history gives the commits: remove --good, --bad and --list")
     if history is not None:
         from dlbs.results.store.store import Store
         from dlbs.results.trends import regression_of

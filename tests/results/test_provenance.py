@@ -110,6 +110,8 @@ def test_the_history_of_an_experiment_tells_its_changes(dlbs: RunDlbs, tmp_path:
     refused = dlbs("bisect", "--good", "x", "--", "true")
     assert refused.returncode == 2
     assert "--bad" in refused.stderr
+    assert dlbs("bisect", "--history", "m", "--good", "x", "--", "true").returncode == 2
+    assert "--db requires --history" in dlbs("bisect", "--db", "x.db", "--good", "a", "--bad", "b", "--", "true").stderr
 
 
 def test_a_cell_with_several_versions_of_the_code_is_reported(dlbs: RunDlbs, tmp_path: Path) -> None:
