@@ -283,7 +283,8 @@ class Client:
             self._ready.put_nowait((number, self._body(number, 0, [])))
         self._preparing = asyncio.create_task(self._prepare(numbers))
         at_once = plan["users"] if plan["due"] is None else plan["due"].count(0.0)
-        with suppress(FailedError, OSError):  # whoever needs a connection tries again, and reports what is wrong
+        # A request that needs a connection tries again, and reports the problem.
+        with suppress(asyncio.TimeoutError, OSError, UnicodeError):
             for _ in range(min(at_once, plan["limit"] or at_once, _MOST_OPENED)):
                 self._idle.append(await asyncio.wait_for(self._connect(), _OPENED))
 
@@ -407,8 +408,8 @@ class Client:
                     connection = await asyncio.wait_for(self._connect(), self._plan["timeout"])
                 except asyncio.TimeoutError:
                     raise FailedError("timeout", "no connection in time (serving.timeout)") from None
-                except OSError as error:
-                    reason = error.strerror or str(error)
+                except (OSError, UnicodeError) as error:
+                    reason = getattr(error, "strerror", None) or str(error)
                     raise FailedError("connection", f"the server cannot be reached: {reason}") from None
                 break
             connection = self._idle.pop()
