@@ -190,17 +190,17 @@ def test_what_is_read_stays_where_it_is_when_the_page_becomes_too_short(page: Pa
     server = Served(logs)
     page.goto(server.url)
     updated(page, 13)
-    caption = "[...document.querySelectorAll('#drawn figcaption')].pop()"
+    plot = "[...document.querySelectorAll('#drawn figure')].pop()"
     page.evaluate(
         "document.querySelectorAll('section[aria-labelledby=failures] details').forEach((one) => { one.open = true; })"
     )
     page.evaluate("[...document.querySelectorAll('#drawn figure')].pop().scrollIntoView()")
-    place = page.evaluate(f"{caption}.getBoundingClientRect().top")
+    place = page.evaluate(f"{plot}.getBoundingClientRect().top")
     for number in range(8):
         (logs / f"bad{number}.log").unlink()
     updated(page, 5)
     assert page.locator("#failures").count() == 0
-    assert abs(page.evaluate(f"{caption}.getBoundingClientRect().top") - place) <= 1
+    assert abs(page.evaluate(f"{plot}.getBoundingClientRect().top") - place) <= 1
     assert page.evaluate("document.getElementById('content').style.paddingBottom") != "", (
         "otherwise it was not too short"
     )
@@ -225,7 +225,9 @@ def test_the_first_row_that_is_seen_stays_the_first_when_faster_experiments_come
     for number in range(20):  # more than are rendered above
         write_log(logs / f"fast{number}.log", make_record("m1", 1024, repeat=70 + number))
     updated(page, 80)
-    assert page.evaluate(first) == before
+    row, top = page.evaluate(first)
+    assert row == before[0]
+    assert abs(top - before[1]) <= 1, "a browser scrolls by whole pixels, and rows may have other heights"
     page.goto("about:blank")
     assert server.stop() == 0
 
