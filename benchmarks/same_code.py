@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 import json
 import math
 import os
@@ -25,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ INDEPENDENT = "5 %"
 PAIRS = 10  # of a comparison
 CONDITIONS = {"rest": [], "changing": ["load"], "full": ["full"] * (os.cpu_count() or 1)}
 COMMAND = "command"
+ALONE = 6.0  # seconds of an independent run, as long as the turns of a side
 LOOPS = 300_000  # of the command
 
 
@@ -94,9 +95,9 @@ def turns(directory: Path, condition: str, minutes: float) -> None:
     end = time.monotonic() + 60 * minutes
     others = [subprocess.Popen([sys.executable, __file__, word]) for word in CONDITIONS[condition]]
     try:
-        for configuration in itertools.cycle([*CONFIGURATIONS, (COMMAND, "")]):
-            if time.monotonic() >= end:
-                return
+        while time.monotonic() < end:
+            done = Counter(line["configuration"] for line in measured(directory) if line["condition"] == condition)
+            configuration = min([*CONFIGURATIONS, (COMMAND, "")], key=lambda one: done[" ".join(one).strip()])
             line = {"condition": condition, "configuration": " ".join(configuration).strip(), "time": time.time()}
             line |= one_round(directory, configuration)
             with (directory / "turns.jsonl").open("a") as stream:
@@ -105,6 +106,12 @@ def turns(directory: Path, condition: str, minutes: float) -> None:
         for other in others:
             other.kill()
             other.wait()
+
+
+def measured(directory: Path) -> list[dict[str, Any]]:
+    """All rounds so far."""
+    path = directory / "turns.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def one_round(directory: Path, configuration: tuple[str, str]) -> dict[str, Any]:
@@ -146,10 +153,10 @@ def run(
     """Start one side, with its log in the directory."""
     if configuration[0] == COMMAND:
         words = [sys.executable, "-c", f"sum(range({round(LOOPS * (1 + slower))}))"]
-        command = [sys.executable, str(ROOT / "python" / "command_runner"), "--batches", "60", "--", *words]
+        command = [sys.executable, str(ROOT / "python" / "command_runner"), "--min-seconds", f"{ALONE}", "--", *words]
     else:
-        options, warmup, batches = CONFIGURATIONS[configuration]
-        given = {"model": configuration[0], **options, "num_warmup_batches": warmup, "num_batches": batches}
+        options, warmup, _ = CONFIGURATIONS[configuration]
+        given = {"model": configuration[0], **options, "num_warmup_batches": warmup, "min_time": ALONE}
         command = [sys.executable, __file__, "program", str(units(directory, configuration, slower))]
         command += [text for name, value in given.items() for text in (f"--{name}", str(value))]
     with (directory / f"{name}.log").open("wb") as stream:
@@ -218,7 +225,7 @@ def program(count: int, arguments: list[str]) -> None:
 
 def table(directory: Path) -> None:
     """Print what comparisons of ten rounds found: in turns, and by independent runs of the same total time."""
-    lines = [json.loads(line) for line in (directory / "turns.jsonl").read_text().splitlines()]
+    lines = measured(directory)
     print(
         "| condition | configuration | side | comparisons | not same at 0 % | slower at 0 % | slower at 3 % | SD of pairs | s per pair |"
     )

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmark_core.timing import Schedule, time_batches
-from benchmarks.gpu.sides import Effort, Measurement, bare, compare, ours, ratio
+from benchmarks.gpu.sides import Effort, Measurement, NotHereError, bare, compare, ours, ratio
+from dlbs.executors.turns import TurnGiver
+from dlbs.files import dlbs_root
+from dlbs.results.read.records import read_runs
+from dlbs.results.runs import TIME
+from dlbs.results.statistics.turns import pair_ratio
 from pytorch_benchmarks.data.source import synthetic_batches
 from pytorch_benchmarks.devices import event_maker, set_backends, synchronizer
 from pytorch_benchmarks.model_factory import get_model
@@ -27,6 +39,7 @@ def measurements() -> Iterator[Measurement]:
         yield Measurement(name, partial(_clock, model, batch, train))
     for model, batch in (("resnet50", 1), ("bert_base", 1), ("efficientnet_b0", 1), ("resnet50", 16)):
         yield Measurement(f"graphs, {model} inference batch {batch}", partial(_graphs, model, batch, False))
+    yield Measurement("turns, resnet50 inference batch 16", partial(_turns))
     yield Measurement("graphs, resnet50 training batch 4", partial(_graphs, "resnet50", 4, True))
 
 
@@ -101,4 +114,48 @@ def _graphs(name: str, batch: int, train: bool, effort: Effort) -> Mapping[str, 
         "eager ms": 1000 * statistics.median(found["eager"]),
         "graph ms": 1000 * statistics.median(found["graph"]),
         "graph / eager": ratio(found, "graph", "eager"),
+    }
+
+
+def _turns(effort: Effort) -> Mapping[str, Any]:
+    """The standard deviation of the ratios of two processes of the same code that take turns on the device."""
+    model, batch, pairs = ("deep_mnist", 1, 1) if effort.tiny else ("resnet50", 16, 5)
+    words = [
+        sys.executable,
+        str(dlbs_root() / "python/pytorch_benchmarks/benchmarks.py"),
+        "--model",
+        model,
+        "--forward_only",
+        "true",
+    ]
+    words += [
+        "--batch_size",
+        str(batch),
+        "--device",
+        "gpu" if effort.device.type == "cuda" else "cpu",
+        "--num_warmup_batches",
+        "5",
+    ]
+    found = []
+    with tempfile.TemporaryDirectory() as directory:
+        logs = [Path(directory, name) for name in ("a.log", "b.log")]
+        for _ in range(pairs):
+            giver = TurnGiver(2, 0.15, 10 if effort.tiny else 40)
+            sides = []
+            for log, variables in zip(logs, giver.environments, strict=True):
+                with log.open("wb") as stream:
+                    sides.append(subprocess.Popen(words, env={**os.environ, **variables}, stdout=stream, stderr=stream))
+            while all(side.poll() is None for side in sides):
+                time.sleep(0.05)
+            giver.close()  # a side whose partner has failed waits no longer
+            codes = [side.wait() for side in sides]
+            if any(codes):
+                raise NotHereError(f"a side of the turns failed: {logs[0].read_text()[-500:]}")
+            a, b = (read_runs([str(log)], cached=False)[0] for log in logs)
+            pair = pair_ratio(a, b, TIME)
+            found.append(0.0 if pair is None else pair.log)
+    return {
+        "pairs": len(found),
+        "ratio": math.exp(statistics.fmean(found)),
+        "SD %": 100 * statistics.stdev(found) if len(found) > 1 else None,
     }

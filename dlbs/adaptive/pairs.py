@@ -11,12 +11,13 @@ from benchmark_core.doubts import doubts_of
 from benchmark_core.turns import PAIR
 from dlbs.config.declarations import Parameter
 from dlbs.experiment import Experiment
-from dlbs.results.keys import check_known
+from dlbs.results.keys import better_of, check_known
 from dlbs.results.runs import THROUGHPUT, Record, Runs, has_value, status_of, usual_metric
 from dlbs.results.runs import number as number_of
 from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match, compare_by
 from dlbs.results.statistics.ratio import (
     INCONCLUSIVE,
+    REGRESSIONS,
     STATISTICS,
     Estimate,
     Rules,
@@ -59,6 +60,7 @@ class Pair:
         doubtful: Number of runs on each side that were left out because of warnings.
         given_up: Reason why no more rounds are run without a verdict on the ratio.
         is_closed: Whether no more rounds are run, whatever the verdict is.
+        beaten_by: Name of a value that is better than this one, which is why no more rounds are run.
     """
 
     label: str
@@ -73,6 +75,7 @@ class Pair:
     doubts: tuple[str, ...] = ()
     given_up: str = ""
     is_closed: bool = False
+    beaten_by: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -196,6 +199,9 @@ class Pairs:
             runs.failures = 0 if self._has_value(record) else runs.failures + 1
         for pair in self.open:
             self._look(pair)
+        if self.rules.baseline is None and self.fixed is None:
+            for pair in self.open:
+                self._close_if_beaten(pair)
 
     def rounds_left(self, pair: Pair) -> int | None:
         """Number of further rounds that will decide an open pair if the ratio does not change; None if unknown."""
@@ -276,6 +282,23 @@ class Pairs:
         if pair.verdict == INCONCLUSIVE:
             self._give_up(pair)
 
+    def _close_if_beaten(self, pair: Pair) -> None:
+        """Close a pair whose value is worse than the best one: without a baseline of choice, only the best value matters."""
+        sign = better_of(self.metric)
+        rivals = {
+            sign * math.log(one.estimate.ratio): one
+            for one in self.pairs
+            if one.label == pair.label and one is not pair and one.estimate is not None
+        }
+        if not rivals or max(rivals) <= 0:
+            return
+        leader = rivals[max(rivals)]
+        sides, names = (leader.sides[1], pair.sides[1]), (leader.names[1], pair.names[1])
+        against = Pair(pair.label, pair.comparison, sides, names, min(leader.rounds, pair.rounds) - 1)
+        self._look(against)
+        if against.is_decided and against.verdict in REGRESSIONS:
+            pair.is_closed, pair.beaten_by = True, leader.names[1]
+
     def _estimate(self, pair: Pair, above: Sample, below: Sample) -> Estimate | None:
         """The ratio with its interval, valid after every round, or for the last of a fixed number."""
         pairs, confidence = self._pairs(pair), self.rules.confidence
@@ -339,7 +362,8 @@ class Pairs:
         values = [None if sample is None else self._value(sample) for sample, _ in samples]
         used = [0 if sample is None else sample.runs for sample, _ in samples]
         left_out = [len(doubtful) for _, doubtful in samples]
-        notes = [pair.given_up, note]
+        beaten = f"not measured further, because it is worse than {pair.beaten_by}" if pair.beaten_by else ""
+        notes = [pair.given_up, beaten, note]
         notes += [
             f"{name}: {out} of {counted(out + runs, 'run')} {'is' if out == 1 else 'are'} doubtful ({'; '.join(pair.doubts[:2])}) and left out"
             for name, out, runs in zip(pair.names, pair.doubtful, pair.used, strict=True)
@@ -384,6 +408,7 @@ def pair_line(pairs: Pairs, pair: Pair, seconds: float | None = None) -> str:
         if not ratio.endswith(pair.verdict):
             words.append(pair.verdict)
         words.append(f"{'decided ' if pair.is_decided else ''}after {counted(pair.rounds, 'round')}")
+        words += [f"worse than {pair.beaten_by}"] if pair.beaten_by else []
     else:
         words.append(f"open: {outlook(pairs, pair, seconds)}")
         left_out = sum(pair.doubtful)

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from benchmark_core.exits import OK
+from benchmark_core.exits import OK, OUT_OF_MEMORY
 from benchmark_core.turns import TURNS_VARIABLE
 from dlbs.executors.base import Outcome
 from dlbs.experiment import Experiment
@@ -163,5 +163,7 @@ class Together:
             other.lost_partner = True
             status = outcome.status if outcome.status == "cancelled" else "failure"
             reason = f": {outcome.message}" if outcome.message else ""
+            if outcome.exit_code == OUT_OF_MEMORY:
+                reason += "; -Pturns.seconds=0 has one side at a time in memory"
             name = text(job.launcher.experiment.get("exp.id"))
             other.end(status, f"its partner {name} did not end well ({outcome.status}{reason})")

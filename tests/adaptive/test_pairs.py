@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from benchmark_core.turns import PAIR
 from dlbs.adaptive.pairs import Pairs, pair_line
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.statistics.compare import compare_by
 from dlbs.results.statistics.ratio import Rules
+from dlbs.results.statistics.turns import pair_ratio
 from dlbs.results.tables.comparison import comparison_table, sentences
 
 DECLARATIONS = load_config().declarations
@@ -67,6 +71,71 @@ def test_a_pair_is_decided_by_the_first_round_that_can_tell_and_then_needs_no_mo
     assert pair_line(pairs, pair).endswith(" times as fast, faster, decided after 5 rounds")
 
 
+def test_without_a_baseline_of_choice_a_value_that_is_worse_than_the_best_is_measured_no_further() -> None:
+    experiments = plan("system", "keep", "other")
+
+    def run(experiment: dict[str, Any], repeat: int) -> dict[str, Any]:
+        return throughput(experiment, repeat, {"system": 1.0, "keep": 1.3, "other": 1.02}[experiment["runtime.malloc"]])
+
+    pairs = pairs_of(experiments)
+    add_rounds(pairs, experiments, 8, run)
+    keep, other = pairs.pairs
+    assert keep.verdict == "faster"
+    assert (other.verdict, other.beaten_by) == ("inconclusive", "keep")
+    assert pairs.wanted() == []
+    assert pair_line(pairs, other).endswith("worse than keep")
+    assert "not measured further, because it is worse than keep" in " ".join(
+        comparison_table(pairs.comparison()).formulas
+    )
+    chosen = pairs_of(experiments, baseline="system")
+    add_rounds(chosen, experiments, 8, run)
+    assert chosen.wanted() == [0, 2]
+
+
+def pair_of_turns(ratio: float, source: random.Random, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two processes that took turns on a machine that slows down by a half in some of them."""
+    name, machine = f"{source.random()}", [source.choice([1.0, 1.5]) for _ in range(20)]
+    sides = []
+    for factor in (1.0, ratio):
+        times = [10 * factor * slow * source.gauss(1, 0.01) for slow in machine]
+        mean = sum(times) / len(times)
+        turns = {"results.turns.times": times, "results.turns.batches": [1] * 20, "results.turns.loads": [0.0] * 20}
+        sides.append({"exp.status": "ok", PAIR: name, "results.time": mean, "results.throughput": 1000 / mean, **turns})
+    return {**sides[0], **more}, {**sides[1], **more}
+
+
+def test_a_pair_of_processes_has_the_ratio_of_its_turns() -> None:
+    a, b = pair_of_turns(1.1, random.Random(1))
+    for metric in ("results.time", "results.throughput"):
+        found = pair_ratio(b, a, metric)
+        assert found is not None
+        assert (found.turns, found.disturbed) == (20, 0)
+        assert abs(found.log - math.log(1.1)) < 4 * found.error < 0.03
+    disturbed = {**b, "results.turns.loads": [0.5] * 6 + [0.0] * 14}
+    disturbed["results.turns.times"] = [3 * one for one in b["results.turns.times"][:6]] + b["results.turns.times"][6:]
+    found = pair_ratio(disturbed, a, "results.time")
+    assert found is not None
+    assert (found.turns, found.disturbed) == (14, 6)
+    assert pair_ratio(a, pair_of_turns(1.1, random.Random(2))[1], "results.time") is None
+
+
+def test_compare_takes_pairs_and_shared_disturbances_are_no_doubt() -> None:
+    source = random.Random(3)
+    warned = {"results.warnings": ["CPU contention: 50 %, 3 preemptions; rerun on an idle machine"]}
+    runs = [
+        {"exp.model": "m", "runtime.malloc": malloc, "exp.repeat": repeat, **side}
+        for repeat in range(5)
+        for malloc, side in zip(("system", "keep"), pair_of_turns(1.05, source, **warned), strict=True)
+    ]
+    made = compare_by(runs, DECLARATIONS, Rules(by="runtime.malloc", metric="results.time"))
+    (match,) = made.comparisons[0].matches
+    assert match.verdict == "slower"
+    assert match.estimate is not None
+    assert match.estimate.source == "pairs"
+    assert abs(match.estimate.ratio - 1.05) < 0.03
+    assert "pairs of processes that took turns" in " ".join(comparison_table(made).legend)
+
+
 def changing_machine(experiment: dict[str, Any], repeat: int) -> dict[str, Any]:
     """A machine whose speed changes by a half from round to round, on which `keep` is faster by 15 %."""
     run = throughput(experiment, repeat, 1.15 if experiment["runtime.malloc"] == "keep" else 1.0)
@@ -116,7 +185,7 @@ def test_sides_with_several_experiments_are_compared_by_rounds_if_they_have_equa
 
 def test_the_baseline_runs_on_while_any_of_its_pairs_is_open() -> None:
     experiments = plan("system", "keep", "tcmalloc")
-    pairs = pairs_of(experiments)
+    pairs = pairs_of(experiments, baseline="system")
     add_rounds(pairs, experiments, pairs.first_round, fast_with("keep"))
     assert {pair.names[1]: pair.verdict for pair in pairs.pairs} == {"keep": "faster", "tcmalloc": "inconclusive"}
     assert pairs.wanted() == [0, 2]

@@ -16,6 +16,8 @@ import pytest
 from benchmark_core.intervals import percentile
 from benchmark_core.measure import time_metrics
 from benchmark_core.timing import Schedule, is_steady, time_batches
+from benchmark_core.turns import TURNS_VARIABLE, Turns
+from dlbs.executors.turns import TurnGiver
 
 
 class Clock:
@@ -252,3 +254,35 @@ def test_observers_look_just_before_and_just_after_the_timed_batches() -> None:
         observers=[Watcher()],
     )
     assert seen == ["0", "start", "1", "2", "stop"]
+
+
+def test_turns_determine_the_number_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    giver = TurnGiver(1, 0.02, 12)
+    (variables,) = giver.environments
+    monkeypatch.setenv(TURNS_VARIABLE, variables[TURNS_VARIABLE])
+    turns = Turns.from_environment()
+    assert turns is not None
+    assert Turns.from_environment() is None  # children of this process take no turns of their own
+    ran, syncs = itertools.count(), itertools.count()
+    timing = time_batches(
+        lambda batch: time.sleep(0.001) or next(ran), itertools.repeat(0), Schedule(3, 2), synchronize=lambda: next(syncs), turns=turns, load=lambda: 0.25
+    )  # fmt: skip
+    giver.close()
+    found = turns.metrics()
+    rounds = len(found["results.turns.times"])
+    assert rounds >= 10
+    assert sum(found["results.turns.batches"]) == len(timing.batches)
+    assert sum(found["results.turns.batches"]) > rounds  # several short batches fit into a turn
+    assert next(ran) == 2 + rounds + len(timing.batches)  # warm-up, and the first batch of each turn, are not counted
+    assert math.isclose(timing.total, sum(a * b for a, b in zip(found["results.turns.times"], found["results.turns.batches"], strict=True)) / 1000, rel_tol=1e-3)  # fmt: skip
+    assert found["results.turns.pair"]
+    assert set(found["results.turns.loads"]) == {0.25}
+
+
+def test_a_long_batch_is_a_turn() -> None:
+    giver = TurnGiver(1, 0.01, 12)
+    turns = Turns(giver.environments[0][TURNS_VARIABLE])
+    timing = time_batches(lambda batch: time.sleep(0.015), itertools.repeat(0), Schedule(3, 1), synchronize=lambda: None, turns=turns)  # fmt: skip
+    giver.close()
+    assert set(turns.metrics()["results.turns.batches"]) == {1}
+    assert len(timing.batches) == len(turns.metrics()["results.turns.times"]) >= 10

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from benchmark_core.timing import Schedule, Timing, Watcher, time_batches
+from benchmark_core.turns import TURNS_VARIABLE, Turns
+from dlbs.executors.turns import TurnGiver
 from pytorch_benchmarks.devices import event_maker, synchronizer
 from pytorch_benchmarks.phases import graphed
 from tests.gpu.work import matrix_chain, sleep
@@ -189,3 +191,26 @@ def test_automatic_warm_up_ends(device: torch.device) -> None:
     )
     assert len(timing.warmup) in range(10, 201)
     assert timing.warmup_steady in {True, False}
+
+
+class _Ended(Turns):
+    """Turns that record whether the device had work left when each one ended."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory)
+        self.idle: list[bool] = []
+
+    def add(self, batches: int, seconds: float, load: float | None = None) -> None:
+        super().add(batches, seconds, load)
+        self.idle.append(not torch.cuda.is_available() or torch.cuda.current_stream().query())
+
+
+@pytest.mark.parametrize("sync", ["each", "end"])
+def test_the_device_is_idle_at_the_end_of_a_turn(device: torch.device, sync: str) -> None:
+    giver = TurnGiver(1, 0.01, 12)
+    turns = _Ended(giver.environments[0][TURNS_VARIABLE])
+    ones = torch.ones(256, 256, device=device)
+    time_batches(lambda _: ones @ ones, itertools.repeat(None), Schedule(3, 1, sync=sync), synchronize=synchronizer(device), make_event=event_maker(device), turns=turns)  # fmt: skip
+    giver.close()
+    assert len(turns.idle) >= 10
+    assert all(turns.idle)
