@@ -28,7 +28,7 @@ venv: $(VENV)/.installed
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 $(VENV)/.measuring: pyproject.toml
-	@echo "Installing what measures into $(VENV), half a minute."
+	@echo "Installing PyTorch and dlbs into $(VENV) (1 GB): half a minute to five minutes, which the network decides."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH)
 	$(PIP) --editable '.[torch]'
