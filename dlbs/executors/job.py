@@ -331,15 +331,18 @@ class Job:
         """Facts about the code that a container sees in the working directory: it has neither git nor the whole repository."""
         from benchmark_core.provenance import provenance  # here: most runs need no containers
 
-        experiment, directory = self.launcher.experiment, Path.cwd()
+        experiment, directory, ours = self.launcher.experiment, Path.cwd(), list[str]()
+        words = list(map(text, experiment.get("command.argv") or []))
         if directory_of_pack := text(experiment.get("pack.dir")):
             words, directory = ["python3", "main.py"], Path(directory_of_pack)
-        elif isinstance(argv := experiment.get("command.argv"), list):
-            words = list(map(text, argv))
-        else:
-            return {}
-        facts = provenance(words, directory, log=str(self.launcher.log))
-        return {name: value for name, value in facts.items() if name.startswith(CODE)}
+        elif not words:
+            ours = ["benchmark_core"]
+        facts = provenance(words, directory, packages=ours, log=str(self.launcher.log))
+        reasons = facts.get(f"{CODE}unknown", {})
+        found = {name: value for name, value in facts.items() if name.startswith(CODE)}
+        if ours:
+            del found[f"{CODE}files"]  # the program logs all of them
+        return found | {f"{CODE}unknown": {name: why for name, why in reasons.items() if f"{CODE}{name}" in facts}}
 
     def _reason(self, code: int) -> str:
         """The exit code, with the error of the container engine or of the shell (an unset variable in a template) if that is the last output."""

@@ -84,7 +84,7 @@ def provenance(
     facts, unknown = dict(found), dict(reasons)
     if worker.is_alive():
         unknown["all"] = f"not read within {limit:g} s: is a file system hanging?"
-    names = [CODE + name for name in ("commit", "branch", "tag", "dirty", "diff", "files")]
+    names = [CODE + name for name in ("commit", "branch", "tag", "remote", "root", "dirty", "diff", "files")]
     names += [SOFTWARE + name for name in ("interpreter", "python", "packages")]
     return {**dict.fromkeys(names), **facts, **({CODE + "unknown": unknown} if unknown else {})}
 
