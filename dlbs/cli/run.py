@@ -366,7 +366,7 @@ def _tell_of_neighbours(manifest: Manifest, jobs: int) -> None:
         each = max(1, cpus // together)
         note(
             f"up to {together} experiments at a time share {counted(cpus, 'CPU')} and slow each other down; "
-            f"-Pruntime.cpus={each} gives each {counted(each, 'CPU')} of its own"
+            f"-Pruntime.cpus={each} gives each {counted(each, 'separate CPU')}"
         )
 
 

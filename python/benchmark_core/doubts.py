@@ -43,7 +43,7 @@ KINDS: dict[str, Kind] = {
     "neighbours": Kind(
         "experiments of the same plan ran at the same time on the same CPUs",
         "experiments of the same plan ran at the same time, and up to {} of the CPUs were not available to this one",
-        "rerun with --jobs 1, or give each CPUs of its own (-Pruntime.cpus=N)",
+        "rerun with --jobs 1, or give each separate CPUs (-Pruntime.cpus=N)",
     ),
     "GPU contention": Kind(
         "other programs used the GPU",
