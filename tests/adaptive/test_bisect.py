@@ -152,7 +152,7 @@ for number, _ in enumerate(turns):
     if number:
         turns.add(1, pause)  # so that no load of this machine changes the verdict
 with open(sys.argv[2] + "/a.log", "w") as log:
-    print('__exp.model__= "m"', "__results.time__= 5", *turns.lines(), sep="\\n", file=log)
+    print('__exp.model__= "m"', f"__results.time__= {{1000 * pause}}", *turns.lines(), sep="\\n", file=log)
 """
 
 
