@@ -149,12 +149,11 @@ from benchmark_core.turns import Turns
 pause = 0.004 if int(sys.argv[1]) < 2 else 0.006
 turns = Turns.from_environment()
 for number, _ in enumerate(turns):
-    begin = time.monotonic()
-    time.sleep(pause)
+    time.sleep(0.001)
     if number:
-        turns.add(1, time.monotonic() - begin)
+        turns.add(1, pause)  # so that no load of this machine changes the verdict
 with open(sys.argv[2] + "/a.log", "w") as log:
-    print('__exp.model__= "m"', "__results.time__= 5", *turns.lines(), sep="\\n", file=log)
+    print('__exp.model__= "m"', f"__results.time__= {{1000 * pause}}", *turns.lines(), sep="\\n", file=log)
 """
 
 

@@ -17,7 +17,7 @@ from dlbs.plan.build import Carried, build
 from dlbs.plan.pipeline import processor_for
 from tests.conftest import ROOT, RunDlbs
 
-GENERAL = {"exp", "monitor", "runtime", "slurm", "sys"}
+GENERAL = {"exp", "monitor", "runtime", "slurm", "sys", "turns"}
 
 
 def families(config: Config) -> list[set[str]]:
