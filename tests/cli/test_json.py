@@ -60,7 +60,7 @@ CALLS: dict[str, tuple[tuple[str, ...], int]] = {
     "sysinfo": ((), 0),
     "report": (("logs",), 0),
     "compare": (("logs", "logs"), 0),
-    "bisect": (("--list", "list.txt", "--good", "a", "--bad", "b", "--trust-single-runs", "--", "./measure", "{item}", "{logs}"), 0),
+    "bisect": (("--list", "list.txt", "--good", "a", "--bad", "b", "--", "./measure", "{item}", "{logs}"), 0),
     "db query": ((), 0),
     "db tags": ((), 0),
     "db list": ((), 0),

@@ -110,7 +110,7 @@ def test_an_option_of_ours_that_the_command_gets_is_pointed_out(messages: list[s
 def test_a_placeholder_without_a_value_is_an_error_with_a_place_and_a_hint() -> None:
     said = refused("bench", "--size", "{size}")
     assert said.startswith(
-        "-- bench --size {size}: the placeholder {size} has no value (write -Vsize=[1,2,4] or -Psize=VALUE"
+        "-- bench --size {size}: the placeholder {size} has no value (write -Vsize=1,2,4 or -Psize=VALUE"
     )
     assert "{{size}} is the literal text {size}" in said
 

@@ -93,7 +93,7 @@ def interactivity(figure: Figure, results: Results) -> Description:
     along = swept_load(records)
     if along is None:
         check_some_ended_well(records)
-        hint = "run a server at several loads: -Vserving.users=[1,2,4,8], or -Vserving.target_qps=[1,2,4]"
+        hint = "run a server at several loads: -Vserving.users=1,2,4,8, or -Vserving.target_qps=1,2,4"
         raise LogError("no experiments differ in the load of a server", hint=hint)
     rates, gpus = records.numbers(f"{FAMILY}tokens_per_second"), records.numbers("exp.num_gpus")
     shares = [None if rate is None else rate / max(1.0, count or 0) for rate, count in zip(rates, gpus, strict=True)]
