@@ -3,7 +3,12 @@ document.querySelectorAll("pre > code").forEach((code) => {
   const lines = code.textContent.split("\n");
   if (/[┏┃│]/.test(code.textContent)) {
     code.parentElement.classList.add("box");
-    code.querySelectorAll(":scope > span").forEach((line) => line.classList.toggle("words", !/[┏┡┃│└]/.test(line.textContent)));
+    code.replaceChildren(...lines.map((line, number) => {
+      const part = document.createElement("span");
+      part.textContent = number < lines.length - 1 ? `${line}\n` : line;
+      part.classList.toggle("words", !/[┏┡┃│└]/.test(line));
+      return part;
+    }));
   }
   if (!lines.some((line) => line.startsWith("$ "))) return;
   const commands = [];
