@@ -31,8 +31,7 @@ from typing import Any
 from dlbs.executors.turns import TurnGiver
 from dlbs.results.read.records import read_runs, write_records
 from dlbs.results.runs import TIME, number
-from dlbs.results.statistics.ratio import rank_interval
-from dlbs.results.statistics.turns import PairRatio, pair_ratio, pairs_interval
+from dlbs.results.statistics.ratio import PairRatio, pair_ratio, pairs_interval, rank_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"

@@ -22,7 +22,7 @@ from dlbs.executors.turns import TurnGiver
 from dlbs.files import dlbs_root
 from dlbs.results.read.records import read_runs
 from dlbs.results.runs import TIME
-from dlbs.results.statistics.turns import pair_ratio
+from dlbs.results.statistics.ratio import pair_ratio
 from pytorch_benchmarks.data.source import synthetic_batches
 from pytorch_benchmarks.devices import event_maker, set_backends, synchronizer
 from pytorch_benchmarks.model_factory import get_model

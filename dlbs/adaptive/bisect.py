@@ -25,9 +25,17 @@ from dlbs.results.provenance import change_words
 from dlbs.results.read.records import read_runs
 from dlbs.results.runs import THROUGHPUT, Record, status_of
 from dlbs.results.statistics.compare import Comparison, Match, compare
-from dlbs.results.statistics.ratio import INCONCLUSIVE, REGRESSIONS, Rules, sample_of, verdict_of
+from dlbs.results.statistics.ratio import (
+    INCONCLUSIVE,
+    REGRESSIONS,
+    PairRatio,
+    Rules,
+    is_doubtful,
+    pairs_of,
+    sample_of,
+    verdict_of,
+)
 from dlbs.results.statistics.sequential import FIRST_LOOK, repeated_pairs_interval
-from dlbs.results.statistics.turns import PairRatio, is_doubtful, pairs_of
 from dlbs.text import counted
 
 _STATE = "bisect.json"

@@ -20,10 +20,14 @@ from dlbs.results.statistics.ratio import (
     REGRESSIONS,
     STATISTICS,
     Estimate,
+    PairRatio,
     Rules,
     Sample,
+    estimate_pairs,
     estimate_ratio,
+    is_doubtful,
     is_speed,
+    pairs_of,
     sample_of,
     verdict_of,
 )
@@ -36,7 +40,6 @@ from dlbs.results.statistics.sequential import (
     repeated_interval,
     repeated_pairs_interval,
 )
-from dlbs.results.statistics.turns import PairRatio, estimate_pairs, is_doubtful, pairs_of
 from dlbs.results.tables.comparison import speed_words
 from dlbs.text import counted, duration, text
 

@@ -14,7 +14,7 @@ import pytest
 
 from dlbs.adaptive.bisect import BAD, GOOD, SKIPPED, Ends, Search, classify, culprits, next_candidate
 from dlbs.errors import LogError
-from dlbs.results.statistics.turns import PairRatio
+from dlbs.results.statistics.ratio import PairRatio
 from dlbs.results.store.store import Store
 from tests.conftest import ROOT, RunDlbs
 

@@ -14,8 +14,7 @@ from dlbs.adaptive.pairs import Pairs, pair_line
 from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.statistics.compare import compare_by
-from dlbs.results.statistics.ratio import Rules
-from dlbs.results.statistics.turns import pair_ratio
+from dlbs.results.statistics.ratio import Rules, pair_ratio
 from dlbs.results.tables.comparison import comparison_table, sentences
 
 DECLARATIONS = load_config().declarations

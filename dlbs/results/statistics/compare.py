@@ -28,12 +28,15 @@ from dlbs.results.statistics.ratio import (
     Estimate,
     Rules,
     Sample,
+    estimate_pairs,
     estimate_ratio,
+    is_doubtful,
     needed_repeats,
+    paired,
+    pairs_of,
     sample_of,
     verdict_of,
 )
-from dlbs.results.statistics.turns import estimate_pairs, is_doubtful, paired, pairs_of
 from dlbs.text import counted, first_few, text
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
-from dlbs.results.statistics.ratio import Interval, rank_interval
-from dlbs.results.statistics.turns import PairRatio, pairs_interval
+from dlbs.results.statistics.ratio import Interval, PairRatio, pairs_interval, rank_interval
 
 FIRST_LOOK = 5  # runs per side; with fewer, even completely separated runs are too likely by chance
 # Share of the error for the interval of all runs, if there is one of rounds too: with less, one pair could not be decided after five rounds.
