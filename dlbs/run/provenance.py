@@ -130,9 +130,9 @@ class Current:
             if name.startswith(("exp.code.", "exp.software.", "exp.docker"))
         }
         image = image_of(experiment) if experiment.get("exp.docker") else ""
-        key = f"{known}{image}{experiment.get('pack.dir')}"
+        key = f"{known}{image}{experiment.get('pack.dir')}{experiment.get('exp.working_dir')}"
         if key not in self._changes:
-            directory = Path(text(experiment.get("pack.dir")) or self.directory)
+            directory = self.directory / text(experiment.get("pack.dir") or experiment.get("exp.working_dir"))
             found = [self._code(files or {}, known, directory, bool(image)), *self._editable(known)]
             if image:
                 found.append(self._image(text(experiment.get("exp.docker_launcher")) or "docker", image, known))
