@@ -84,6 +84,16 @@ def finish_log(log: Path) -> None:
     os.replace(f"{log}.part", log)
 
 
+def has_result(log: Path) -> bool:
+    """Whether there is the log of an earlier run that ended, which one of a run that was cancelled must not replace.
+
+    Raises:
+        LogError: It cannot be read.
+    """
+    status = last_values(log).get("exp.status")
+    return status in STATUSES and status != "cancelled"
+
+
 def keep_attempt(log: Path, attempt: int) -> None:
     """Keep the log of a failed attempt as `<log>.attemptN`; do nothing if there is no log.
 
@@ -150,7 +160,7 @@ def _has_log(log: Path) -> bool:
 
 
 def write_log(log: Path, experiment: Experiment, status: str, message: str, *, infrastructure: bool = False) -> None:
-    """Write a complete log for an experiment that did not run; its directory exists.
+    """Write a complete log for an experiment that did not run; its directory exists. If it was cancelled, an earlier result remains.
 
     Raises:
         LaunchError: A file that dlbs did not write exists there, or the log cannot be written.
@@ -160,8 +170,12 @@ def write_log(log: Path, experiment: Experiment, status: str, message: str, *, i
         values["exp.infrastructure"] = True
     try:
         check_replaceable(log)
+        if status == "cancelled" and has_result(log):
+            return
         with open(create_part(log), "w", encoding="ascii") as stream:
             stream.writelines(f"{key_line(key, value)}\n" for key, value in values.items())
+            stream.flush()
+            os.fsync(stream.fileno())
         finish_log(log)
     except OSError as error:
         raise cannot("write the log", error, log) from None

@@ -107,8 +107,9 @@ def rebuild(
 def _run(command: Sequence[object], where: str, what: str, hint: str = "", **options: Any) -> str:
     try:
         done = subprocess.run(
-            [*map(str, command)], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **options
-        )
+            [*map(str, command)],
+            stdin=subprocess.DEVNULL, capture_output=True, errors="replace", check=False, **options,
+        )  # fmt: skip
     except OSError as error:
         raise LogError(f"{command[0]} cannot be started: {error.strerror}", where=where, hint=hint) from None
     if done.returncode:

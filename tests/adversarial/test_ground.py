@@ -19,7 +19,7 @@ import pytest
 
 from benchmark_core.exits import UNAVAILABLE
 from tests.conftest import RunDlbs, dlbs_environment
-from tests.experiments import DUMMY, launcher, logs, values
+from tests.experiments import DUMMY, launcher, logs, start, values
 from tests.forked import ForkServer
 from tests.services import BASE_IMAGE
 from tests.waiting import PATIENCE, wait_until
@@ -132,6 +132,21 @@ def test_a_fault_in_a_repeat_keeps_the_earlier_log(dlbs: RunDlbs, tmp_path: Path
     (tmp_path / "broken").touch()
     done = dlbs("run", *DUMMY, flag, "-Pexp.rerun=always")
     assert done.returncode == UNAVAILABLE
+    assert logs(tmp_path)[0].read_bytes() == before
+    assert not list(tmp_path.glob("logs/*.part"))
+
+
+def test_an_interrupted_repeat_keeps_the_earlier_log(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "test ! -e slow || { touch begun; sleep 1000; }")
+    dlbs("run", *DUMMY, flag, check=True)
+    before = logs(tmp_path)[0].read_bytes()
+    (tmp_path / "slow").touch()
+    process = start(tmp_path, flag, "-Pexp.rerun=always")
+    wait_until((tmp_path / "begun").exists)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + signal.SIGINT, told
+    assert "1 cancelled" in told
     assert logs(tmp_path)[0].read_bytes() == before
     assert not list(tmp_path.glob("logs/*.part"))
 
