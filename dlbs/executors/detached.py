@@ -537,7 +537,7 @@ def main(*arguments: str) -> int:
                 if signals.stop_signal:
                     executor.end_all(f"stopped by {signal.Signals(signals.stop_signal).name}")
                 for _, outcome in executor.look():
-                    if outcome.status == "cancelled":  # the log may be that of an earlier run
+                    if outcome.status == "cancelled" or not task.log.exists():  # the log may be that of an earlier run
                         print(outcome.message, flush=True)
                     return OK if outcome.status in {"ok", "skipped"} else FAILED
     except DlbsError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -103,7 +104,9 @@ class SlurmExecutor(DetachedExecutor):
         output = str(batch.output)
         output = output.replace("\\", "\\\\") if "\\" in output else output.replace("%", "%%")
         arguments += [f"--output={output}", "--open-mode=append", "--no-requeue", *batch.key]
-        refused = _sbatch(arguments, f'{command(batch, allocated_gpus=True)} "$SLURM_ARRAY_TASK_ID"')
+        # Slurm itself would run it in /tmp if the directory has vanished.
+        script = f"cd {shlex.quote(str(self.directory))} && exec {command(batch, allocated_gpus=True)}"
+        refused = _sbatch(arguments, f'{script} "$SLURM_ARRAY_TASK_ID"')
         hint = f"check the slurm.* parameters: {' '.join(batch.key) or 'none are set'}"
         return LaunchError(f"sbatch rejects the jobs: {refused}", hint=hint) if refused else None
 
@@ -139,7 +142,7 @@ class SlurmExecutor(DetachedExecutor):
                 if task.rpartition("_")[2] == str(number):
                     where = f" on {nodes}" if nodes else ""
                     said = f": {batch.last_line()}" if state == "FAILED" else ""
-                    return one_line(f"{state}{where}{_state_of(nodes)}{said}").removesuffix(": ")
+                    return one_line(f"{state}{where}{_state_of(nodes)}{said}").removesuffix(":")
         return ""
 
     def cancel(self, tasks: Sequence[str], *, pending: bool = False) -> None:
@@ -179,7 +182,7 @@ def _sbatch(arguments: Sequence[str], script: str) -> str:
     try:
         completed = subprocess.run(
             ["sbatch", *arguments],
-            input=f"#!/bin/sh\nexec {script}\n",
+            input=f"#!/bin/sh\n{script}\n",
             capture_output=True,
             errors="surrogateescape",  # of paths that are not UTF-8
             env=task_environment(),

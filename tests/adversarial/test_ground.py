@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from benchmark_core.exits import UNAVAILABLE
-from tests.conftest import RunDlbs, dlbs_environment
+from tests.conftest import RunDlbs, dlbs_environment, start_dlbs
 from tests.experiments import DUMMY, launcher, logs, start, values
 from tests.forked import ForkServer
 from tests.services import BASE_IMAGE
@@ -76,6 +76,19 @@ def test_a_fault_stops_the_plan_and_the_same_command_runs_the_rest(
     assert [values(log)["exp.status"] for log in logs(tmp_path)] == ["ok"] * 3
     if finished:
         assert f"{3 - len(finished)} ok, {len(finished)} already finished" in done.stderr
+
+
+@pytest.mark.parametrize("act", ["rm -r $PWD", "mv $PWD $PWD.moved"])
+def test_a_working_directory_that_vanishes(tmp_path: Path, act: str) -> None:
+    for name in ("work", "logs"):
+        (tmp_path / name).mkdir()
+    flag = launcher(tmp_path, f"cd $PWD && test {{{{ exp.seed }}}} != 2 || {{ {act}; false; }}")
+    plan = ("run", *DUMMY, flag, SEEDS, f"-Pexp.log_dir={tmp_path}/logs")
+    process = start_dlbs(tmp_path / "work", *plan)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == UNAVAILABLE, told
+    assert "the working directory has vanished" in told
+    assert "1 ok, 2 left" in told
 
 
 def test_retries_cover_a_fault(dlbs: RunDlbs, tmp_path: Path) -> None:
