@@ -37,6 +37,7 @@ from dlbs.executors.logfiles import write_log
 from dlbs.executors.signals import Signals
 from dlbs.experiment import Experiment, log_path
 from dlbs.files import load_json, read_regular, write_bytes
+from dlbs.launch.script import expect_launcher
 from dlbs.logs import last_values
 from dlbs.text import finite, text
 
@@ -530,6 +531,7 @@ def main(*arguments: str) -> int:
     try:
         with Signals() as signals:
             executor = LocalExecutor(Path.cwd(), allocated=_ALLOCATED in options)
+            expect_launcher(task.experiment)
             if not executor.start(task.experiment):
                 raise LaunchError("this machine lacks the resources that the experiment requests")
             while executor.running:
