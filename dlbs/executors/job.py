@@ -193,7 +193,8 @@ class Job:
             return None
         _signal_group(self._process.pid, signal.SIGKILL)
         self._has_ended(block=True)
-        if self._here and (self._status or self._process.returncode):
+        # Also after success if it started a server, which may have left its process group.
+        if self._here and (self._status or self._process.returncode or self.launcher.experiment.get("serving.command")):
             end_processes({str(self.launcher.log)})
         if self._monitor is not None:
             self._monitor.end(self._usage)
@@ -278,7 +279,7 @@ class Job:
                 text(values.get("exp.status_msg")) or "the benchmark reports that something it needs is not available"
             )
         if not self._here:
-            return ""
+            return f"the session with the nodes was {_exit_message(code)}" if code < 0 else ""
         if self._container and (fault := engine_fault(experiment, self._tail() if code == _ENGINE else b"")):
             return fault
         if code in _NOT_RUN and not self._container:
