@@ -164,6 +164,12 @@ def test_an_interrupted_repeat_keeps_the_earlier_log(dlbs: RunDlbs, tmp_path: Pa
     assert not list(tmp_path.glob("logs/*.part"))
 
 
+def test_a_server_that_leaves_its_process_group_ends_with_its_experiment(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "setsid sleep 1000 > /dev/null 2>&1 & echo $! > server")
+    dlbs("run", *DUMMY, flag, "-Pserving.command=any", check=True)
+    assert not psutil.pid_exists(int((tmp_path / "server").read_text()))
+
+
 def test_a_failure_that_others_do_not_share_stops_nothing(dlbs: RunDlbs, tmp_path: Path) -> None:
     for body in ("exit 125", "exit 126", "exit 127", "exit 75", "exit 1", "kill -9 $$", "nosuchprogram"):
         shutil.rmtree(tmp_path / "logs", ignore_errors=True)
