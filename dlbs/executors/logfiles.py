@@ -23,7 +23,7 @@ _MARK = b"written by dlbs"  # in launchers made from our templates
 _HINT = "choose another exp.log_file, or move it away"
 # Errors of the machine or its file systems, whichever file is written.
 _OF_THE_MACHINE = {
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EMFILE, errno.ENFILE,
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EMFILE, errno.ENFILE,
     errno.ENOMEM, errno.EAGAIN, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT,
 }  # fmt: skip
 

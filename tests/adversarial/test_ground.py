@@ -22,7 +22,7 @@ from tests.conftest import RunDlbs, dlbs_environment, start_dlbs
 from tests.experiments import DUMMY, launcher, logs, start, values
 from tests.forked import ForkServer
 from tests.services import BASE_IMAGE
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, has_ended, wait_until
 
 SEEDS = "-Vexp.seed=[1,2,3]"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
@@ -164,10 +164,18 @@ def test_an_interrupted_repeat_keeps_the_earlier_log(dlbs: RunDlbs, tmp_path: Pa
     assert not list(tmp_path.glob("logs/*.part"))
 
 
+def test_a_limit_of_the_size_of_files_is_no_failure(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "dlbs", "run", *DUMMY]
+    command = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *words]
+    done = subprocess.run(command, cwd=tmp_path, env=dlbs_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == UNAVAILABLE, done.stderr
+    assert "File too large" in done.stderr
+
+
 def test_a_server_that_leaves_its_process_group_ends_with_its_experiment(dlbs: RunDlbs, tmp_path: Path) -> None:
     flag = launcher(tmp_path, "setsid sleep 1000 > /dev/null 2>&1 & echo $! > server")
     dlbs("run", *DUMMY, flag, "-Pserving.command=any", check=True)
-    assert not psutil.pid_exists(int((tmp_path / "server").read_text()))
+    assert has_ended(int((tmp_path / "server").read_text()))
 
 
 def test_a_failure_that_others_do_not_share_stops_nothing(dlbs: RunDlbs, tmp_path: Path) -> None:
