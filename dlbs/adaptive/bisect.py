@@ -247,7 +247,7 @@ def git(repo: str, *arguments: str, flag: str = "--repo") -> str:
         LogError: It cannot be started or fails; `flag` is where.
     """
     try:
-        done = subprocess.run(["git", "-C", repo, *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", repo, *arguments], capture_output=True, errors="replace", check=False)
     except OSError as error:
         raise LogError(f"git cannot be started: {error.strerror}", where=flag) from None
     if done.returncode != 0:

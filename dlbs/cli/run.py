@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -299,7 +300,8 @@ def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached
         if summary.doubts.doubtful:
             show_doubts(summary.doubts, err=True)
         for directory in sorted(summary.directories):
-            note(f"logs: {os.path.relpath(directory)}")
+            with suppress(FileNotFoundError):  # the current directory has vanished
+                note(f"logs: {os.path.relpath(directory)}")
         if summary.stopped:
             note(f"stopped: {summary.stopped}")
         if summary.all_skipped:

@@ -30,13 +30,14 @@ from benchmark_core.crash import guarded
 from benchmark_core.exits import FAILED, OK
 from benchmark_core.log import STATUSES
 from benchmark_core.text import one_line
-from dlbs.errors import DlbsError, InfrastructureError, LaunchError, LogError
+from dlbs.errors import DlbsError, InfrastructureError, LaunchError, LogError, log
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.logfiles import write_log
 from dlbs.executors.signals import Signals
 from dlbs.experiment import Experiment, log_path
 from dlbs.files import load_json, read_regular, write_bytes
+from dlbs.launch.script import expect_launcher
 from dlbs.logs import last_values
 from dlbs.text import finite, text
 
@@ -45,6 +46,8 @@ _DIGEST = "--sha256="
 _LONGEST = 256 << 20  # bytes of a task file
 _LONGEST_OUTPUT = 1 << 20  # bytes of what tasks print outside of their logs
 _LONGEST_AT_THE_END = 2.0  # seconds between queries while everything is being cancelled
+_LONGEST_SILENCE = 15.0  # seconds without an answer after which tasks are left alone, when all are to end
+_LOST = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED")  # states of tasks that were not ended by the experiment or by a user
 _LOG_GRACE = 10.0  # seconds after the end of a task in which its log may appear: cluster file systems are slow
 
 
@@ -207,7 +210,7 @@ class DetachedExecutor(Executor):
         self._called_off: list[Experiment] = []
         self._ending = False
         self._pause = self.poll_seconds[0]
-        self._next_question = 0.0
+        self._next_question = self._silent_since = 0.0
 
     def batch_key(self, experiment: Experiment) -> tuple[str, ...]:
         """The properties that the experiments of a batch share, such as the options of their submission."""
@@ -365,24 +368,36 @@ class DetachedExecutor(Executor):
         longest = self.poll_seconds[1]
         self._pause = min(_LONGEST_AT_THE_END if self._ending else longest, self._pause * 1.5)
         self._next_question = time.monotonic() + self._pause
-        if found is None:
-            return  # for example a controller restarts; jobs continue
+        if found is None:  # for example a controller restarts; jobs continue
+            if self._ending:
+                yield from self._abandoned()
+            return
+        self._silent_since = 0.0
         for batch in batches.values():
             batch.submitted = batch.submitted or batch.is_known(found)
             if not (batch.submitted or self._ending):
                 self._submit(batch)
         self._cancel(found)
-        for log, watched in list(self._watched.items()):
+        for key, watched in list(self._watched.items()):
             outcome = self._outcome(watched, found)
             if outcome is None:
                 continue
-            del self._watched[log]
+            del self._watched[key]
             watched.batch.left.discard(watched.number)
             if not watched.batch.left:
                 self._dead.append(watched.batch)
             self._query_soon()
             yield watched.task.experiment, outcome
         self._clear_away()
+
+    def _abandoned(self) -> Iterator[tuple[Experiment, Outcome]]:
+        """Leave all tasks to the next run, since they cannot be cancelled, if the engine has not responded for some time."""
+        self._silent_since = self._silent_since or time.monotonic()
+        if time.monotonic() - self._silent_since < _LONGEST_SILENCE or not self._watched:
+            return
+        log("warning", "%s does not respond: jobs may continue, and the same command watches them", self.engine)
+        while self._watched:
+            yield self._watched.popitem()[1].task.experiment, Outcome(WITHDRAWN)
 
     def _clear_away(self) -> None:
         while self._dead:
@@ -411,6 +426,10 @@ class DetachedExecutor(Executor):
         if not watched.batch.submitted:
             return Outcome(WITHDRAWN) if watched.unwanted or self._ending else None
         outcome = watched.task.outcome()
+        if outcome is not None and outcome.status == "cancelled" and not (self._ending or outcome.infrastructure):
+            reason = self.explain(watched.batch, watched.number)  # it knows only that it was told to end
+            message = f"{outcome.message}: {reason}" if reason else outcome.message
+            return outcome._replace(message=message, infrastructure=reason.startswith(_LOST))
         if outcome is not None:
             return outcome
         if watched.recalled:
@@ -504,12 +523,15 @@ def main(*arguments: str) -> int:
     """Run one task to its end, and return the exit code."""
     *options, file, number = arguments
     digest = next((one.removeprefix(_DIGEST) for one in options if one.startswith(_DIGEST)), "")
-    task = _task(
-        _lines(Path(file), digest)[int(number)], Path(file)
-    )  # the remaining lines, up to a thousand, need no parsing
+    try:
+        task = _task(_lines(Path(file), digest)[int(number)], Path(file))  # the other lines need no parsing
+    except DlbsError as error:
+        print(f"error: {error}", flush=True)
+        return FAILED
     try:
         with Signals() as signals:
             executor = LocalExecutor(Path.cwd(), allocated=_ALLOCATED in options)
+            expect_launcher(task.experiment)
             if not executor.start(task.experiment):
                 raise LaunchError("this machine lacks the resources that the experiment requests")
             while executor.running:
@@ -517,6 +539,8 @@ def main(*arguments: str) -> int:
                 if signals.stop_signal:
                     executor.end_all(f"stopped by {signal.Signals(signals.stop_signal).name}")
                 for _, outcome in executor.look():
+                    if outcome.status == "cancelled" or not task.log.exists():  # the log may be that of an earlier run
+                        print(outcome.message, flush=True)
                     return OK if outcome.status in {"ok", "skipped"} else FAILED
     except DlbsError as error:
         print(f"error: {error}", flush=True)

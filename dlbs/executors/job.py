@@ -16,11 +16,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmark_core.doubts import DOUBT_KEYS, MONITOR_WARNINGS
 from benchmark_core.exits import OK, SIGNALLED, SKIPPED, UNAVAILABLE
 from benchmark_core.gpus import cuda_name
-from benchmark_core.log import CODE, LOG_VARIABLE, PROVENANCE, STATUSES, key_line
+from benchmark_core.log import CODE, LOG_VARIABLE, PROVENANCE, key_line
 from dlbs.errors import DlbsError, InfrastructureError
 from dlbs.executors.base import Outcome
 from dlbs.executors.leftovers import are_running, end_processes, processes_of, terminate
-from dlbs.executors.logfiles import cannot, check_replaceable, create_part, finish_log, opened_script, write_script
+from dlbs.executors.logfiles import (
+    cannot,
+    check_replaceable,
+    create_part,
+    finish_log,
+    has_result,
+    opened_script,
+    write_script,
+)
 from dlbs.experiment import Experiment
 from dlbs.files import foreign_hands, write_all
 from dlbs.launch.containers import container_name, engine_error, engine_fault, remove_container, stop_container
@@ -185,7 +193,8 @@ class Job:
             return None
         _signal_group(self._process.pid, signal.SIGKILL)
         self._has_ended(block=True)
-        if self._here and (self._status or self._process.returncode):
+        # Also after success if it started a server, which may have left its process group.
+        if self._here and (self._status or self._process.returncode or self.launcher.experiment.get("serving.command")):
             end_processes({str(self.launcher.log)})
         if self._monitor is not None:
             self._monitor.end(self._usage)
@@ -235,9 +244,9 @@ class Job:
             if not values and not self.part.exists():
                 return Outcome("failure", "its log file was removed while it ran", seconds)
             fault = self._fault(values)
-            if fault and last_values(self.launcher.log).get("exp.status") in STATUSES:
-                self.part.unlink()  # the log of an earlier run remains
-                return Outcome("cancelled", fault, seconds, infrastructure=True)
+            if (fault or self._status == "cancelled") and has_result(self.launcher.log):
+                self.part.unlink()
+                return Outcome("cancelled", fault or self._message, seconds, infrastructure=bool(fault))
             ending = self._ending(values, seconds, fault)
             lines = "".join(f"{key_line(key, value)}\n" for key, value in ending.items())
             size = os.fstat(self._log).st_size
@@ -270,7 +279,7 @@ class Job:
                 text(values.get("exp.status_msg")) or "the benchmark reports that something it needs is not available"
             )
         if not self._here:
-            return ""
+            return f"the session with the nodes was {_exit_message(code)}" if code < 0 else ""
         if self._container and (fault := engine_fault(experiment, self._tail() if code == _ENGINE else b"")):
             return fault
         if code in _NOT_RUN and not self._container:

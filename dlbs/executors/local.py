@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark_core.gpus import gpu_count, visible_gpus
-from dlbs.errors import DlbsError, LaunchError
+from dlbs.errors import DlbsError, InfrastructureError, LaunchError
 from dlbs.executors.base import Executor, Outcome
 from dlbs.executors.job import Grant, Job
 from dlbs.experiment import FRAMEWORK, Check, Experiment, Problem, Site
@@ -188,7 +188,8 @@ def _image(experiment: Experiment, site: Site) -> Problem | None:
         return Problem("no docker image is set", f"set exp.docker_image or {framework}.docker_image")
     if command != "docker" and not site.may_run:
         return None
-    completed = subprocess.run([command, "image", "inspect", "--", image], capture_output=True, text=True, check=False)
+    words = [command, "image", "inspect", "--", image]
+    completed = subprocess.run(words, capture_output=True, errors="replace", check=False)
     if completed.returncode:
         last = "".join(completed.stderr.strip().splitlines()[-1:])
         reason = f": {last}" if last and "no such image" not in last.lower() else ""
@@ -284,7 +285,12 @@ class LocalExecutor(Executor):
         grant = self.slots.take(together)
         assert grant is not None  # nothing else runs
         seconds, count = (max(one.get(f"turns.{name}", 0) for one in experiments) for name in ("seconds", "count"))
-        giver = TurnGiver(len(experiments), seconds, count)
+        try:
+            giver = TurnGiver(len(experiments), seconds, count)
+        except OSError as error:
+            self.slots.give_back(grant)
+            what = f"cannot give turns: {error.strerror}"
+            raise InfrastructureError(what, where=str(error.filename or "TMPDIR")) from None
         jobs: list[Job] = []
         try:
             for one, request, variables in zip(experiments, requests, giver.environments, strict=True):

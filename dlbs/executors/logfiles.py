@@ -23,7 +23,7 @@ _MARK = b"written by dlbs"  # in launchers made from our templates
 _HINT = "choose another exp.log_file, or move it away"
 # Errors of the machine or its file systems, whichever file is written.
 _OF_THE_MACHINE = {
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EMFILE, errno.ENFILE,
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EMFILE, errno.ENFILE,
     errno.ENOMEM, errno.EAGAIN, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT,
 }  # fmt: skip
 
@@ -82,6 +82,16 @@ def finish_log(log: Path) -> None:
     """
     _check_log(log)
     os.replace(f"{log}.part", log)
+
+
+def has_result(log: Path) -> bool:
+    """Whether there is the log of an earlier run that ended, which one of a run that was cancelled must not replace.
+
+    Raises:
+        LogError: It cannot be read.
+    """
+    status = last_values(log).get("exp.status")
+    return status in STATUSES and status != "cancelled"
 
 
 def keep_attempt(log: Path, attempt: int) -> None:
@@ -150,7 +160,7 @@ def _has_log(log: Path) -> bool:
 
 
 def write_log(log: Path, experiment: Experiment, status: str, message: str, *, infrastructure: bool = False) -> None:
-    """Write a complete log for an experiment that did not run; its directory exists.
+    """Write a complete log for an experiment that did not run; its directory exists. If it was cancelled, an earlier result remains.
 
     Raises:
         LaunchError: A file that dlbs did not write exists there, or the log cannot be written.
@@ -160,8 +170,12 @@ def write_log(log: Path, experiment: Experiment, status: str, message: str, *, i
         values["exp.infrastructure"] = True
     try:
         check_replaceable(log)
+        if status == "cancelled" and has_result(log):
+            return
         with open(create_part(log), "w", encoding="ascii") as stream:
             stream.writelines(f"{key_line(key, value)}\n" for key, value in values.items())
+            stream.flush()
+            os.fsync(stream.fileno())
         finish_log(log)
     except OSError as error:
         raise cannot("write the log", error, log) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -99,9 +100,13 @@ class SlurmExecutor(DetachedExecutor):
     def submit(self, batch: Batch) -> LaunchError | None:
         number = f"{','.join(map(str, sorted(batch.left)))}" + (f"%{self.jobs}" if self.jobs else "")
         arguments = ["--parsable", f"--job-name={batch.name}", f"--array={number}", f"--chdir={self.directory}"]
-        output = str(batch.output).replace("%", "%%")  # sbatch replaces %j and others
+        # sbatch replaces %j and others, but nothing in a name with a backslash, which it removes.
+        output = str(batch.output)
+        output = output.replace("\\", "\\\\") if "\\" in output else output.replace("%", "%%")
         arguments += [f"--output={output}", "--open-mode=append", "--no-requeue", *batch.key]
-        refused = _sbatch(arguments, f'{command(batch, allocated_gpus=True)} "$SLURM_ARRAY_TASK_ID"')
+        # Slurm itself would run it in /tmp if the directory has vanished.
+        script = f"cd {shlex.quote(str(self.directory))} && exec {command(batch, allocated_gpus=True)}"
+        refused = _sbatch(arguments, f'{script} "$SLURM_ARRAY_TASK_ID"')
         hint = f"check the slurm.* parameters: {' '.join(batch.key) or 'none are set'}"
         return LaunchError(f"sbatch rejects the jobs: {refused}", hint=hint) if refused else None
 
@@ -114,7 +119,7 @@ class SlurmExecutor(DetachedExecutor):
         found: Queue = {}
         for line in completed.stdout.splitlines():
             name, array, task, state = (*line.strip().split("|"), "", "", "")[:4]
-            if name.startswith("dlbs-") and task.isdigit():
+            if name.startswith("dlbs-") and task.isdecimal():
                 found.setdefault(name, {})[int(task)] = Queued(f"{array}_{task}", state == "PD")
         return found
 
@@ -136,7 +141,8 @@ class SlurmExecutor(DetachedExecutor):
                 task, state, nodes = (*line.strip().split("|"), "", "", "")[:3]
                 if task.rpartition("_")[2] == str(number):
                     where = f" on {nodes}" if nodes else ""
-                    return one_line(f"{state}{where}{_state_of(nodes)}")
+                    said = f": {batch.last_line()}" if state == "FAILED" else ""
+                    return one_line(f"{state}{where}{_state_of(nodes)}{said}").removesuffix(":")
         return ""
 
     def cancel(self, tasks: Sequence[str], *, pending: bool = False) -> None:
@@ -162,7 +168,7 @@ def _completed(words: Sequence[str], prefix: str) -> subprocess.CompletedProcess
     """
     variables = {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
     try:
-        return subprocess.run(words, capture_output=True, text=True, env=variables, timeout=_PATIENCE, check=False)
+        return subprocess.run(words, capture_output=True, errors="replace", env=variables, timeout=_PATIENCE, check=False)  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
 
@@ -176,9 +182,8 @@ def _sbatch(arguments: Sequence[str], script: str) -> str:
     try:
         completed = subprocess.run(
             ["sbatch", *arguments],
-            input=f"#!/bin/sh\nexec {script}\n",
+            input=f"#!/bin/sh\n{script}\n",
             capture_output=True,
-            text=True,
             errors="surrogateescape",  # of paths that are not UTF-8
             env=task_environment(),
             timeout=2 * _PATIENCE,

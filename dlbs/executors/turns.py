@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from dlbs.text import text
 if TYPE_CHECKING:
     from dlbs.executors.job import Grant, Job
 
+_LONGEST = 1 << 16  # bytes of a line
 FEWEST_TURNS = 10  # of each side, however long one takes
 
 
@@ -53,7 +55,9 @@ class TurnGiver:
             for name in ("turn", "done"):
                 os.mkfifo(place / name)
             # Open for both directions, so that it neither waits for the process nor sees an end of file when that has ended.
-            self._channels.append((os.open(place / "turn", os.O_RDWR), os.open(place / "done", os.O_RDWR)))
+            # Writing does not wait either: `close` waits for the thread, and a process may write `done` and read nothing.
+            turn = os.open(place / "turn", os.O_RDWR | os.O_NONBLOCK)
+            self._channels.append((turn, os.open(place / "done", os.O_RDWR)))
             self.environments.append({TURNS_VARIABLE: str(place)})
         self.states = [""] * sides
         self._received = [b""] * sides
@@ -70,8 +74,9 @@ class TurnGiver:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _serve(self) -> None:
-        while self._session():
-            continue
+        with suppress(BlockingIOError):
+            while self._session():
+                continue
 
     def _session(self) -> bool:
         """Give turns to all processes until they have had enough; False after `close`."""
@@ -102,7 +107,7 @@ class TurnGiver:
         os.write(self._channels[side][0], f"{line}\n".encode())
 
     def _hear(self, side: int) -> bool:
-        """Wait for a line of a process; False after `close`."""
+        """Wait for a line of a process; False after `close`, or if it writes no lines."""
         with selectors.DefaultSelector() as selector:
             for descriptor in (self._woken, self._channels[side][1]):
                 selector.register(descriptor, selectors.EVENT_READ)
@@ -111,6 +116,8 @@ class TurnGiver:
                 if self._woken in ready:
                     return False
                 self._received[side] += os.read(self._channels[side][1], 4096)
+                if len(self._received[side]) > _LONGEST:
+                    return False
         self._received[side] = self._received[side].partition(b"\n")[2]
         return True
 

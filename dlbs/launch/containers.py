@@ -130,8 +130,9 @@ def engine_fault(experiment: Experiment, output: bytes) -> str:
 def _silence(docker: str) -> str:
     """The message of the command if its daemon does not answer; empty if it does."""
     asked = subprocess.run(
-        [docker, "version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, check=False
-    )
+        [docker, "version"],
+        stdin=subprocess.DEVNULL, capture_output=True, errors="replace", timeout=_PATIENCE, check=False,
+    )  # fmt: skip
     return printable(" ".join(asked.stderr.split()) or f"exit code {asked.returncode}") if asked.returncode else ""
 
 
@@ -251,9 +252,7 @@ def _inspected(names: Sequence[str], docker: str) -> list[Image]:
 def _ask(words: Sequence[str], failed: str) -> str:
     """Run a command, and return its standard output."""
     try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-        )
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, errors="replace", check=False)
     except OSError as error:
         raise _not_started(words[0], error) from None
     if done.returncode != 0:
@@ -270,7 +269,6 @@ def _follow(words: Sequence[str], failed: str, tell: Tell | None) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             errors="replace",
         )
     except OSError as error:

@@ -50,6 +50,11 @@ def launcher_path(experiment: Experiment) -> Path:
     return Path(own) if own else dlbs_root() / "scripts" / "launchers" / f"{framework}.sh"
 
 
+def expect_launcher(experiment: Experiment) -> None:
+    """Note that the launcher existed when the plan began, so that it is a fault of the machine if it is missing."""
+    _read.add(launcher_path(experiment))
+
+
 def make_launcher(experiment: Experiment, directory: Path | None = None) -> Launcher:
     """Render the launcher of an experiment.
 

@@ -123,7 +123,7 @@ class ProcessTree:
     def _find_container(self) -> None:
         command = [self._docker, "inspect", "--format", "{{.State.Pid}}", self._container]
         try:
-            completed = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+            completed = subprocess.run(command, capture_output=True, errors="replace", timeout=10, check=False)
             pid = int(completed.stdout)
             if pid > 0:
                 self._roots.append(self._psutil.Process(pid))

@@ -560,7 +560,7 @@ class _Run:
             self._prepared = True
         try:
             for one in experiments:
-                self._held.check(log_path(one, self.directory).parent)
+                self._check_directories(one)
             if len(experiments) == 1:
                 started = self.executor.start(experiment)
             else:
@@ -621,13 +621,23 @@ class _Run:
             self._record_outcome(experiment, outcome)
 
     def _checked(self, experiment: Experiment, outcome: Outcome) -> Outcome:
-        """The outcome; that of a machine whose directory of logs was exchanged says nothing about the experiment."""
+        """The outcome; that of a machine whose directories were exchanged says nothing about the experiment."""
         if outcome.status not in {"ok", "skipped"}:
             try:
-                self._held.check(log_path(experiment, self.directory).parent)
+                self._check_directories(experiment)
             except InfrastructureError as error:
                 return outcome._replace(status="cancelled", message=str(error), infrastructure=True)
         return outcome
+
+    def _check_directories(self, experiment: Experiment) -> None:
+        """Check that the directories of an experiment and its log are still there.
+
+        Raises:
+            InfrastructureError: One is not.
+        """
+        self._held.check(log_path(experiment, self.directory).parent)
+        if not self.directory.is_dir():
+            raise InfrastructureError("the working directory has vanished", where=str(self.directory))
 
     def _retry(self, ended: Sequence[tuple[Experiment, Outcome]], attempt: int) -> None:
         try:

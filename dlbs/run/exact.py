@@ -6,23 +6,27 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark_core.provenance import FOLDER, OWN, Repository, digest_of, own_directory
+from benchmark_core.provenance import FOLDER, OWN, Repository, digest_of, digest_of_bytes, own_directory
+from benchmark_core.text import one_line
 from dlbs.errors import LogError
-from dlbs.files import open_atomically
+from dlbs.files import open_atomically, read_regular
 from dlbs.run.provenance import image_id, kept, package_list
 from dlbs.text import first_few, text
 
 _LARGEST_DIFF = 64 << 20
-_COMPLETE = ".complete"  # in an environment whose packages are all installed
+_LARGEST_LOG = 4 << 30
+_COMPLETE = ".complete"  # in an environment whose packages are all installed, beside a checkout with its difference
 # Hooks and monitors of the repository have nothing to do here.
 _GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "advice.detachedHead=false")
 
@@ -81,7 +85,7 @@ def rebuild(
     directory = Path(text(values.get("exp.code.directory")))
     if directory.is_relative_to(root):
         directory = tree / directory.relative_to(root)
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         raise LogError(f"the working directory {directory} does not exist", where=str(log))
     changed = _other_files(values, tree, directory, root)
     if changed:
@@ -107,8 +111,9 @@ def rebuild(
 def _run(command: Sequence[object], where: str, what: str, hint: str = "", **options: Any) -> str:
     try:
         done = subprocess.run(
-            [*map(str, command)], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **options
-        )
+            [*map(str, command)],
+            stdin=subprocess.DEVNULL, capture_output=True, errors="replace", check=False, **options,
+        )  # fmt: skip
     except OSError as error:
         raise LogError(f"{command[0]} cannot be started: {error.strerror}", where=where, hint=hint) from None
     if done.returncode:
@@ -129,7 +134,8 @@ def _checkout(log: Path, values: Mapping[str, Any], commit: str, repo: Path, pla
         f"fetch it, or {clone}",
     )
     tree = place / (f"{commit[:12]}-{digest[:8]}" if digest else commit[:12])
-    if tree.is_dir():
+    complete = Path(f"{tree}{_COMPLETE}")
+    if tree.is_dir() and complete.exists():
         return tree
     difference = kept(log, digest, ".diff", _LARGEST_DIFF) if digest else b""
     if difference is None:
@@ -137,6 +143,9 @@ def _checkout(log: Path, values: Mapping[str, Any], commit: str, repo: Path, pla
             "the difference to the commit is missing or damaged", where=str(log.parent / FOLDER / f"{digest}.diff")
         )
     place.mkdir(parents=True, exist_ok=True)
+    complete.unlink(missing_ok=True)
+    if tree.is_dir():  # one that was interrupted
+        _run([*_GIT, "-C", repo, "worktree", "remove", "--force", tree], str(tree), "cannot be removed", "remove it")
     _run([*_GIT, "-C", repo, "worktree", "prune"], str(repo), "git failed")
     _run(
         [*_GIT, "-C", repo, "worktree", "add", "--quiet", "--detach", tree, commit], str(tree), "cannot be checked out"
@@ -158,6 +167,7 @@ def _checkout(log: Path, values: Mapping[str, Any], commit: str, repo: Path, pla
     except LogError:
         _run([*_GIT, "-C", repo, "worktree", "remove", "--force", tree], str(tree), "cannot be removed")
         raise
+    complete.touch()
     return tree
 
 
@@ -189,7 +199,7 @@ def _image(log: Path, values: Mapping[str, Any]) -> str:
         return identity
     if isinstance(digests, list) and digests:
         _run(
-            [docker, "pull", "--quiet", text(digests[0])],
+            [docker, "pull", "--quiet", "--", text(digests[0])],
             str(log),
             f"the image {text(digests[0])} is neither here nor can be pulled",
         )
@@ -208,7 +218,7 @@ def _environment(
     uv = shutil.which("uv") or shutil.which("uv", path=os.path.dirname(sys.executable))
     if uv is None:
         raise LogError("uv builds the environment, and is not installed", where="--exact", hint="pip install uv")
-    environment = (place / f"environment-{text(values.get('exp.software.packages'))}").absolute()
+    environment = (place / f"environment-{digest_of_bytes(repr(lines).encode('utf-8', 'replace'))}").absolute()
     if (environment / _COMPLETE).exists():
         tell(f"packages: {environment}")
         return environment
@@ -226,6 +236,7 @@ def _environment(
         _run([*install, "-r", requirements], str(requirements), "the indexes of packages do not have all of them", hint)
     editable = values.get("exp.code.editable")
     for name, one in editable.items() if isinstance(editable, dict) else ():
+        one = one if isinstance(one, dict) else {}
         path = Path(text(one.get("path")))
         if path.is_relative_to(root):
             path = tree / path.relative_to(root)
@@ -303,8 +314,8 @@ def write_bundle(
             for log, values in logs.items():
                 place, name = Path(log), os.path.basename(log)
                 for file in (place, Path(f"{log}.sh")):
-                    if file.is_file():
-                        add(f"logs/{file.name}", file.read_bytes())
+                    with suppress(FileNotFoundError):
+                        add(f"logs/{file.name}", read_regular(file, _LARGEST_LOG))
                 words = [name, text(values.get("exp.code.commit"))[:12]]
                 for key, ending in (("exp.code.diff", ".diff"), ("exp.software.packages", ".txt")):
                     digest = text(values.get(key))
@@ -320,7 +331,7 @@ def write_bundle(
             clones = "".join(
                 sorted(
                     {
-                        f"    git clone {text(one.get('exp.code.remote'))} repository\n"
+                        f"    git clone -- {shlex.quote(one_line(text(one['exp.code.remote'])))} repository\n"
                         for one in logs.values()
                         if one.get("exp.code.remote")
                     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
@@ -195,15 +196,15 @@ class Current:
         packages = known.get("exp.code.editable")
         words = []
         for name, one in packages.items() if isinstance(packages, dict) else ():
-            if isinstance(one, dict) and Path(text(one.get("path"))).is_dir():
-                before = Version(one.get("commit"), one.get("diff"))
+            if isinstance(one, dict) and os.path.isdir(text(one.get("path"))):
+                before = Version(*(None if one.get(name) is None else text(one[name]) for name in Version._fields))
                 if change := before.change(self._version(Path(text(one["path"])) / "_")):
                     words.append(f"package {name} changed ({change})")
         return words
 
     def _packages(self, experiment: Experiment, known: Mapping[str, Any]) -> str:
         interpreter, digest = (text(known.get(f"exp.software.{name}")) for name in ("interpreter", "packages"))
-        if not digest or not (self.directory / interpreter).is_file():
+        if not digest or not os.path.isfile(self.directory / interpreter):
             return ""
         if interpreter not in self._software:
             self._software[interpreter] = Software.of(str(self.directory / interpreter))
@@ -232,7 +233,7 @@ def image_id(command: str, image: str) -> str:
     try:
         done = subprocess.run(
             [command, "image", "inspect", "--format", "{{.Id}}", image],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_DOCKER_SECONDS, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, errors="replace", timeout=_DOCKER_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -50,6 +50,9 @@ _DECISIVE = re.compile(
 )
 
 
+# Below, `os.path.isfile` instead of `Path.is_file`, which raises for a long word of a command and for a directory of another user.
+
+
 class UnknownError(Exception):
     """A fact cannot be found out; the message is the reason."""
 
@@ -148,7 +151,7 @@ def digest_of(path: Path) -> str | None:
     """
     state = blake2b(digest_size=8)
     try:
-        if (path / "__init__.py").is_file():
+        if os.path.isfile(path / "__init__.py"):
             for one in sorted(path.rglob("*.py")):
                 state.update(f"{one.relative_to(path)}\0{digest_of(one)}\0".encode("utf-8", "replace"))
             return state.hexdigest()
@@ -192,10 +195,10 @@ def files_of(words: Sequence[str], directory: Path, *, is_python: bool) -> tuple
             sources.update(dict.fromkeys(_module(directory, name)))
         elif not name or "\0" in name or len(name) > _LONGEST_NAME or _is_interpreter(path):
             continue
-        elif path.is_file():
+        elif os.path.isfile(path):
             is_program = name == word and os.access(path, os.X_OK)
             (sources if is_program or _SOURCE.fullmatch(path.suffix) else data)[path] = None
-        elif (path / "__init__.py").is_file():  # a package, such as --pack
+        elif os.path.isfile(path / "__init__.py"):  # a package, such as --pack
             sources[path] = None
     pending = [path for path in sources if is_python and (path.suffix == ".py" or _PYTHON.search(_shebang(path)))]
     seen = set(pending)
@@ -235,7 +238,7 @@ def _shebang(path: Path) -> str:
 def _imports(path: Path, directory: Path) -> Iterator[Path]:
     """Files of the modules that a Python file imports from beside it, from its package, or from the working directory."""
     package = path.parent
-    while (package / "__init__.py").is_file():
+    while os.path.isfile(package / "__init__.py"):
         package = package.parent
     places = dict.fromkeys((path.parent, package, directory))
     for dots, name, names, plain in _IMPORT.findall(_read(path)):
@@ -256,11 +259,11 @@ def _module(place: Path, name: str) -> list[Path]:
         if not part.isidentifier():
             break
         place = place / part
-        files = [place / "__init__.py"] if place.is_dir() else [place.with_suffix(".py")]
-        if place.is_dir() and name.endswith(part):
+        files = [place / "__init__.py"] if os.path.isdir(place) else [place.with_suffix(".py")]
+        if os.path.isdir(place) and name.endswith(part):
             files.append(place / "__main__.py")
-        found += [path for path in files if path.is_file()]
-        if not place.is_dir():
+        found += [path for path in files if os.path.isfile(path)]
+        if not os.path.isdir(place):
             break
     return found
 
@@ -286,9 +289,9 @@ class Repository(NamedTuple):
         """The checkout that a file belongs to; None outside of one."""
         for root in path.parents:
             git = root / ".git"
-            if git.is_file():  # a worktree or a submodule: the file contains the path of its directory
+            if os.path.isfile(git):  # a worktree or a submodule: the file contains the path of its directory
                 git = Path(os.path.normpath(root / _line(git).removeprefix("gitdir:").strip()))
-            if (git / "HEAD").is_file():
+            if os.path.isfile(git / "HEAD"):
                 return cls(root, git, Path(os.path.normpath(git / (_line(git / "commondir") or "."))))
         return None
 
@@ -413,7 +416,9 @@ class Repository(NamedTuple):
         program = _git()
         if program is None:
             raise UnknownError("git is not installed")
-        inside = {os.path.relpath(path, self.root) for path in code if self.root in path.parents and path.is_file()}
+        inside = {
+            os.path.relpath(path, self.root) for path in code if self.root in path.parents and os.path.isfile(path)
+        }
         try:
             own = tempfile.mkdtemp(prefix="dlbs-git-")
         except OSError as error:
@@ -475,7 +480,7 @@ def without_credentials(address: str) -> str:
 def _git() -> str | None:
     """The path of git, if it is not a file of a checkout, such as that of the measured code or its superproject."""
     places = [Path(place) for place in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(place)]
-    outside = [str(place) for place in places if Repository.around(place.resolve() / "_") is None]
+    outside = [str(place) for place in places if Repository.around(Path(os.path.realpath(place), "_")) is None]
     return shutil.which("git", path=os.pathsep.join(outside)) if outside else None
 
 

@@ -125,7 +125,7 @@ def _export(options: OnnxOptions, file: Path) -> None:
         command + [f"--{name}={value}" for name, value in arguments.items()],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
-        text=True,
+        errors="replace",
         check=False,
     )
     if done.returncode == 0:

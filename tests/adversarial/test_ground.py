@@ -18,11 +18,11 @@ import psutil
 import pytest
 
 from benchmark_core.exits import UNAVAILABLE
-from tests.conftest import RunDlbs, dlbs_environment
-from tests.experiments import DUMMY, launcher, logs, values
+from tests.conftest import RunDlbs, dlbs_environment, start_dlbs
+from tests.experiments import DUMMY, launcher, logs, start, values
 from tests.forked import ForkServer
 from tests.services import BASE_IMAGE
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, has_ended, wait_until
 
 SEEDS = "-Vexp.seed=[1,2,3]"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
@@ -76,6 +76,19 @@ def test_a_fault_stops_the_plan_and_the_same_command_runs_the_rest(
     assert [values(log)["exp.status"] for log in logs(tmp_path)] == ["ok"] * 3
     if finished:
         assert f"{3 - len(finished)} ok, {len(finished)} already finished" in done.stderr
+
+
+@pytest.mark.parametrize("act", ["rm -r $PWD", "mv $PWD $PWD.moved"])
+def test_a_working_directory_that_vanishes(tmp_path: Path, act: str) -> None:
+    for name in ("work", "logs"):
+        (tmp_path / name).mkdir()
+    flag = launcher(tmp_path, f"cd $PWD && test {{{{ exp.seed }}}} != 2 || {{ {act}; false; }}")
+    plan = ("run", *DUMMY, flag, SEEDS, f"-Pexp.log_dir={tmp_path}/logs")
+    process = start_dlbs(tmp_path / "work", *plan)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == UNAVAILABLE, told
+    assert "the working directory has vanished" in told
+    assert "1 ok, 2 left" in told
 
 
 def test_retries_cover_a_fault(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -134,6 +147,35 @@ def test_a_fault_in_a_repeat_keeps_the_earlier_log(dlbs: RunDlbs, tmp_path: Path
     assert done.returncode == UNAVAILABLE
     assert logs(tmp_path)[0].read_bytes() == before
     assert not list(tmp_path.glob("logs/*.part"))
+
+
+def test_an_interrupted_repeat_keeps_the_earlier_log(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "test ! -e slow || { touch begun; sleep 1000; }")
+    dlbs("run", *DUMMY, flag, check=True)
+    before = logs(tmp_path)[0].read_bytes()
+    (tmp_path / "slow").touch()
+    process = start(tmp_path, flag, "-Pexp.rerun=always")
+    wait_until((tmp_path / "begun").exists)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + signal.SIGINT, told
+    assert "1 cancelled" in told
+    assert logs(tmp_path)[0].read_bytes() == before
+    assert not list(tmp_path.glob("logs/*.part"))
+
+
+def test_a_limit_of_the_size_of_files_is_no_failure(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "dlbs", "run", *DUMMY]
+    command = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *words]
+    done = subprocess.run(command, cwd=tmp_path, env=dlbs_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == UNAVAILABLE, done.stderr
+    assert "File too large" in done.stderr
+
+
+def test_a_server_that_leaves_its_process_group_ends_with_its_experiment(dlbs: RunDlbs, tmp_path: Path) -> None:
+    flag = launcher(tmp_path, "setsid sleep 1000 > /dev/null 2>&1 & echo $! > server")
+    dlbs("run", *DUMMY, flag, "-Pserving.command=any", check=True)
+    assert has_ended(int((tmp_path / "server").read_text()))
 
 
 def test_a_failure_that_others_do_not_share_stops_nothing(dlbs: RunDlbs, tmp_path: Path) -> None:

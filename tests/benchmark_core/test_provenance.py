@@ -244,6 +244,27 @@ def test_a_shallow_repository_and_a_worktree(repository: Path, tmp_path: Path, m
         assert found()["code.dirty"] is True
 
 
+@pytest.mark.parametrize("case", ["a long word", "a link to nowhere", "a submodule", "a directory of links in PATH"])
+def test_names_that_cannot_exist_hide_no_other_fact(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    words, name = COMMAND, "x" * 300
+    if case == "a long word":
+        words += ("--prompt", name)
+    elif case == "a link to nowhere":
+        (repository / "package" / ".git").write_text(f"gitdir: /{name}")
+        words = (sys.executable, "package/one.py")
+    elif case == "a submodule":
+        (repository / ".gitmodules").write_text(f'[submodule "x"]\n    path = {name}\n')
+    else:
+        (repository.parent / "loop").symlink_to("loop")
+        monkeypatch.setenv("PATH", f"{repository.parent}/loop", prepend=os.pathsep)
+    facts = found(*words)
+    assert facts["code.commit"] == git(repository, "rev-parse", "HEAD")
+    assert facts["code.files"][words[1]]
+    assert "code.unknown" not in facts
+
+
 def test_a_remote_is_logged_without_its_token(repository: Path) -> None:
     git(repository, "remote", "add", "origin", "https://user:token@example.org/x.git?private_token=secret")
     assert found()["code.remote"] == "https://example.org/x.git"

@@ -126,6 +126,26 @@ def test_another_machine_repeats_it_from_a_bundle(dlbs: RunDlbs, first: Path, tm
     )
 
 
+def test_a_checkout_that_was_interrupted_is_made_again(dlbs: RunDlbs, first: Path, tmp_path: Path) -> None:
+    dlbs("rerun", "--exact", str(first), check=True)
+    (complete,) = (tmp_path / "exact").glob("*.complete")
+    git(complete.with_suffix(""), "checkout", "-q", "--", ".")  # as before the difference was applied
+    complete.unlink()
+    dlbs("rerun", "--exact", str(first), check=True)
+    assert values(tmp_path / "exact" / "logs" / first.name)["results.seen"] == "changed 1.0"
+
+
+def test_a_link_among_the_logs_takes_no_other_file_into_the_bundle(dlbs: RunDlbs, first: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    script = Path(f"{first}.sh")
+    script.unlink()
+    script.symlink_to(tmp_path / "secret")
+    done = dlbs("bundle", "logs", "-o", "bundle.tar.gz")
+    assert done.returncode != 0
+    assert "link" in done.stderr
+    assert not (tmp_path / "bundle.tar.gz").exists()
+
+
 def test_what_is_missing_is_said(dlbs: RunDlbs, first: Path, tmp_path: Path) -> None:
     name = str(first.relative_to(tmp_path))
     folder = tmp_path / "logs" / "provenance"

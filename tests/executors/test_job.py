@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmark_core.exits import UNAVAILABLE
 from dlbs.executors.base import Outcome
 from dlbs.executors.local import LocalExecutor
 from dlbs.logs import parse_line
@@ -189,7 +190,7 @@ def test_a_full_disk_stops_the_plan_and_is_no_failure_of_the_experiment(dlbs: Ru
         done = dlbs("run", *DUMMY, flag, "-Vexp.seed=[1,2]")
     finally:
         subprocess.run(["umount", str(tmp_path / "logs")], check=True)
-    assert done.returncode == 1
+    assert done.returncode == UNAVAILABLE
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
     assert "2 experiments: 2 left" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from benchmark_core.exits import UNAVAILABLE
 from dlbs.executors.turns import FEWEST_TURNS, TurnGiver
 from dlbs.results.read.records import read_runs
 from tests.conftest import ROOT
+from tests.experiments import logs, values
 
 pytestmark = pytest.mark.integration
 
@@ -199,6 +202,45 @@ def test_two_checkouts_are_sides(tmp_path: Path, plan: list[str]) -> None:
     missing = dlbs(tmp_path, "run", *words, "-Pmine.side=4", "-Vexp.working_dir=[before,gone]", "--by", "exp.working_dir", "--turns", "1")  # fmt: skip
     assert missing.returncode == 2
     assert "directory gone (exp.working_dir) does not exist" in missing.stderr
+
+
+@pytest.mark.parametrize("body", ["while true; do echo done; done", "head -c 1000000 /dev/zero; sleep 1000"])
+def test_a_program_that_does_not_speak_the_protocol_ends_in_time(tmp_path: Path, plan: list[str], body: str) -> None:
+    (tmp_path / "mine").write_text(f'#!/bin/bash\nexec >"$DLBS_TURNS/done"\necho ready\n{body}\n')
+    done = dlbs(tmp_path, "run", *plan, "--turns", "1", "-Pexp.timeout=1")
+    assert done.returncode == 1, done.stderr
+    assert {values(log)["exp.status"] for log in logs(tmp_path)} == {"timeout"}
+
+
+def test_without_a_place_for_turns_the_plan_stops(tmp_path: Path, plan: list[str]) -> None:
+    words = shlex.join([sys.executable, "-m", "dlbs", "run", *plan, "--turns", "1"])
+    few = f"mkdir t; mount -t tmpfs -o nr_inodes=4 none t; touch t/a; export TMPDIR=$PWD/t; {words}"  # not all FIFOs
+    done = subprocess.run(["unshare", "-m", "sh", "-c", few], cwd=tmp_path, env=environment(), capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == UNAVAILABLE, done.stderr
+    assert "cannot give turns: No space left on device" in done.stderr
+    assert dlbs(tmp_path, "run", *plan, "--turns", "1").returncode == 0
+
+
+def test_when_a_repeat_loses_a_partner_both_earlier_logs_remain(tmp_path: Path, plan: list[str]) -> None:
+    assert dlbs(tmp_path, "run", *plan, "--turns", "1").returncode == 0
+    before = [log.read_bytes() for log in logs(tmp_path)]
+    program = tmp_path / "mine"
+    program.write_text(program.read_text().replace("begin, count", "side == 6 and sys.exit(69)\n    begin, count", 1))
+    done = dlbs(tmp_path, "run", *plan, "--turns", "1", "-Pexp.rerun=always")
+    assert done.returncode == UNAVAILABLE, done.stderr
+    assert [log.read_bytes() for log in logs(tmp_path)] == before
+
+
+@pytest.mark.parametrize(
+    "line", ["pair__= [1]", "pair__= {}", f"times__= {[1e140] * 12}", f"batches__= {[1e-300] * 12}"]
+)
+def test_any_value_of_a_log_is_no_pair_or_a_pair(tmp_path: Path, plan: list[str], line: str) -> None:
+    dlbs(tmp_path, "run", *plan, "--turns", "2")
+    for log in logs(tmp_path):
+        with log.open("a") as stream:
+            stream.write(f"__results.turns.{line}\n")
+    done = dlbs(tmp_path, "run", *plan, "--turns", "2")
+    assert done.returncode == 0, done.stderr
 
 
 def test_turns_on_a_cluster_are_an_error(tmp_path: Path, plan: list[str]) -> None:

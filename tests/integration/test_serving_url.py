@@ -407,6 +407,8 @@ def test_a_server_that_the_experiment_starts_is_gone_afterwards(ask: Ask, tmp_pa
         socket.create_connection(("127.0.0.1", port))
     done = ask(url, *SERVER, "--serving_command=sh -c 'exit 3'")
     assert (done.returncode, "ended with exit code 3" in done.stderr) == (1, True)
+    done = ask(url, *SERVER, "--serving_command= ")
+    assert "it names no program" in done.stdout + done.stderr
     done = ask(url, *SERVER, "--serving_command=none-such")
     assert (done.returncode, "cannot be started" in done.stderr) == (1, True)
     done = ask(url, *SERVER, f"--serving_command={command}", "--serving_timeout=0.000001")

@@ -183,6 +183,81 @@ def test_a_cancelled_job_runs_again_next_time(cluster: Cluster, run: RunDlbs, tm
     assert values(logs(tmp_path)[0])["exp.status"] == "ok"
 
 
+def test_a_lost_node_is_the_reason_and_retried(cluster: Cluster, tmp_path: Path) -> None:
+    process = start(cluster, tmp_path, until_go(tmp_path), "--retries", "1")
+    wait_until((tmp_path / "ran").exists)
+    node = f"NodeName={cluster.nodes[0]}"
+    try:
+        cluster.command("scontrol", "update", node, "State=DOWN", "Reason=défaut".encode("latin-1"))  # type: ignore[arg-type]
+        wait_until(lambda: not list(tmp_path.glob("logs/*.part")))
+        (tmp_path / "go").touch()
+    finally:
+        cluster.command("scontrol", "update", node, "State=IDLE")
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, told
+    assert f"stopped by SIGTERM: NODE_FAIL on {cluster.nodes[0]}" in told
+    assert "retrying" in told
+
+
+def test_answers_of_slurm_need_not_be_utf_8(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
+    cluster.command("sbatch", "--hold", "--job-name", "café".encode("latin-1"), "--wrap", "true")  # type: ignore[arg-type]
+    try:
+        assert run().returncode == 0
+    finally:
+        cluster.command("scancel", "--user", "root")
+
+
+def test_a_backslash_in_the_path_of_logs(run: RunDlbs, tmp_path: Path) -> None:
+    done = run(f"-Pexp.log_dir={tmp_path}/a\\b%j")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "a\\b%j").glob("*.log"))) == 1
+
+
+def test_a_task_without_its_directory_does_not_run_elsewhere(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
+    """Slurm would run it in /tmp."""
+    (tmp_path / "work").mkdir()
+    blocker = cluster.command("sbatch", "--parsable", "--exclusive", "--wrap", "sleep 1000").strip()
+    flag = launcher(tmp_path, f"pwd > {tmp_path}/ran")
+    words = ["run", *DUMMY, flag, f"-Pexp.log_dir={tmp_path}/logs"]
+    assert start_dlbs(tmp_path / "work", *words, "--detach", **cluster.environment).wait() == 0
+    (tmp_path / "work").rename(tmp_path / "moved")
+    cluster.command("scancel", blocker)
+    wait_until(lambda: not cluster.command("squeue", "-h"))
+    assert not (tmp_path / "ran").exists()
+    (tmp_path / "moved").rename(tmp_path / "work")
+    process = start_dlbs(tmp_path / "work", *words, **cluster.environment)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, told
+    assert (tmp_path / "ran").read_text().strip() == f"{tmp_path}/work"
+
+
+def test_a_launcher_that_vanished_is_no_failure(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
+    process = start(cluster, tmp_path, until_go(tmp_path), "-Vexp.seed=[1,2]", "--jobs", "1")
+    wait_until((tmp_path / "ran").exists)
+    (tmp_path / "own.sh").unlink()
+    (tmp_path / "go").touch()
+    _, told = process.communicate(timeout=PATIENCE)
+    assert "no launcher" in told
+    assert "1 ok, 1 cancelled" in told
+    assert run(until_go(tmp_path), "-Vexp.seed=[1,2]").returncode == 0
+
+
+def test_interrupting_while_slurm_does_not_answer(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f'#!/bin/sh\ntest ! -e {tmp_path}/silent || exit 1\nexec {shutil.which("squeue")} "$@"\n')
+    squeue.chmod(0o755)
+    process = start(cluster, tmp_path, until_go(tmp_path), PATH=f"{tmp_path}:{os.environ['PATH']}")
+    wait_until((tmp_path / "ran").exists)
+    (tmp_path / "silent").touch()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + signal.SIGINT, told
+    assert "Slurm does not respond: jobs may continue" in told
+    (tmp_path / "go").touch()
+    assert run(until_go(tmp_path)).returncode == 0
+    assert (tmp_path / "ran").read_text().count("\n") == 1
+
+
 def test_a_job_that_runs_out_of_time(run: RunDlbs, tmp_path: Path) -> None:
     """Slurm's own limit comes late and writes nothing into the log; ours is fifteen seconds earlier."""
     done = run("-Pdummy.seconds=10000", "-Pslurm.time=00:00:17")

@@ -200,9 +200,10 @@ def test_a_killed_session_leaves_no_process_on_any_node(nodes: Nodes, tmp_path: 
     (session,) = psutil.Process(run.pid).children()
     assert session.cmdline()[-1] == "dlbs.executors.ssh_session"
     session.kill()
-    assert run.wait() == 1
+    assert run.wait() == UNAVAILABLE
     (log,) = logs(tmp_path)
-    assert values(log)["exp.status_msg"] == "ended by SIGKILL"
+    assert values(log)["exp.status"] == "cancelled"
+    assert values(log)["exp.status_msg"] == "the session with the nodes was ended by SIGKILL"
     assert wait_until(lambda: not processes(tmp_path))
 
 

@@ -16,7 +16,7 @@ from benchmark_core.turns import PAIR
 from dlbs.errors import LogError, Registry, registered, require, suggestion
 from dlbs.results.keys import better_of, check_known
 from dlbs.results.runs import THROUGHPUT, TIME, Record, Runs, has_value, none_ended_well, number, usual_metric
-from dlbs.text import are_positive
+from dlbs.text import are_finite, are_positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -559,6 +559,7 @@ def needed_repeats(estimate: Estimate, threshold: float, runs: int) -> str:
 # remains, and the difference between processes, such as the layout of their memory, which more turns do not reduce but more pairs do.
 _ONE_SIDED = 0.2  # of the CPUs: if other programs used that much more in one of two turns, one side was disturbed
 _FEWEST_TURNS = 5
+_LEAST = 1e-100  # of times in ms and of numbers of batches, whose product must not be 0
 # What both sides of a pair have in common, or what its turns show better; such warnings do not make a pair doubtful.
 SHARED_DOUBTS = frozenset(
     {"CPU contention", "GPU contention", "GPU throttling", "drift", "unsteady warm-up", "slow first run", "outliers"}
@@ -607,7 +608,7 @@ def pair_ratio(above: Record, below: Record, metric: str) -> PairRatio | None:
     times, loads = ([_numbers(side.get(f"results.turns.{name}")) for side in sides] for name in ("times", "loads"))
     batches = [_numbers(side.get("results.turns.batches")) for side in sides]
     sizes = {len(one) for one in (*times, *batches)}
-    if len(sizes) > 1 or min(sizes) < _FEWEST_TURNS or min(map(min, (*times, *batches))) <= 0:
+    if len(sizes) > 1 or min(sizes) < _FEWEST_TURNS or min(map(min, (*times, *batches))) < _LEAST:
         return PairRatio(whole)
     # The time of a turn's batches relative to that of all turns has no unit.
     first, second = (
@@ -632,9 +633,7 @@ def is_doubtful(record: Record) -> bool:
 
 
 def _numbers(values: object) -> list[float]:
-    if not isinstance(values, list) or not all(isinstance(one, (int, float)) for one in values):
-        return []
-    return [float(one) for one in values]
+    return list(map(float, values)) if are_finite(values) else []
 
 
 def _hodges_lehmann(values: Sequence[float]) -> float:
@@ -644,8 +643,9 @@ def _hodges_lehmann(values: Sequence[float]) -> float:
 
 def pairs_of(above: Iterable[Record], below: Iterable[Record], metric: str) -> list[PairRatio]:
     """The ratios of all pairs of processes of two sides that took turns with each other."""
-    partners = {record.get(PAIR): record for record in below if record.get(PAIR)}
-    found = (pair_ratio(one, partners[one.get(PAIR)], metric) for one in above if one.get(PAIR) in partners)
+    partners = {str(one[PAIR]): one for one in below if one.get(PAIR)}
+    both = [(one, partners.get(str(one.get(PAIR)))) for one in above]
+    found = [pair_ratio(one, other, metric) for one, other in both if other is not None]
     return [one for one in found if one is not None]
 
 

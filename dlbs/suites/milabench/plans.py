@@ -96,7 +96,7 @@ class XPath(pathlib.PosixPath):
 def _git(*words: str) -> None:
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
     try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, env=environment, check=False)
+        done = subprocess.run(["git", *words], capture_output=True, errors="replace", env=environment, check=False)
     except OSError as error:
         raise LaunchError(f"cannot be started: {error.strerror}", where="git", hint="install git") from None
     if done.returncode != 0:

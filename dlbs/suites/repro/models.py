@@ -203,6 +203,6 @@ class BuildDockerImageSubcommand(SetupSubcommand):
 
 def _docker(*words: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+        return subprocess.run(["docker", *words], capture_output=True, errors="replace", check=False)
     except OSError as error:
         raise LaunchError(f"cannot be started: {error.strerror}", where="docker", hint="install docker") from None

@@ -553,6 +553,8 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
         )
     try:
         command = shlex.split(options.serving_command)
+        if not command:
+            raise ValueError("it names no program")
         output: Any = open(options.serving_server_log, "wb") if options.serving_server_log else subprocess.DEVNULL
         # A process group of its own can be ended as a whole; a session of its own would be scheduled as another program.
         server = subprocess.Popen(
