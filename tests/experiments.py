@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dlbs.logs import parse_line
 from tests.conftest import start_dlbs
-from tests.forked import Program
+from tests.forked import ForkServer, Program
 
 DUMMY = ("-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=")
 
@@ -33,3 +36,20 @@ def launcher(directory: Path, body: str) -> str:
 def start(directory: Path, *arguments: str, **environment: str) -> Program | subprocess.Popen[str]:
     """A `dlbs run` of dummies in the background."""
     return start_dlbs(directory, "run", *DUMMY, *arguments, **environment)
+
+
+def start_replicas(
+    server: ForkServer, directories: Sequence[Path], program: str, *options: str
+) -> list[Program | subprocess.Popen[str]]:
+    """Processes of a benchmark or a training, one in each directory, with the environment that torchrun sets: they import no torch, unlike its own."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    common = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    common |= {"TORCHELASTIC_RUN_ID": "here", "WORLD_SIZE": str(len(directories))}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        server.start(
+            program, *options, directory=directory, environment=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        )
+        for rank, directory in enumerate(directories)
+    ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import LaunchError
+from dlbs.errors import LaunchError, LogError
 from dlbs.packs.container_model import ContainerModel, read_output_file
 from dlbs.packs.docker import DockerContainer
 from tests.services import BASE_IMAGE
@@ -25,13 +25,9 @@ GOOD = r"""printf '{"output": 1}\n{"output": 2}\n'"""
 # What the container runs, and part of the error or the outputs.
 CASES: dict[str, tuple[str, Any]] = {
     "as many lines as there were inputs": (f"{GOOD} > {OUT}", [1, 2]),
-    "values without an object": (f"printf '1\\n2\\n' > {OUT}", [1, 2]),
-    "empty lines between": (f"printf '\\n1\\n\\n\\n2\\n\\n' > {OUT}", [1, 2]),
     "no output": ("true", "output.jsonl: "),
-    "an empty file": (f": > {OUT}", "read 2 lines and wrote 0"),
     "a line less": (f"printf '1\\n' > {OUT}", "read 2 lines and wrote 1"),
     "a line more": (f"printf '1\\n2\\n3\\n' > {OUT}", "read 2 lines and wrote more"),
-    "a million lines": (f"yes 1 | head -n 1000000 > {OUT}", "read 2 lines and wrote more"),
     "a link to a file of the host": (f"ln -s /etc/passwd {OUT}", "is a symbolic link, which is not followed"),
     "a link to its input": (f"ln -s input.jsonl {OUT}", "is a symbolic link"),
     "a link to itself": (f"ln -s output.jsonl {OUT}", "is a symbolic link"),
@@ -40,12 +36,6 @@ CASES: dict[str, tuple[str, Any]] = {
     "a directory": (f"mkdir {OUT}", "is not a regular file"),
     "a file that cannot be read": (f"{GOOD} > {OUT}; chmod 000 {OUT}", None),
     "8 GB of nothing": (f"truncate -s 8G {OUT}", "is larger than"),
-    "a line of 70 MB": (f"head -c 70000000 /dev/zero | tr '\\0' 1 > {OUT}", "a line is longer than"),
-    "zeros": (f"head -c 100000 /dev/zero > {OUT}", "not JSON"),
-    "no UTF-8": (f"printf '\"\\377\"\\n1\\n' > {OUT}", "not JSON (not UTF-8)"),
-    "text": (f"echo Done. > {OUT}", "not JSON"),
-    "100,000 lists": (f"yes '[' | head -n 100000 | tr -d '\\n' > {OUT}", "nested"),
-    "a number of 5,000 digits": (f"yes 9 | head -n 5000 | tr -d '\\n' > {OUT}", "5,000 digits"),
     "an escape sequence": (f"printf '\\033[2J\\n' > {OUT}", "not JSON"),
     "20 MB of printing": (f"head -c 20000000 /dev/zero | tr '\\0' x; {GOOD} > {OUT}", [1, 2]),
     "20 MB of printing, and a failure": ("head -c 20000000 /dev/zero | tr '\\0' x; echo last; exit 7", "last"),
@@ -90,7 +80,31 @@ def test_what_a_container_prints_is_kept_to_its_end() -> None:
     assert printed.endswith("last\n")
 
 
-# The same opener without docker: files that a container may leave.
+# The same reader without docker, which takes most of the time: what a container may have left, as a shell command, and part of the error or the values.
+FILES: dict[str, tuple[str, Any]] = {
+    "values without an object": ("printf '1\\n2\\n' > output.jsonl", [1, 2]),
+    "empty lines between": ("printf '\\n1\\n\\n\\n2\\n\\n' > output.jsonl", [1, 2]),
+    "an empty file": (": > output.jsonl", []),
+    "a million lines": ("yes 1 | head -n 1000000 > output.jsonl", [1, 1, 1]),
+    "a line of 70 MB": ("head -c 70000000 /dev/zero | tr '\\0' 1 > output.jsonl", "a line is longer than"),
+    "zeros": ("head -c 100000 /dev/zero > output.jsonl", "not JSON"),
+    "no UTF-8": ("printf '\"\\377\"\\n1\\n' > output.jsonl", "not JSON (not UTF-8)"),
+    "text": ("echo Done. > output.jsonl", "not JSON"),
+    "100,000 lists": ("yes '[' | head -n 100000 | tr -d '\\n' > output.jsonl", "nested"),
+    "a number of 5,000 digits": ("yes 9 | head -n 5000 | tr -d '\\n' > output.jsonl", "5,000 digits"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_file(case: str, tmp_path: Path) -> None:
+    command, expected = FILES[case]
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    if isinstance(expected, str):
+        with pytest.raises(LogError) as raised:
+            read_output_file(tmp_path / "output.jsonl", 2)
+        assert expected in str(raised.value)
+    else:
+        assert read_output_file(tmp_path / "output.jsonl", 2) == expected
 
 
 def test_a_link_is_not_followed_and_nothing_of_its_target_is_told(tmp_path: Path) -> None:

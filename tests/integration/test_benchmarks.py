@@ -23,6 +23,7 @@ from tests.waiting import PATIENCE
 pytestmark = pytest.mark.integration
 
 PROGRAM = BENCHMARKS / "benchmarks.py"
+TINY = ROOT / "tests" / "adversarial" / "tiny.py"
 
 
 def results(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -53,6 +54,7 @@ def test_results(bench: Bench, forward_only: str) -> None:
     assert found["exp.framework_version"]
     assert found["exp.device_title"]
     assert ("results.loss" in found) == (forward_only == "false")
+    assert not {"results.memory_host", "results.flops"} & found.keys()
     assert done.stderr == ""
 
 
@@ -67,9 +69,8 @@ def test_a_benchmark_that_takes_seconds_says_its_rate_meanwhile_and_reports_the_
     assert sum(found["results.time_data"]) >= 6000
 
 
-@pytest.mark.parametrize("warmup", [0, 1])
-def test_warmup_may_be_zero_and_training_runs_all_the_same(bench: Bench, warmup: int) -> None:
-    found = results(bench("--model=deep_mnist", f"--num_warmup_batches={warmup}", "--num_batches=3", "--device=cpu"))
+def test_warmup_may_be_zero_and_training_runs_all_the_same(bench: Bench) -> None:
+    found = results(bench("--model=deep_mnist", "--num_warmup_batches=0", "--num_batches=3", "--device=cpu"))
     assert len(found["results.time_data"]) == 3
     assert found["results.time_first_batch"] > 0
 
@@ -126,25 +127,19 @@ def test_autocast_makes_alexnet_possible_in_half_precision(bench: Bench, flags: 
 
 
 def test_a_compiled_model_gives_the_same_loss(bench: Bench) -> None:
-    flags = ("--model=deep_mnist", *BRIEF, "--passes=flops")
+    flags = ("--model=tiny", f"--architecture={TINY}", *BRIEF, "--passes=flops")
     plain, compiled = results(bench(*flags)), results(bench(*flags, "--compile"))
     assert compiled["results.loss"] == pytest.approx(plain["results.loss"], rel=1e-4)
     assert compiled["results.time_compile"] > 100
-    assert compiled["results.flops_per_batch"] == plain["results.flops_per_batch"]
+    assert compiled["results.flops_per_batch"] == plain["results.flops_per_batch"] > 0
+    assert "results.memory_host" not in plain
     assert compiled["results.compile"] == "default"
 
 
-def test_generation_reports_prefill_and_decode(bench: Bench, tmp_path: Path) -> None:
-    (tmp_path / "tiny.py").write_text(
-        "from pytorch_benchmarks.model_factory import register_model\n"
-        "from pytorch_benchmarks.models.llama import Llama, Size\n"
-        '@register_model("tiny_text")\n'
-        "def tiny_text(*, sequence_length: int, new_tokens: int) -> Llama:\n"
-        "    size = Size(64, width=16, depth=2, heads=2, key_heads=1, hidden=32, theta=1e4, tied=True)\n"
-        '    return Llama("Tiny", size, sequence_length, new_tokens)\n'
-    )
+def test_generation_reports_prefill_and_decode(bench: Bench) -> None:
     options = '--model_opts={"sequence_length": 16, "new_tokens": 4}'
-    found = results(bench("--model=tiny_text", "--architecture=tiny.py", "--forward_only=true", options, *FEW))
+    model = ("--model=tiny_text", f"--architecture={ROOT / 'tests' / 'tiny_text.py'}", options)
+    found = results(bench(*model, "--forward_only=true", *FEW))
     assert found["results.prefill_throughput"] == pytest.approx(2 * 16 * 1000 / found["results.time_prefill"])
     assert found["results.decode_throughput"] == pytest.approx(2 * 3 * 1000 / found["results.time_decode"])
     parts = found["results.time_prefill"] + found["results.time_decode"]
@@ -195,13 +190,6 @@ def test_everything_that_is_reported(bench: Bench, tmp_path: Path) -> None:
         assert re.search(rf"`[a-z_.]*{name}`", page), f"{key} is not in docs/log-format.md"
 
 
-@pytest.mark.parametrize("passes", ["none", "flops"])
-def test_passes_can_be_left_out(bench: Bench, passes: str) -> None:
-    found = results(bench("--model=deep_mnist", *BRIEF, f"--passes={passes}"))
-    assert "results.memory_host" not in found
-    assert ("results.flops" in found) == (passes == "flops")
-
-
 def test_waiting_at_the_end_only(bench: Bench) -> None:
     found = results(bench("--model=deep_mnist", *FEW, "--sync=end"))
     assert found["results.sync"] == "end"
@@ -210,9 +198,8 @@ def test_waiting_at_the_end_only(bench: Bench) -> None:
     )  # all time counts, not that of batches alone
 
 
-@pytest.mark.parametrize("data", ["synthetic/device", "synthetic/pageable"])
-def test_where_synthetic_data_lie(bench: Bench, data: str) -> None:
-    assert results(bench("--model=deep_mnist", *FEW, f"--data={data}"))["exp.data"] == data
+def test_where_synthetic_data_lie(bench: Bench) -> None:
+    assert results(bench("--model=deep_mnist", *FEW, "--data=synthetic/pageable"))["exp.data"] == "synthetic/pageable"
 
 
 def test_interrupting_is_one_line(forked_torch: ForkServer, tmp_path: Path) -> None:
@@ -232,6 +219,7 @@ def test_interrupting_is_one_line(forked_torch: ForkServer, tmp_path: Path) -> N
 def test_no_worker_is_left(bench: Bench, data: Path, tmp_path: Path, loader: str) -> None:
     done = bench("--model=deep_mnist", f"--data_dir={data / 'caffe_lmdb'}", f"--data_loader={loader}", *FEW)
     assert done.returncode == 0, done.stderr
+    assert results(done)["results.data_loader"] == loader
     assert not [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(tmp_path)]
 
 
@@ -239,7 +227,8 @@ EVERYWHERE = ["", "--forward_only=true", "--dtype=bfloat16 --amp", "--sync=end",
 ON_GPUS = ["--dtype=float16", "--dtype=float16 --amp", "--data=synthetic/pinned", "--data=synthetic/pageable"]
 ON_CUDA = ["--dtype=tf32", "--cuda_graphs", "--cuda_graphs --forward_only=true"]
 CASES = [
-    *(("cpu", flags) for flags in EVERYWHERE),
+    ("cpu", ""),
+    ("cpu", "--dtype=bfloat16 --amp --sync=end --channels_last=true"),
     *(pytest.param("gpu", flags, marks=pytest.mark.needs("GPU")) for flags in [*EVERYWHERE, *ON_GPUS]),
     *(pytest.param("gpu", flags, marks=pytest.mark.needs("CUDA GPU")) for flags in ON_CUDA),
     pytest.param("gpu", "--num_gpus=2", marks=pytest.mark.needs("two GPUs")),
@@ -334,11 +323,11 @@ def test_real_data(bench: Bench, data: Path, backend: str, phase: str) -> None:
     assert ("results.loss" in found) == (phase == "--forward_only=false")
 
 
-@pytest.mark.parametrize("flag", ["--num_loader_threads=0", "--data_loader=processes"])
-def test_other_ways_of_loading(bench: Bench, data: Path, flag: str) -> None:
-    done = bench("--model=resnet18", f"--data_dir={data / 'caffe_lmdb'}", "--data_loader_only=true", flag, *FEW)
+def test_loading_without_workers(bench: Bench, data: Path) -> None:
+    flags = (f"--data_dir={data / 'caffe_lmdb'}", "--data_loader_only=true", "--num_loader_threads=0")
+    done = bench("--model=resnet18", *flags, *FEW)
     assert done.returncode == 0, done.stderr
-    assert results(done)["results.data_loader"] == ("none" if "0" in flag else "processes")
+    assert results(done)["results.data_loader"] == "none"
 
 
 def test_bad_data_is_one_line(bench: Bench, data: Path, tmp_path: Path) -> None:

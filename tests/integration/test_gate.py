@@ -30,6 +30,8 @@ PLAN = """\
 parameters:
   exp.framework: command
   exp.num_batches: 2
+  turns.count: 10
+  turns.seconds: 0.01
   command.argv: [python3, bench.py, "${size}"]
 variables:
   size: [1, 2]
@@ -98,7 +100,8 @@ def outputs(tmp_path: Path) -> tuple[str, str]:
 def test_a_slower_pull_request_fails(repository: Path, step: Step, tmp_path: Path) -> None:
     git(repository, "checkout", "--quiet", "-b", "change")
     commit(repository, 130)
-    done = step(plan="benchmark.yaml", rounds="3", trust_doubtful="true", arguments="-Pexp.num_warmup_batches=0\n")
+    inputs = {"rounds": "3", "trust_doubtful": "true", "arguments": "-Pexp.num_warmup_batches=0\n"}
+    done = step(plan="benchmark.yaml", **inputs)
     assert done.returncode == 1, done.stdout + done.stderr
     verdict, summary = outputs(tmp_path)
     assert verdict == "regression"
@@ -108,7 +111,7 @@ def test_a_slower_pull_request_fails(repository: Path, step: Step, tmp_path: Pat
     assert len(list((repository / "dlbs-logs").glob("*.log"))) == 12
     assert "::error title=DLBS::regression" in done.stderr
     assert git(repository, "worktree", "list").count("\n") == 1  # the checkout of the base is removed
-    tolerated = step(plan="benchmark.yaml", rounds="1", trust_doubtful="true", fail_on_regression="false")
+    tolerated = step(plan="benchmark.yaml", **inputs, fail_on_regression="false")
     assert tolerated.returncode == 0
     assert outputs(tmp_path)[0] == "regression"
 

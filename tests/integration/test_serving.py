@@ -27,6 +27,7 @@ Running = Program | subprocess.Popen[str]
 SHORT = (
     "--serving", "--device=cpu", "--serving_min_duration=0.2", "--num_warmup_batches=1", "--serving_samples=8", "--serving_percentile=90",
 )  # fmt: skip
+TEXT_MODEL = ("--model=tiny_text", f"--architecture={ROOT / 'tests' / 'tiny_text.py'}")
 SERVER = ("--serving_scenario=server", "--serving_target_qps=40", "--serving_target_latency=60000")
 
 
@@ -40,21 +41,6 @@ def serve(forked_torch: ForkServer, tmp_path: Path) -> Serve:
         )
 
     return run
-
-
-@pytest.fixture
-def text_model(tmp_path: Path) -> tuple[str, str]:
-    """Flags of a language model that costs next to nothing."""
-    path = tmp_path / "tiny.py"
-    path.write_text(
-        "from pytorch_benchmarks.model_factory import register_model\n"
-        "from pytorch_benchmarks.models.llama import Llama, Size\n"
-        '@register_model("tiny_text")\n'
-        "def tiny_text(*, sequence_length: int = 8, new_tokens: int = 4) -> Llama:\n"
-        "    size = Size(64, width=16, depth=2, heads=2, key_heads=1, hidden=32, theta=1e4, tied=True)\n"
-        '    return Llama("Tiny", size, sequence_length, new_tokens)\n'
-    )
-    return ("--model=tiny_text", f"--architecture={path}")
 
 
 def begin(forked_torch: ForkServer, directory: Path, *arguments: str) -> Running:
@@ -102,9 +88,9 @@ def test_a_model_through_every_scenario(serve: Serve, flags: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_a_language_model_with_bounds_of_its_tokens(serve: Serve, text_model: tuple[str, str], kind: str) -> None:
+def test_a_language_model_with_bounds_of_its_tokens(serve: Serve, kind: str) -> None:
     done = serve(
-        *text_model, "--batch_size=4", "--serving_scenario=server", "--serving_target_qps=100", "--serving_percentile=90",
+        *TEXT_MODEL, "--batch_size=4", "--serving_scenario=server", "--serving_target_qps=100", "--serving_percentile=90",
         "--serving_target_ttft=60000", "--serving_target_tpot=60000", "--serving_prompt_tokens=uniform:2:20",
         "--serving_output_tokens=uniform:2:9", f"--serving_worker_kind={kind}",
     )  # fmt: skip
@@ -120,20 +106,20 @@ def test_a_language_model_with_bounds_of_its_tokens(serve: Serve, text_model: tu
 
 
 @pytest.mark.parametrize("scenario", ["single-stream", "multi-stream", "offline"])
-def test_a_language_model_without_bounds(serve: Serve, text_model: tuple[str, str], scenario: str) -> None:
-    done = serve(*text_model, "--batch_size=4", f"--serving_scenario={scenario}", "--serving_percentile=90")
+def test_a_language_model_without_bounds(serve: Serve, scenario: str) -> None:
+    done = serve(*TEXT_MODEL, "--batch_size=4", f"--serving_scenario={scenario}", "--serving_percentile=90")
     assert done.returncode == 0, done.stderr
     assert served(results(done), "valid") is True
     assert served(results(done), "output_tokens") == 4
 
 
-def test_lengths_that_cannot_be(serve: Serve, text_model: tuple[str, str]) -> None:
+def test_lengths_that_cannot_be(serve: Serve) -> None:
     for flags, said in (
         (["--serving_output_tokens=1"], "answers need at least two tokens"),
         (["--serving_prompt_tokens=x"], "is not one of 128"),
         (["--serving_prompt_tokens=9", '--model_opts={"sequence_length":8}'], "sequence_length is 8, but the longest"),
     ):
-        done = serve(*text_model, *flags)
+        done = serve(*TEXT_MODEL, *flags)
         assert done.returncode == 2
         assert said in done.stderr
 

@@ -94,28 +94,6 @@ def test_experiments_with_the_same_resources_share_an_array(cluster: Cluster, ru
     wait_until(lambda: not cluster.command("squeue", "-h"))
 
 
-def test_detached_jobs_are_picked_up_by_the_same_command(
-    cluster: Cluster, run: RunDlbs, dlbs: RunDlbs, tmp_path: Path
-) -> None:
-    grid = ("-Vexp.seed=[1,2,3]", until_go(tmp_path))
-    run(*grid, "--detach", check=True)
-    jobs = set(cluster.command("squeue", "-h", "-r", "-o", "%i").split())
-    assert len(jobs) == 3
-    local = dlbs("run", *DUMMY[:3], *grid, **cluster.environment)
-    assert local.returncode == 2
-    assert "--executor slurm" in local.stderr
-    asked, path = watched_squeue(tmp_path)
-    process = start(cluster, tmp_path, *grid, PATH=path)
-    wait_until(asked.exists, "a look at the queue by the second run")
-    (tmp_path / "go").touch()
-    _, told = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, told
-    # Jobs may end between the look at the queue and that at the logs.
-    assert sum(map(int, re.findall(r"(\d+) (?:ok|already finished)", told))) == 3
-    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "3"]
-    assert len(logs(tmp_path)) == 3
-
-
 def test_pending_jobs_of_batches_that_would_not_fit_are_withdrawn(
     cluster: Cluster, run: RunDlbs, tmp_path: Path
 ) -> None:
@@ -133,19 +111,6 @@ def test_pending_jobs_of_batches_that_would_not_fit_are_withdrawn(
     _, told = process.communicate(timeout=PATIENCE)
     assert "1 ok, 2 skipped, 2 already finished" in told
     assert ran.read_text().split() == ["1", "4", "8"]
-
-
-def test_after_kill_9_nothing_is_submitted_twice(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:
-    grid = (until_go(tmp_path), "-Vexp.seed=[1,2,3,4,5,6]")
-    process = start(cluster, tmp_path, *grid)
-    wait_until(lambda: list(tmp_path.glob("logs/*.part")))
-    process.kill()
-    process.communicate()
-    (tmp_path / "go").touch()
-    done = run(*grid)
-    assert done.returncode == 0, done.stderr
-    assert sorted((tmp_path / "ran").read_text().split()) == list("123456")
-    assert len(logs(tmp_path)) == 6
 
 
 def test_interrupting_cancels_the_jobs(cluster: Cluster, run: RunDlbs, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pytorch_benchmarks import model_factory, train
 from pytorch_benchmarks.data import make_dataset
 from pytorch_benchmarks.weights import read_weights
 from tests.conftest import BENCHMARKS, Bench, RunDlbs, start_dlbs
+from tests.experiments import start_replicas
 from tests.forked import ForkServer
 from tests.waiting import PATIENCE, wait_until
 
@@ -372,8 +373,10 @@ def test_nodes_without_a_common_directory_train_and_resume_from_the_checkpoints_
     assert (found["results.resumed_epoch"], found["results.epochs"]) == (1, 1)
     assert "results.warnings" not in found
     (nodes[0] / "out" / "last.pt").write_bytes(b"damaged")
-    for code, _, errors in run("--epochs=1", "--resume=auto"):
-        assert code == 2
+    options = flags(place, Path("out"), "--epochs=1", "--resume=auto")
+    for replica in start_replicas(forked_torch, nodes, str(PROGRAM), *options):
+        _, errors = replica.communicate(timeout=PATIENCE)
+        assert replica.returncode == 2
         assert "error: out/last.pt cannot be read as tensors" in errors
 
 
