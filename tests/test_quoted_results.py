@@ -57,12 +57,6 @@ def printed(words: str) -> list[str]:
     [
         ("commands.md", "dlbs report logs", {"logs": "command.json"}),
         ("commands.md", "dlbs compare logs --by level --baseline 6 --trust-doubtful", {"logs": "command.json"}),
-        ("reporting.md", "dlbs report logs/sweep", {"logs/sweep": "sweep.json"}),
-        (
-            "reporting.md",
-            "dlbs compare logs/system logs/keep",
-            {"logs/system": "single_system.json", "logs/keep": "single_keep.json"},
-        ),
     ],
 )
 def test_tables_of_real_runs(dlbs: RunDlbs, page: str, command: str, files: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Give turns to processes that run at the same time, and let those that depend on each other end together; docs/turns.md has the protocol."""
+"""Give turns to processes that run at the same time, and let those that depend on each other end together; docs/launchers.md has the protocol."""
 
 from __future__ import annotations
 

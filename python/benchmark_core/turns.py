@@ -1,4 +1,4 @@
-"""Taking turns with other processes, so that the sides of a comparison run in the same moments. docs/turns.md describes the protocol.
+"""Taking turns with other processes, so that the sides of a comparison run in the same moments. docs/launchers.md describes the protocol.
 
 A program of your own takes part with these lines:
 
