@@ -116,7 +116,8 @@ def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
     """Return `did you mean 'x' or 'y'?` for the closest known names, or an empty string."""
     import difflib  # imported here because it takes 4 ms
 
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
+    known = list(known)
+    close = [one for one in known if one.endswith(f".{name}")][:3] or difflib.get_close_matches(name, known, 3, cutoff)
     if not close:
         return ""
     return "did you mean " + " or ".join(repr(match) for match in close) + "?"

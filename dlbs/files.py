@@ -139,7 +139,9 @@ def read_text(path: str | os.PathLike[str]) -> str:
         return read_source(path, "strict")
     except FileNotFoundError:
         raise ConfigError("no such file", where=str(path), hint=similar_files(path) or "check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"cannot be read: {error}", where=str(path)) from None
 
 

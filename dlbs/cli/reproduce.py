@@ -116,6 +116,8 @@ def _tell_differences(before: str, after: str) -> None:
 
 
 def _parameters(log: str) -> dict[str, Any]:
+    if os.path.isdir(log):
+        raise LogError("is a directory", where=log, hint="give the log of one experiment: dlbs status lists them")
     values = first_values(log)
     if not values and not os.path.lexists(log):
         raise LogError("no such file", where=log, hint="dlbs status lists logs")

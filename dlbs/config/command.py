@@ -50,7 +50,7 @@ def misplaced_options(config: Config, words: Sequence[str]) -> list[str]:
     known = {*config.declarations, *placeholders(words)}
     for word in reversed(words[1:]):
         option = re.fullmatch(_OPTION, word)
-        if option is None or not set(option[2].split(",")) <= known:
+        if option is None or (option[1] == "P" and not set(option[2].split(",")) <= known):
             break
         found.insert(0, word)
     return found

@@ -19,6 +19,7 @@ _MEANINGS = {
     "[1-9][0-9]*": "must be at least 1",
     "[0-9]+": "must be at least 0",
     "[0-9].*": "must be at least 0",
+    "any:[1-9][0-9]*|[0-9:, ]*": "must be numbers (0,1 or 0:1,2:3), any:2, or empty for the CPU",
 }  # of patterns
 
 

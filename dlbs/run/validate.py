@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dlbs.config.command import placeholders
 from dlbs.errors import ConfigError, DlbsError, LaunchError, did_you_mean
 from dlbs.executors.base import Executor
 from dlbs.executors.local import LOCAL_CHECKS
@@ -69,7 +71,7 @@ class Validator:
         self._checks = LOCAL_CHECKS if executor is None else tuple(executor.checks)
         self._problems: dict[Problem, PlanProblem] = {}
         self._found_at: dict[Problem, int] = {}
-        self._logs: dict[str, int] = {}
+        self._logs: dict[str, tuple[int, Any]] = {}
         self._directories: dict[str, str] = {}
         self._checked: dict[Any, Problem | None] = {}
         self._checks_by_kind: dict[tuple[str, str], list[tuple[Check, tuple[str, ...]]]] = {}
@@ -149,10 +151,12 @@ class Validator:
         except DlbsError as error:
             self._add(experiment, Problem(error.what, error.hint))
             return False
-        first = self._logs.setdefault(log, self.count)
+        first, same = self._logs.setdefault(log, (self.count, experiment.get("exp.id")))
         if first != self.count:
             what = f"writes to the same log file as experiment {first}: {log}"
             hint = "make exp.log_file unique, for example with ${exp.id}"
+            if same is not None and same == experiment.get("exp.id"):
+                what, hint = f"is equal to experiment {first}", "is a value given twice? -Pexp.repeats=2 repeats all"
             self._add(experiment, Problem(what, hint))
         elif experiment.get("exp.status") not in {"inactive", "simulate"}:
             try:
@@ -332,6 +336,10 @@ def _command(experiment: Experiment, site: Site) -> Problem | None:
     warmup = text(experiment.get("exp.num_warmup_batches"))
     if not warmup.isdigit():
         return Problem(f"exp.num_warmup_batches is {warmup}, but commands require a number", "set a number of runs")
+    for word in command:
+        for name in placeholders([word]) if re.fullmatch(r"[\w=:,./{}-]+", word) else ():
+            if name in experiment and f"{{{{{name}}}}}" not in text(experiment.get("command.line")):
+                return Problem(f"command.argv: {{{name}}} is literal text", f"in files, write ${{{name}}}")
     if experiment.get("exp.docker"):
         return (
             None
@@ -364,7 +372,7 @@ _REPLICAS = Check(("exp.gpus", "exp.num_local_replicas"), _replicas)
 
 _COMMAND = Check(
     (
-        "command.argv", *_HELPERS, "command.env", "runtime.env.PATH", "exp.docker", "exp.docker_image",
+        "command.argv", "command.line", *_HELPERS, "command.env", "runtime.env.PATH", "exp.docker", "exp.docker_image",
         "exp.num_warmup_batches",
     ),
     _command,

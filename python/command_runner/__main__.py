@@ -227,12 +227,13 @@ def _print(lines: Sequence[str]) -> None:
 
 
 def reason(code: int, output: str) -> str:
-    """The reason of a failure in one line: the exit code, and the last output line with letters (torchrun ends with "=====")."""
+    """The reason of a failure in one line: the exit code, and the last output line that has letters and is no hint at --help."""
     words = f"exit code {code}"
     if code > SIGNALLED:
         with contextlib.suppress(ValueError):  # not the code of a signal
             words = f"ended by {signal.Signals(code - SIGNALLED).name}"
     lines = [line.strip() for line in output.splitlines() if any(map(str.isalnum, line)) and not KEY_LINE.match(line)]
+    lines = [line for line in lines if not (line.startswith(("Try ", "See ")) and "--help" in line)] or lines
     last = printable(lines[-1]) if lines else ""
     return f"{words}: {last[:300]}" if last else words
 

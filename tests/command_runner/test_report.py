@@ -142,6 +142,8 @@ def test_equal_times_have_no_outliers() -> None:
         (255, "x", "exit code 255: x"),
         (1, "real\n__results.x__= 1\n", "exit code 1: real"),
         (1, "real\n=====\n - \n", "exit code 1: real"),
+        (1, "x: invalid option\nTry 'x --help' for more information.", "exit code 1: x: invalid option"),
+        (1, "Try 'x --help'", "exit code 1: Try 'x --help'"),
         (1, "\x1b[31mred", "exit code 1: ?[31mred"),
         (1, "a" * 1000, f"exit code 1: {'a' * 300}"),
     ],

@@ -124,6 +124,10 @@ def test_an_option_for_a_placeholder_that_the_command_gets_is_pointed_out(messag
     (found,) = resolved("bench", "{size}", "-Psize=1", "-Pexp.num_batches=3", parameters={"size": 2})
     assert found["command.argv"] == ["bench", 2, "-Psize=1", "-Pexp.num_batches=3"]
     assert "-Psize=1 is passed to the command; put options of dlbs before --" in messages[0]
+    resolved("bench", "-Psize=1", "-Vsize=1,2")
+    assert [line for line in messages[2:] if "is passed" in line] == [
+        "-Vsize=1,2 is passed to the command; put options of dlbs before --"
+    ]
 
 
 def test_a_misspelt_placeholder_gets_the_right_name() -> None:

@@ -194,7 +194,8 @@ ERRORS = [
     ("parameters:\n  exp.modle: a", [":2", "unknown parameter 'exp.modle'", "did you mean 'exp.model'"]),
     ("parameters:\n  exp.replica_batch: many", [":2", "exp.replica_batch must be of type int", '"many"']),
     ("parameters:\n  a: 1\n  exp.phase: trainning", [":3", "exp.phase is", "did you mean 'training'"]),
-    ("parameters:\n  exp.gpus: 'a'", [":2", "does not match", "(GPUs to use, as comma-separated numbers)"]),
+    ("parameters:\n  exp.gpus: all", [":2", 'exp.gpus is "all", which must be numbers (0,1 or 0:1,2:3), any:2']),
+    ("parameters:\n  my.x: {val: a, val_regexp: b, desc: A b}", [":2", "does not match 'b'", "(A b)"]),
     ("parameters:\n  my.x: {val: 1, typ: int}", [":2", "unknown key 'typ'", "did you mean 'type'"]),
     ("parameters:\n  my.x: {val: 1, type: itn}", [":2", 'not "itn"', "did you mean 'int'"]),
     (

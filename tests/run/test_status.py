@@ -123,6 +123,7 @@ def test_rerun_repeats_one_experiment_from_its_log(dlbs: RunDlbs, tmp_path: Path
     assert after["exp.start_time"] >= before["exp.start_time"]
     assert other.stat().st_mtime_ns == kept
     assert "nope.log: no such file" in dlbs("rerun", "nope.log").stderr
+    assert "is a directory (give the log of one experiment" in dlbs("rerun", ".").stderr
     (tmp_path / "note.log").write_text("hello")
     refused = dlbs("rerun", "note.log")
     assert refused.returncode == 2

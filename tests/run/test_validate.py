@@ -10,6 +10,7 @@ import pytest
 from benchmark_core.gpus import gpu_count
 from dlbs.config.load import load_config
 from dlbs.config.names import known_models
+from dlbs.experiment import Problem
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for
 from dlbs.run.validate import Validator
@@ -108,6 +109,30 @@ def test_collisions_name_both_experiments(tmp_path: Path) -> None:
         f"experiment 2 (alexnet, training, float32, cpu, batch 2): writes to the same log file as experiment 1: {tmp_path}/a.log "
         "(make exp.log_file unique, for example with ${exp.id})"
     ]
+
+
+def test_a_value_that_is_given_twice_is_named_as_such(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, "exp.framework=command", "command.argv=[true]", variables=("size=[1,1]",))
+    assert found.endswith("is equal to experiment 1 (is a value given twice? -Pexp.repeats=2 repeats all)")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["echo", "{size}"], "size"),
+        (["echo", "--size={size}"], "size"),
+        (["echo", "${size}"], ""),
+        (["echo", "{other}"], ""),  # no parameter
+        (["python3", "-c", "print(f'{size}')"], ""),
+    ],
+)
+def test_a_placeholder_in_a_file_is_not_replaced(tmp_path: Path, words: list[str], name: str) -> None:
+    given = {"exp.framework": "command", "size": 1, "command.argv": words}
+    validator = Validator(directory=tmp_path)
+    config = load_config(parameters={"exp.docker": False, "exp.gpus": "", **given})
+    validator.check_all(processor_for(config).resolve_all(build(config)))
+    said = [Problem(f"command.argv: {{{name}}} is literal text", f"in files, write ${{{name}}}")] if name else []
+    assert [one.problem for one in validator.problems] == said
 
 
 def test_all_problems_at_once_and_each_once(tmp_path: Path) -> None:
