@@ -194,7 +194,7 @@ def test_what_is_read_stays_where_it_is_when_the_page_becomes_too_short(page: Pa
     page.evaluate(
         "document.querySelectorAll('section[aria-labelledby=failures] details').forEach((one) => { one.open = true; })"
     )
-    page.evaluate("[...document.querySelectorAll('#drawn figure')].pop().scrollIntoView()")
+    page.evaluate(f"scrollBy(0, {plot}.getBoundingClientRect().top - document.querySelector('nav').offsetHeight - 5)")
     place = page.evaluate(f"{plot}.getBoundingClientRect().top")
     for number in range(8):
         (logs / f"bad{number}.log").unlink()
@@ -225,9 +225,7 @@ def test_the_first_row_that_is_seen_stays_the_first_when_faster_experiments_come
     for number in range(20):  # more than are rendered above
         write_log(logs / f"fast{number}.log", make_record("m1", 1024, repeat=70 + number))
     updated(page, 80)
-    row, top = page.evaluate(first)
-    assert row == before[0]
-    assert abs(top - before[1]) <= 1, "a browser scrolls by whole pixels, and rows may have other heights"
+    assert page.evaluate(first) == before
     page.goto("about:blank")
     assert server.stop() == 0
 

@@ -252,7 +252,7 @@ def figures_of(
         try:
             figure = draw(kind, runs, declarations)
         except LogError as error:
-            plots.append(Plot(kind, KINDS[kind][1].capitalize(), "", str(error)))
+            plots.append(Plot(kind, KINDS[kind][1], "", str(error)))
             continue
         # As an image, so that it cannot run code or clash with ids of the page.
         image = f"data:image/svg+xml;base64,{base64.b64encode(svg(figure).encode()).decode()}"

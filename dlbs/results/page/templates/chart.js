@@ -235,7 +235,7 @@ class SelectionChart {
     context.restore();
   }
 
-  // The nearest point, with its numbers as logged.
+  // The nearest point, with its numbers.
   point(plot) {
     const { left, top } = plot.cursor;
     let best = null, least = NEAR * NEAR;
@@ -248,8 +248,8 @@ class SelectionChart {
     this.hover.hidden = !best;
     if (!best) return;
     const runs = best.values.length;
-    const lines = [best.label === "all" ? best.where : `${best.label}, ${best.where}`, runs > 1 ? `median ${best.y} of ${counted(runs, "run")}` : String(best.y)];
-    if (runs > 1) lines.push(`${best.values[0]} to ${best.values[runs - 1]}`);
+    const lines = [best.label === "all" ? best.where : `${best.label}, ${best.where}`, runs > 1 ? `median ${precise(best.y)} of ${counted(runs, "run")}` : precise(best.y)];
+    if (runs > 1) lines.push(`${precise(best.values[0])} to ${precise(best.values[runs - 1])}`);
     if (best.doubtful) lines.push(`${best.doubtful} of ${counted(runs, "run")} doubtful`);
     this.hover.replaceChildren(...lines.map((line) => make("div", {}, line)));
     const offset = plot.over.offsetLeft + left;

@@ -28,7 +28,7 @@ function experimentColumns(data, state) {
     { ...ofParameter({ title: "status", ...status }), isNumber: false, class: (row) => (isBad.has(status.values[status.codes[row]]) ? "bad" : ""), hover: reasonOf },
     ...data.figures.map((one) => ({
       title: one.title, isNumber: true, widest: one.bounds ? 24 : Math.max(11, Math.ceil(one.title.length / 2) + 2), cell: (row) => figure(one, row),
-      key: (row) => one.values[row], hover: (row) => (one.values[row] === null ? "" : String(one.values[row])),
+      key: (row) => one.values[row], hover: (row) => (one.values[row] === null ? "" : precise(one.values[row])),
     })),
   ];
   // Beside the status, the most important number, and before the others, so that it can be seen.

@@ -86,8 +86,9 @@ function anchorsOf(part) {
   if (scrollY > 0 || document.getElementById("content").style.paddingTop) {
     const lines = [...document.querySelectorAll(`main :is(${LINES})`)].filter((line) => isSeen(line, top, innerHeight));
     const whole = lines.filter((one) => topOf(one) >= top);
-    const isEnd = scrollY + innerHeight >= document.documentElement.scrollHeight - 1;
-    elements.push(...[...(isEnd ? whole.reverse() : whole), ...lines.filter((one) => topOf(one) < top)].slice(0, FALLBACKS));
+    const isPadded = Boolean(document.getElementById("content").style.paddingBottom);
+    const isEnd = !isPadded && scrollY + innerHeight >= document.documentElement.scrollHeight - 1;
+    elements.push(...(isEnd ? whole.reverse() : whole).slice(0, FALLBACKS), ...lines.filter((one) => topOf(one) < top).slice(0, FALLBACKS));
     elements.push(...[...document.querySelectorAll("main section")].filter((one) => one.getBoundingClientRect().bottom > top));
   }
   const owed = scrollY === held.scrollY ? held.rest : 0;
