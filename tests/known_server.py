@@ -196,12 +196,15 @@ class KnownServer:
         if not body.get("stream"):
             await _until(due + truth.token * count)
             choice = {"message": {"content": "x " * count}} if is_chat else {"text": "x " * count}
-            entry = {"choices": [{**choice, "finish_reason": "length"}], **({"usage": usage} if truth.usage else {})}
+            name = "chat.completion" if is_chat else "text_completion"
+            choices = [{"index": 0, **choice, "finish_reason": "length"}]
+            entry = {"object": name, "choices": choices, **({"usage": usage} if truth.usage else {})}
             self.counts["answered"] += 1
             return _plain(writer, "200 OK", json.dumps(entry))
         head, begin, now = HEAD.encode(), 0.0, 0.0
+        name = "chat.completion.chunk" if is_chat else "text_completion"
         end = (
-            (_event({"choices": [], "usage": usage}) if truth.usage else b"")
+            (_event({"object": name, "choices": [], "usage": usage}) if truth.usage else b"")
             + _chunk("data: [DONE]\n\n")
             + b"0\r\n\r\n"
         )
@@ -213,7 +216,8 @@ class KnownServer:
             text = "x " * min(truth.per_event, count - first)
             is_last = first + truth.per_event >= count
             choice = {"delta": {"content": text}} if is_chat else {"text": text}
-            event = _event({"choices": [{**choice, "finish_reason": "length" if is_last else None}]})
+            choices = [{"index": 0, **choice, "finish_reason": "length" if is_last else None}]
+            event = _event({"object": name, "choices": choices})
             await _until(due)
             writer.write(head + event + end if is_last else head + event)  # one packet: each costs both sides
             now = 1000 * (time.monotonic() - arrived)

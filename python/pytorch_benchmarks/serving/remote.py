@@ -348,7 +348,7 @@ class Remote:
         if hits is not None:
             found["cache_hit_rate"] = hits
         found |= {f"client_{name}": value for name, value in self.client.items()}
-        reasons = self._breaches(scenario, records, found)
+        reasons = self._breaches(scenario, records, found, rate)
         found |= {"scenario": scenario, "valid": not reasons, "reason": "; ".join(reasons)}
         bounds = {"e2e" if name == "latency" else name: bound for name, bound in bounds_of(options).items()}
         if scenario == "server":
@@ -374,12 +374,12 @@ class Remote:
         tokens = sum(record["output_tokens"] or 0 for record in answered)
         return {"energy_per_token": sum(part["results.energy"] for part in parts) / tokens} if tokens else {}
 
-    def _breaches(self, scenario: str, records: Sequence[Record], found: dict[str, Any]) -> list[str]:
+    def _breaches(self, scenario: str, records: Sequence[Record], found: dict[str, Any], rate: float) -> list[str]:
         options, percentile = self._options, found["percentile"]
         reasons = []
         is_even = options.serving_arrivals.partition(":")[0] not in {"ramp", "trace"}
-        if scenario == "server" and is_even and not requests.keeps_pace(records):
-            arrived, more = requests.backlog(records)
+        if scenario == "server" and is_even and not requests.keeps_pace(records, rate):
+            arrived, more, _ = requests.backlog(records, rate)
             reasons.append(
                 f"the server answered {arrived - more} requests while {arrived} arrived: its queue grows with the run"
             )
@@ -460,7 +460,7 @@ class Remote:
                 f"the highest rate is not known: at {rate:.3g} queries/s, {bound}; run the client on another machine, "
                 "or raise serving.clients or serving.max_concurrency"
             )
-        return not is_above and requests.keeps_pace(records), latency
+        return not is_above and requests.keeps_pace(records, rate, allows_chance=False), latency
 
     def confirm(self, rate: float, log: Log) -> None:
         """The final run, whose results are those of the experiment."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import json
 import math
+import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +90,47 @@ def test_goodput_needs_all_bounds_at_once() -> None:
 
 def test_a_queue_that_grows_is_found() -> None:
     steady = [record(0.1 * number, done=0.1 * number + 0.5) for number in range(200)]
-    assert requests.keeps_pace(steady)
+    assert requests.keeps_pace(steady, 10)
     assert requests.steady_rate(steady) == pytest.approx(10)
     growing = [record(0.1 * number, done=0.5 + 0.125 * number) for number in range(200)]
-    assert not requests.keeps_pace(growing)
+    assert not requests.keeps_pace(growing, 10)
     assert requests.steady_rate(growing) == pytest.approx(8)
+
+
+def answered_by(slots: int, rate: float, count: int, seconds: Callable[[], float], chance: random.Random) -> list[Any]:
+    """Poisson arrivals at a server with slots, which is free as long as they are."""
+    free, now, made = [0.0] * slots, 0.0, []
+    for _ in range(count):
+        begin = max(now, heapq.heappop(free))
+        made.append(record(now, done=begin + seconds()))
+        heapq.heappush(free, made[-1]["done"])
+        now += chance.expovariate(rate)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("slots", "load", "count", "spread", "least", "most"),
+    [
+        (8, 0.97, 150, 0.0, 0, 0.05),
+        (8, 0.97, 500, 0.0, 0, 0.05),
+        (8, 0.9, 150, 0.6, 0, 0.05),
+        (1000, 0.05, 500, 0.6, 0, 0.05),  # without a queue: short answers end before long ones
+        (8, 1.2, 500, 0.0, 0.95, 1),
+        (8, 1.2, 1000, 0.6, 0.95, 1),
+        (8, 1.5, 150, 0.0, 0.95, 1),
+    ],
+)
+def test_a_sustainable_rate_is_not_doubted(
+    slots: int, load: float, count: int, spread: float, least: float, most: float
+) -> None:
+    """Neither bursts of arrivals nor answers of different lengths are a queue that grows."""
+    found = 0
+    for seed in range(100):
+        chance = random.Random(seed)
+        draw = lambda chance=chance: 0.08 * chance.lognormvariate(-(spread**2) / 2, spread)  # noqa: E731
+        rate = load * slots / 0.08
+        found += not requests.keeps_pace(answered_by(slots, rate, count, draw, chance), rate)
+    assert least <= found / 100 <= most
 
 
 def test_concurrency_is_that_of_sent_requests() -> None:
