@@ -258,7 +258,7 @@ def _print_series(path: str, form: str, output_file: str | None) -> None:
     from dlbs.experiment import describe
     from dlbs.results.grouping import distinguishing_names, label_of
     from dlbs.results.statistics.series import series_of, smoothed
-    from dlbs.results.tables.series import series_lines, series_table
+    from dlbs.results.tables.lists import series_lines, series_table
 
     records = read_source([path], None, None)
     found = [(record, series) for record in records if (series := series_of(record)) is not None]

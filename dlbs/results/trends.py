@@ -18,8 +18,8 @@ from dlbs.results.keys import better_of
 from dlbs.results.provenance import VERSION, version_words
 from dlbs.results.read.query import words_of
 from dlbs.results.runs import Record, Runs, order_of, start_order, usual_metric
-from dlbs.results.statistics.changes import change_points
 from dlbs.results.statistics.ratio import Interval, median_interval
+from dlbs.results.statistics.series import change_points
 from dlbs.text import counted, text
 
 if TYPE_CHECKING:

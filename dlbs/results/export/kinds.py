@@ -41,10 +41,10 @@ KINDS: Registry = {
     "jsonl": ("dlbs.results.export.kinds:write_table", "JSON Lines, one experiment per line"),
     "csv": ("dlbs.results.export.kinds:write_table", "CSV, one experiment per line"),
     "parquet": ("dlbs.results.export.kinds:write_table", "Apache Parquet, a column for each key"),
-    "junit": ("dlbs.results.export.junit:write_junit", "JUnit XML: each experiment is a test"),
-    "prometheus": ("dlbs.results.export.prometheus:write_prometheus", "a text file for Prometheus' node exporter"),
-    "mlflow": ("dlbs.results.export.mlflow:log_runs", "runs in an MLflow store: a directory, or the URI of a server"),
-    "tensorboard": ("dlbs.results.export.tensorboard:write_events", "a directory of event files for TensorBoard"),
+    "junit": ("dlbs.results.export.monitors:write_junit", "JUnit XML: each experiment is a test"),
+    "prometheus": ("dlbs.results.export.monitors:write_prometheus", "a text file for Prometheus' node exporter"),
+    "mlflow": ("dlbs.results.export.trackers:log_runs", "runs in an MLflow store: a directory, or the URI of a server"),
+    "tensorboard": ("dlbs.results.export.trackers:write_events", "a directory of event files for TensorBoard"),
 }
 
 # File name suffix → format; text formats may be followed by `.gz`.

@@ -21,8 +21,8 @@ from dlbs.results.keys import quantity
 from dlbs.results.page.assets import HISTORY_SCRIPTS, document, five_digits
 from dlbs.results.read.logs import read_file
 from dlbs.results.runs import Record, Runs, digest_of, number, status_of, usual_metric
-from dlbs.results.statistics.changes import FALSE_ALARMS
 from dlbs.results.statistics.compare import different_facts, is_fact
+from dlbs.results.statistics.series import FALSE_ALARMS
 from dlbs.results.store.store import Store
 from dlbs.results.trends import NO_TAG, Point, Share, Trend, machines_in, tags_in, trends_of
 from dlbs.text import text

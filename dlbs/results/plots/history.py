@@ -26,7 +26,7 @@ from dlbs.results.plots.draw import (
 )
 from dlbs.results.plots.plot import FEWER, check_count, in_order, with_value
 from dlbs.results.runs import Runs, start_order, usual_metric
-from dlbs.results.statistics.changes import FALSE_ALARMS, change_points
+from dlbs.results.statistics.series import FALSE_ALARMS, change_points
 from dlbs.results.tables.cells import cells_of
 from dlbs.text import text
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 KINDS: Registry = {
     "throughput": ("dlbs.results.plots.presets:throughput", "lines over replica batches, one for each model"),
     "axes": ("dlbs.results.plots.axes:free_axes", "any quantities over any parameter, lines and panels of your choice"),
-    "weak": ("dlbs.results.plots.scaling:weak_scaling", "speed-up over devices with the replica batch fixed"),
-    "strong": ("dlbs.results.plots.scaling:strong_scaling", "speed-up over devices with the effective batch fixed"),
+    "weak": ("dlbs.results.plots.presets:weak_scaling", "speed-up over devices with the replica batch fixed"),
+    "strong": ("dlbs.results.plots.presets:strong_scaling", "speed-up over devices with the effective batch fixed"),
     "bars": ("dlbs.results.plots.presets:bars", "grouped bars, by model"),
     "distribution": ("dlbs.results.plots.batches:runs", "each run of each experiment, with boxes"),
     "batches": (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy
 import pytest
 
-from dlbs.results.statistics.changes import FEWEST, _energies, change_points
+from dlbs.results.statistics.series import FEWEST, _energies, change_points
 
 Draw = Callable[[numpy.random.Generator, int], Sequence[float]]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dlbs.results.statistics.series import Series, series_of, smoothed, steady_from
-from dlbs.results.tables.series import series_lines
+from dlbs.results.tables.lists import series_lines
 from tests.conftest import RunDlbs
 from tests.made_logs import make_record, write_log
 
