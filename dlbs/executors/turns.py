@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
-import selectors
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from benchmark_core.exits import OK, OUT_OF_MEMORY
 from benchmark_core.turns import TURNS_VARIABLE
@@ -45,7 +45,7 @@ class TurnGiver:
     def __init__(self, sides: int, seconds: float, count: int) -> None:
         self._seconds, self._count = seconds, count
         self._directory = tempfile.mkdtemp(prefix="dlbs-turns-")
-        self._channels: list[tuple[int, int]] = []  # descriptors: to the process, from it
+        self._channels: list[tuple[int, IO[bytes]]] = []  # to the process, from it
         self.environments: list[dict[str, str]] = []
         for side in range(sides):
             place = Path(self._directory, str(side))
@@ -53,20 +53,27 @@ class TurnGiver:
             for name in ("turn", "done"):
                 os.mkfifo(place / name)
             # Open for both directions, so that it neither waits for the process nor sees an end of file when that has ended.
-            self._channels.append((os.open(place / "turn", os.O_RDWR), os.open(place / "done", os.O_RDWR)))
+            turn, done = (os.open(place / name, os.O_RDWR) for name in ("turn", "done"))
+            self._channels.append((turn, open(done, "rb")))
             self.environments.append({TURNS_VARIABLE: str(place)})
         self.states = [""] * sides
-        self._received = [b""] * sides
-        self._woken, self._wake = os.pipe()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Give no more turns; a process that waits for one sees the end of file."""
-        os.close(self._wake)
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for side in range(len(self._channels)):  # wake the thread; where a pipe is full, it has something to read
+            writer = os.open(Path(self._directory, str(side), "done"), os.O_WRONLY | os.O_NONBLOCK)
+            with suppress(BlockingIOError), open(writer, "wb", buffering=0) as stream:
+                stream.write(b"\n")
         self._thread.join()
-        for descriptor in (self._woken, *(one for channel in self._channels for one in channel)):
-            os.close(descriptor)
+        for turn, done in self._channels:
+            os.close(turn)
+            done.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _serve(self) -> None:
@@ -103,16 +110,8 @@ class TurnGiver:
 
     def _hear(self, side: int) -> bool:
         """Wait for a line of a process; False after `close`."""
-        with selectors.DefaultSelector() as selector:
-            for descriptor in (self._woken, self._channels[side][1]):
-                selector.register(descriptor, selectors.EVENT_READ)
-            while b"\n" not in self._received[side]:
-                ready = {key.fd for key, _ in selector.select()}
-                if self._woken in ready:
-                    return False
-                self._received[side] += os.read(self._channels[side][1], 4096)
-        self._received[side] = self._received[side].partition(b"\n")[2]
-        return True
+        self._channels[side][1].readline()
+        return not self._is_closed
 
 
 class Together:

@@ -114,10 +114,10 @@ def files_that_ran(
         if name.startswith(OWN):
             here = tree / "python" / own if tree else None
             path = here if here and here.is_dir() else own_directory(own)
-        elif Path(name).is_absolute() and values.get("exp.docker"):
-            continue
-        elif tree and path.is_relative_to(root):
-            path = tree / path.relative_to(root)
+        elif Path(name).is_absolute():
+            if values.get("exp.docker"):
+                continue
+            path = tree / path.relative_to(root) if tree and path.is_relative_to(root) else path
         yield own, path, digest
 
 

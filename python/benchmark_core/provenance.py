@@ -302,13 +302,13 @@ class Repository(NamedTuple):
         """The commit that is checked out; None before the first one."""
         head = _line(self.git / "HEAD")
         if not head.startswith("ref: "):
-            return head if _is_hash(head) else None
+            return head if is_hash(head) else None
         name = head.removeprefix("ref: ")
         if ".." in name.split("/"):
             return None
         packed = _read(self.common / "packed-refs", _LARGEST_DIFF)
         found = _line(self.common / name) or packed.partition(f" {name}\n")[0].rpartition("\n")[2]
-        return found if _is_hash(found) else None
+        return found if is_hash(found) else None
 
     @property
     def remote(self) -> str | None:
@@ -427,7 +427,8 @@ _DIFF = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renam
 _NOT_LFS = ":(exclude,attr:filter=lfs)"
 
 
-def _is_hash(word: str) -> bool:
+def is_hash(word: str) -> bool:
+    """Whether a word is the full name of a commit."""
     return re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", word) is not None
 
 
