@@ -153,12 +153,7 @@ def _bounds(verdicts: Sequence[str]) -> tuple[int, int]:
     return low, high
 
 
-def search(
-    state: Search,
-    measure: Callable[[int], str],
-    *,
-    tell: Callable[[str], None],
-) -> range:
+def search(state: Search, measure: Callable[[int], str], *, tell: Callable[[str], None]) -> range:
     """Measure candidates until the first bad one is found.
 
     Args:

@@ -235,7 +235,7 @@ def test_commits_are_measured_in_a_checkout_of_their_own(dlbs: RunDlbs, measure:
     flags = ("--repo", "repo", "--state", "again", "--history", "nightly", "--trust-doubtful")
     done = bisect(dlbs, measure, *flags, FROM="6")
     assert f"--good {commits[2][:7]} --bad {commits[8][:7]}" in done.stderr
-    assert done.stdout.startswith(f"{commits[6]} is the first bad candidate")
+    assert done.stdout.startswith(f"{commits[6][:7]} change 6 is the first bad candidate")
 
 
 @pytest.mark.parametrize(
