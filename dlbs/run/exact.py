@@ -185,7 +185,7 @@ def _environment(
     base = os.path.realpath(interpreter) if os.path.exists(interpreter) else version
     venv = [uv, "venv", "--quiet", "--clear", "--python", base, environment]
     output_of(venv, "--exact", f"uv has no Python {version}")
-    sources = [line for line in lines if re.match(r"\w", line)]  # no comments, nor ~ackages that pip left
+    sources = [line for line in lines if re.match(r"\w", line)]  # no comments
     tell(f"packages: installing {len(sources)} in {environment}")
     install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", environment / "bin" / "python"]
     if sources:

@@ -40,7 +40,7 @@ _PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;]+)|import[ \t]+([^\n#;]+))", re.MULTILINE
 )
-_DISTRIBUTION = re.compile(r"(.+?)-([^-]+?)(?:-py[\d.]+)?\.(?:dist|egg)-info")
+_DISTRIBUTION = re.compile(r"(\w.*?)-([^-]+?)(?:-py[\d.]+)?\.(?:dist|egg)-info")
 # Packages that decide how fast a model runs: their versions stand in the log itself.
 _DECISIVE = re.compile(
     r"torch(vision|audio)?|(pytorch-)?triton|numpy|scipy|mkl|intel-.*|onednn.*|openblas.*|nvidia-(cudnn|nccl|cublas|cuda-runtime).*|"
@@ -98,7 +98,7 @@ def _collect(
     known = {_relative(path, directory): digest_of(path) for path in code}
     known.update((f"{OWN}{name}", digest_of(own_directory(name))) for name in packages)
     program = shutil.which(words[0]) if words and not packages else None
-    if program is not None and program not in known and not _is_interpreter(Path(program)):
+    if program is not None and not _is_interpreter(Path(program)):
         known.setdefault(_relative(Path(program), directory), digest_of(Path(program)))
     if len(known) <= _MOST_FILES:
         found[CODE + "files"] = known
@@ -519,22 +519,14 @@ class Package(NamedTuple):
     """An installed package.
 
     Attributes:
-        version: Its version; empty if its metadata has none.
+        version: Its version.
+        line: A line of a requirements file; a comment for what no index has.
         path: Directory of its sources, if it is installed in editable mode.
-        source: Address and commit that it was installed from, instead of an index.
     """
 
     version: str
+    line: str
     path: str = ""
-    source: str = ""
-
-    def line(self, name: str) -> str:
-        """A line of a requirements file; a comment for what no index has."""
-        if self.path:
-            return f"# editable: {name}=={self.version}"
-        if self.source:
-            return f"{name} @ {self.source}"
-        return f"{name}=={self.version}" if self.version else f"# unknown version: {name}"
 
 
 class Software(NamedTuple):
@@ -560,13 +552,13 @@ class Software(NamedTuple):
                 match = _DISTRIBUTION.fullmatch(entry)
                 if match is not None:
                     name = re.sub(r"[-_.]+", "-", match[1]).lower()
-                    found.setdefault(name, _package(match[2], Path(place, entry, "direct_url.json")))
+                    found.setdefault(name, _package(name, match[2], Path(place, entry, "direct_url.json")))
         return cls(version, found)
 
     @property
     def lines(self) -> list[str]:
         """A requirements file; comments for what no index has."""
-        return [f"# Python {self.version}", *(self.packages[name].line(name) for name in sorted(self.packages))]
+        return [f"# Python {self.version}", *(self.packages[name].line for name in sorted(self.packages))]
 
     @property
     def content(self) -> bytes:
@@ -592,9 +584,10 @@ class Software(NamedTuple):
         return found
 
 
-def _package(version: str, path: Path) -> Package:
+def _package(name: str, version: str, path: Path) -> Package:
+    plain = Package(version, f"{name}=={version}")
     if not (content := _read(path)):  # nearly all
-        return Package(version)
+        return plain
     import json
     from urllib.parse import unquote
 
@@ -602,11 +595,11 @@ def _package(version: str, path: Path) -> Package:
         origin = json.loads(content)
         address, vcs = without_credentials(origin["url"]), origin.get("vcs_info")
         if origin.get("dir_info", {}).get("editable"):
-            return Package(version, path=unquote(address.removeprefix("file://")))
+            return Package(version, f"# editable: {plain.line}", unquote(address.removeprefix("file://")))
         prefix, commit = (f"{vcs['vcs']}+", f"@{vcs['commit_id']}") if vcs else ("", "")
+        return Package(version, f"{name} @ {prefix}{address}{commit}")
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Package(version)
-    return Package(version, source=f"{prefix}{address}{commit}")
+        return plain
 
 
 def _installation(interpreter: str) -> tuple[str, list[str]]:
