@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
@@ -11,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +35,7 @@ from dlbs.results.statistics.ratio import (
     verdict_of,
 )
 from dlbs.results.statistics.sequential import FIRST_LOOK, repeated_pairs_interval
+from dlbs.run.exact import add_worktree, git
 from dlbs.text import counted
 
 _STATE = "bisect.json"
@@ -153,12 +153,7 @@ def _bounds(verdicts: Sequence[str]) -> tuple[int, int]:
     return low, high
 
 
-def search(
-    state: Search,
-    measure: Callable[[int], str],
-    *,
-    tell: Callable[[str], None],
-) -> range:
+def search(state: Search, measure: Callable[[int], str], *, tell: Callable[[str], None]) -> range:
     """Measure candidates until the first bad one is found.
 
     Args:
@@ -221,16 +216,13 @@ def commits_between(repo: str, good: str, bad: str) -> list[str]:
         LogError: A candidate is no commit, or the bad one is no descendant of the good one.
     """
     first, last = (
-        git(repo, "rev-parse", "--verify", f"{name}^{{commit}}", flag=flag).strip()
+        git(repo, "rev-parse", "--verify", f"{name}^{{commit}}", where=flag).strip()
         for flag, name in (("--good", good), ("--bad", bad))
     )
     between = git(repo, "rev-list", "--reverse", "--first-parent", "--ancestry-path", f"{first}..{last}").split()
     if not between:
-        raise LogError(
-            f"{bad!r} is not a descendant of {good!r}",
-            where="--bad",
-            hint="git log --first-parent lists the commits",
-        )
+        what, hint = f"{bad!r} is not a descendant of {good!r}", "git log --first-parent lists the commits"
+        raise LogError(what, where="--bad", hint=hint)
     return [first, *between]
 
 
@@ -238,22 +230,6 @@ def titles_of(repo: str, commits: Sequence[str]) -> dict[str, str]:
     """Commit → its short hash and subject."""
     lines = git(repo, "show", "--no-patch", "--format=%H %h %s", *commits).splitlines()
     return dict(line.split(" ", 1) for line in lines)
-
-
-def git(repo: str, *arguments: str, flag: str = "--repo") -> str:
-    """The output of a Git command.
-
-    Raises:
-        LogError: It cannot be started or fails; `flag` is where.
-    """
-    try:
-        done = subprocess.run(["git", "-C", repo, *arguments], capture_output=True, errors="replace", check=False)
-    except OSError as error:
-        raise LogError(f"git cannot be started: {error.strerror}", where=flag) from None
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines()
-        raise LogError(f"git failed: {lines[-1] if lines else done.returncode}", where=flag)
-    return done.stdout
 
 
 def measure(state: Search, index: int, most_runs: int) -> str:
@@ -402,22 +378,13 @@ def _comparison(state: Search, index: int) -> Comparison:
 
 def _probe(state: Search) -> str:
     """Run the command once for the good candidate, and find out whether its programs take turns."""
-    giver = TurnGiver(1, _SECONDS, FEWEST_TURNS)
-    logs = state.logs(0) / "probe"
-    process = _start(state, 0, logs, giver.environments[0])
-    try:
-        code = process.wait()
-    finally:
-        _stop([process])
-        giver.close()
-    state.take_turns = giver.states == ["over"]
+    logs, candidate = state.logs(0) / "probe", state.candidates[0]
+    (code,), _, state.take_turns = _run(state, {logs: 0}, FEWEST_TURNS)
     _check_fault(code, logs)
     if code == BISECT_SKIP or not _has_values(logs):
-        state.candidates[
-            0
-        ].note = f"the command ended with {code} and left no results; see {logs.with_suffix('.output')}"
+        candidate.note = f"the command ended with {code} and left no results; see {logs}.output"
         return SKIPPED
-    state.candidates[0].note = "its programs take turns" if state.take_turns else "whole runs alternate, without turns"
+    candidate.note = "its programs take turns" if state.take_turns else "whole runs alternate, without turns"
     return GOOD
 
 
@@ -437,28 +404,8 @@ def _round(state: Search, index: int) -> tuple[str, bool]:
     """
     candidate = state.candidates[index]
     logs = state.logs(index) / f"round{candidate.runs + 1}"
-    indices = (0, index)
-    if state.take_turns:
-        giver = TurnGiver(2, _SECONDS, _TURNS)
-        processes: list[subprocess.Popen[bytes]] = []
-        try:
-            for side in range(2):
-                processes.append(_start(state, indices[side], logs / _SIDES[side], giver.environments[side]))
-            while all(process.poll() is None for process in processes):
-                time.sleep(_LOOK)
-            first = next(side for side in range(2) if processes[side].returncode is not None)
-            giver.close()  # the other one needs no more turns, or has no partner any more
-            codes = [process.wait() for process in processes]
-        finally:
-            _stop(processes)
-    else:
-        codes, first = [0, 0], 1
-        for side in random.sample(range(2), 2):
-            process = _start(state, indices[side], logs / _SIDES[side], {})
-            try:
-                codes[side] = process.wait()
-            finally:
-                _stop([process])
+    places = dict(zip((logs / name for name in _SIDES), (0, index), strict=True))
+    codes, first, _ = _run(state, places, _TURNS if state.take_turns else 0)
     if codes[1] == BISECT_SKIP:
         return "skipped by the command", False
     for code, name in zip(codes, _SIDES, strict=True):
@@ -474,20 +421,50 @@ def _round(state: Search, index: int) -> tuple[str, bool]:
     return "", False
 
 
+def _run(state: Search, places: Mapping[Path, int], turns: int) -> tuple[list[int], int, bool]:
+    """Run the command for some candidates, which take turns or, without turns, run one after the other in random order.
+
+    Args:
+        state: The search.
+        places: Directory of the logs → index of the candidate.
+        turns: Number of turns of each process; 0 for none.
+
+    Returns:
+        Exit codes; number of the process that ended first, the last one without turns; whether all had their turns.
+    """
+    giver = TurnGiver(len(places), _SECONDS, turns) if turns else None
+    processes: dict[int, subprocess.Popen[bytes]] = {}
+    first, sides = len(places) - 1, list(enumerate(places.items()))
+    try:
+        for side, (logs, index) in random.sample(sides, len(sides)):
+            processes[side] = _start(state, index, logs, giver.environments[side] if giver else {})
+            if giver is None:
+                processes[side].wait()
+        if giver is not None:
+            while all(process.poll() is None for process in processes.values()):
+                time.sleep(_LOOK)
+            first = next(side for side, process in processes.items() if process.returncode is not None)
+            giver.close()  # the others need no more turns, or have no partner any more
+        codes = [processes[side].wait() for side in range(len(places))]
+    finally:
+        for process in processes.values():  # that an interruption left
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+        if giver is not None:
+            giver.close()
+    return codes, first, giver is not None and set(giver.states) == {"over"}
+
+
 def _start(state: Search, index: int, logs: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start the command for a candidate, with its output in a file beside its logs."""
     shutil.rmtree(logs, ignore_errors=True)  # left by an interrupted run
     logs.mkdir(parents=True)
     name, place = state.candidates[index].name, str(logs.resolve())
-    places = {"{item}": name, "{logs}": place}
-    command = [
-        functools.reduce(lambda word, pair: word.replace(*pair), places.items(), word)
-        for word in state.settings["command"]
-    ]
+    command = [word.replace("{item}", name).replace("{logs}", place) for word in state.settings["command"]]
     environment = {**os.environ, "DLBS_BISECT_ITEM": name, "DLBS_BISECT_LOGS": place, **variables}
-    directory = None
-    if state.settings["repo"] is not None:
-        directory = _checkout(state, name, "good" if index == 0 else "checkout")
+    repo = state.settings["repo"]
+    directory = None if repo is None else _checkout(state, name, "checkout" if index else "good")
     try:
         with logs.with_suffix(".output").open("wb") as stream:
             return subprocess.Popen(
@@ -495,14 +472,6 @@ def _start(state: Search, index: int, logs: Path, variables: Mapping[str, str]) 
             )
     except OSError as error:
         raise LogError(f"cannot be started: {error.strerror}", where=command[0]) from None
-
-
-def _stop(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """End processes that an interruption left."""
-    for process in processes:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
 
 
 def _check_fault(code: int, logs: Path) -> None:
@@ -524,13 +493,10 @@ def _records(logs: Path) -> Sequence[Record]:
 
 def _checkout(state: Search, commit: str, name: str) -> Path:
     """Put a checkout of the search at a commit, without files left by the build of another one."""
-    repo, directory = state.settings["repo"], (state.directory / name).resolve()
-    if (directory / ".git").exists() and git(str(directory), "rev-parse", "HEAD").strip() == commit:
-        return directory
-    if (directory / ".git").exists():
-        git(str(directory), "checkout", "--quiet", "--force", "--detach", commit)
-        git(str(directory), "clean", "--quiet", "-ffdx")
-    else:
-        git(repo, "worktree", "prune")
-        git(repo, "worktree", "add", "--quiet", "--force", "--detach", str(directory), commit)
+    directory = (state.directory / name).resolve()
+    if not (directory / ".git").exists():
+        add_worktree(state.settings["repo"], directory, commit)
+    elif git(directory, "rev-parse", "HEAD").strip() != commit:
+        git(directory, "checkout", "--quiet", "--force", "--detach", commit)
+        git(directory, "clean", "--quiet", "-ffdx")
     return directory

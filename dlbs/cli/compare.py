@@ -213,9 +213,10 @@ def bisect_command(
       dlbs bisect --list versions.txt --good 2.11 --bad 2.13 \\
         -- ./measure.sh {item} {logs}
     """
-    from dlbs.adaptive.bisect import Search, commits_between, git, lines_between, measure, search, titles_of
+    from dlbs.adaptive.bisect import Search, commits_between, lines_between, measure, search, titles_of
     from dlbs.results.statistics.ratio import Rules
     from dlbs.results.statistics.sequential import FIRST_LOOK
+    from dlbs.run.exact import git
 
     chosen = Rules(**rules)
     if most_runs < FIRST_LOOK:

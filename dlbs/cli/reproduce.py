@@ -79,9 +79,12 @@ def rerun_command(
             os.environ["PATH"] = f"{built.path}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
             os.environ["VIRTUAL_ENV"] = str(built.path.parent)
         os.chdir(built.directory)
+        values["exp.working_dir"] = ""  # it is the one of the log
     else:
-        values["exp.log_file"] = log
-        change = Current(Path.cwd()).change(values, last_values(log))
+        ending = last_values(log)
+        os.chdir(_directory(values, ending))
+        values["exp.log_file"] = str(path)
+        change = Current(Path.cwd()).change(values, ending)
         if change:
             note(f"not as it ran: {change}; --exact builds what ran")
     values.update({"exp.rerun": "always", "exp.status": "", "exp.status_msg": ""})
@@ -97,10 +100,18 @@ def rerun_command(
         code = run_experiments(
             iter([experiment]), manifest, Progress(quiet=quiet), LocalExecutor(Path.cwd()), as_json=as_json
         )
+    os.chdir(here)
     if exact:
-        os.chdir(here)
         _tell_differences(str(path), values["exp.log_file"])
     return code
+
+
+def _directory(values: Mapping[str, Any], ending: Mapping[str, Any]) -> Path:
+    """The directory from which relative paths of an experiment led to where it ran; the current one if there is none."""
+    ran = Path(text(ending.get("exp.code.directory")))
+    places = [Path.cwd(), ran, *ran.parents] if ran.is_dir() and not values.get("pack.dir") else []
+    name = text(values.get("exp.working_dir"))
+    return next((place for place in places if os.path.normpath(place / name) == str(ran)), Path.cwd())
 
 
 def _tell_differences(before: str, after: str) -> None:

@@ -340,7 +340,8 @@ class Job:
         """Facts about the code that a container sees in the working directory: it has neither git nor the whole repository."""
         from benchmark_core.provenance import provenance  # here: most runs need no containers
 
-        experiment, directory, ours = self.launcher.experiment, Path.cwd(), list[str]()
+        experiment, ours = self.launcher.experiment, list[str]()
+        directory = Path.cwd() / text(experiment.get("exp.working_dir"))
         words = list(map(text, experiment.get("command.argv") or []))
         if directory_of_pack := text(experiment.get("pack.dir")):
             words, directory = ["python3", "main.py"], Path(directory_of_pack)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import selectors
 import shutil
 import tempfile
 import threading
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from benchmark_core.exits import OK, OUT_OF_MEMORY
 from benchmark_core.turns import TURNS_VARIABLE
@@ -47,7 +46,7 @@ class TurnGiver:
     def __init__(self, sides: int, seconds: float, count: int) -> None:
         self._seconds, self._count = seconds, count
         self._directory = tempfile.mkdtemp(prefix="dlbs-turns-")
-        self._channels: list[tuple[int, int]] = []  # descriptors: to the process, from it
+        self._channels: list[tuple[int, IO[bytes]]] = []  # to the process, from it
         self.environments: list[dict[str, str]] = []
         for side in range(sides):
             place = Path(self._directory, str(side))
@@ -56,21 +55,27 @@ class TurnGiver:
                 os.mkfifo(place / name)
             # Open for both directions, so that it neither waits for the process nor sees an end of file when that has ended.
             # Writing does not wait either: `close` waits for the thread, and a process may write `done` and read nothing.
-            turn = os.open(place / "turn", os.O_RDWR | os.O_NONBLOCK)
-            self._channels.append((turn, os.open(place / "done", os.O_RDWR)))
+            turn, done = os.open(place / "turn", os.O_RDWR | os.O_NONBLOCK), os.open(place / "done", os.O_RDWR)
+            self._channels.append((turn, open(done, "rb")))
             self.environments.append({TURNS_VARIABLE: str(place)})
         self.states = [""] * sides
-        self._received = [b""] * sides
-        self._woken, self._wake = os.pipe()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Give no more turns; a process that waits for one sees the end of file."""
-        os.close(self._wake)
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for side in range(len(self._channels)):  # wake the thread; where a pipe is full, it has something to read
+            writer = os.open(Path(self._directory, str(side), "done"), os.O_WRONLY | os.O_NONBLOCK)
+            with suppress(BlockingIOError), open(writer, "wb", buffering=0) as stream:
+                stream.write(b"\n")
         self._thread.join()
-        for descriptor in (self._woken, *(one for channel in self._channels for one in channel)):
-            os.close(descriptor)
+        for turn, done in self._channels:
+            os.close(turn)
+            done.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _serve(self) -> None:
@@ -108,18 +113,8 @@ class TurnGiver:
 
     def _hear(self, side: int) -> bool:
         """Wait for a line of a process; False after `close`, or if it writes no lines."""
-        with selectors.DefaultSelector() as selector:
-            for descriptor in (self._woken, self._channels[side][1]):
-                selector.register(descriptor, selectors.EVENT_READ)
-            while b"\n" not in self._received[side]:
-                ready = {key.fd for key, _ in selector.select()}
-                if self._woken in ready:
-                    return False
-                self._received[side] += os.read(self._channels[side][1], 4096)
-                if len(self._received[side]) > _LONGEST:
-                    return False
-        self._received[side] = self._received[side].partition(b"\n")[2]
-        return True
+        line = self._channels[side][1].readline(_LONGEST)
+        return not self._is_closed and line.endswith(b"\n")
 
 
 class Together:

@@ -474,14 +474,9 @@ class _Run:
                 return False
             if drawn is None:
                 return False
-            if isinstance(drawn, tuple):
-                self._reached += len(drawn)
-                if not self._are_finished(drawn):
-                    self._waiting.append(_Waiting(drawn))
-                    return True
-                continue
-            experiment = drawn
-            self._reached += 1
+            experiments = drawn if isinstance(drawn, tuple) else (drawn,)
+            experiment = experiments[0]
+            self._reached += len(experiments)
             if experiment.get("exp.status") == "inactive":
                 self.summary.inactive += 1
                 self._notify("skipped", experiment)
@@ -490,28 +485,23 @@ class _Run:
                 self._notify("skipped", experiment)
                 if self.show is not None:
                     self.show(make_launcher(experiment, self.directory))
-            elif not self._is_finished(experiment):
-                self._waiting.append(_Waiting((experiment,)))
+            elif not self._are_finished(experiments):
+                self._waiting.append(_Waiting(experiments))
                 return True
         return False
 
-    def _is_finished(self, experiment: Experiment) -> bool:
-        if self._is_owned(experiment) and not self._has_ended_meanwhile(experiment):
-            return False
-        return self._are_finished((experiment,))
-
     def _are_finished(self, experiments: Sequence[Experiment]) -> bool:
         """Whether none has to run: of experiments that take turns, all run again if one has to."""
+        if self._is_owned(experiments[0]) and not self._has_ended_meanwhile(experiments[0]):
+            return False
         try:
             endings = [last_values(log_path(experiment, self.directory)) for experiment in experiments]
         except DlbsError as error:
             for experiment in experiments:
                 self._record_outcome(experiment, Outcome("failure", str(error)))
             return True
-        found = [
-            (experiment, ending, self._change(experiment, ending))
-            for experiment, ending in zip(experiments, endings, strict=True)
-        ]
+        changes = map(self._change, experiments, endings)
+        found = list(zip(experiments, endings, changes, strict=True))
         if not all(is_finished(experiment, ending, self._limits, change) for experiment, ending, change in found):
             return False
         for experiment, ending, change in found:
@@ -548,7 +538,7 @@ class _Run:
     def _start(self, experiments: tuple[Experiment, ...]) -> bool:
         """Start an experiment, or those that take turns, or record the failure to start; False if there is no room now."""
         experiment = experiments[0]
-        if self._is_owned(experiment) and self._has_ended_meanwhile(experiment) and self._is_finished(experiment):
+        if self._is_owned(experiment) and self._has_ended_meanwhile(experiment) and self._are_finished(experiments):
             return True
         reason = next(filter(None, map(self._limits.reason_to_skip, experiments)), "")
         if reason and not self._is_owned(experiment):

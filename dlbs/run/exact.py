@@ -17,12 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark_core.provenance import FOLDER, OWN, Repository, digest_of, digest_of_bytes, own_directory
+from benchmark_core.provenance import FOLDER, Repository, digest_of, digest_of_bytes, is_hash
 from benchmark_core.text import one_line
 from dlbs.errors import LogError
 from dlbs.files import open_atomically, read_regular
-from dlbs.run.provenance import image_id, kept, package_list
-from dlbs.text import first_few, text
+from dlbs.run.provenance import files_that_ran, image_id, kept, package_list
+from dlbs.text import counted, first_few, text
 
 _LARGEST_DIFF = 64 << 20
 _LARGEST_LOG = 4 << 30
@@ -74,30 +74,24 @@ def rebuild(
     place, commit = place.absolute(), text(values.get("exp.code.commit"))
     unknown = values.get("exp.code.unknown")
     reasons = unknown if isinstance(unknown, dict) else {}
-    root = text(values.get("exp.code.root"))
-    if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", commit) is None or not os.path.isabs(root):
+    root, hint = text(values.get("exp.code.root")), "dlbs rerun without --exact runs what is there now"
+    if not is_hash(commit):
         why = text(reasons.get("commit")) or "it is older, or its program does not log it"
-        raise LogError(
-            f"names no commit: {why}", where=str(log), hint="dlbs rerun without --exact runs what is there now"
-        )
-    tree = _checkout(log, values, commit, Path(repo or root), place)
+        raise LogError(f"names no commit: {why}", where=str(log), hint=hint)
+    tree = _checkout(log, values, commit, repo or root, place)
     tell(f"code: {commit[:7]}{' with its difference' if values.get('exp.code.diff') else ''} in {tree}")
-    directory = Path(text(values.get("exp.code.directory")))
-    if directory.is_relative_to(root):
-        directory = tree / directory.relative_to(root)
+    directory = _in_tree(Path(text(values.get("exp.code.directory"))), root, tree)
     if not os.path.isdir(directory):
         raise LogError(f"the working directory {directory} does not exist", where=str(log))
-    changed = _other_files(values, tree, directory, root)
+    files = files_that_ran(values, directory, tree)
+    changed = [name for name, path, digest in files if digest is not None and digest_of(path) != digest]
     if changed:
-        raise LogError(
-            f"{first_few(changed)} cannot be restored: commit and difference do not contain them",
-            where=str(log),
-            hint=f"it ran with DLBS {text(values.get('exp.dlbs_version'))}; without --exact, dlbs rerun runs what is there now",
-        )
+        what = f"{first_few(changed)} cannot be restored: commit and difference do not contain them"
+        version = text(values.get("exp.dlbs_version"))
+        raise LogError(what, where=str(log), hint=f"it ran with DLBS {version}; {hint}")
     replaced = {root: str(tree)}
     if values.get("exp.docker"):
         return Rebuilt(directory, replaced, image=_image(log, values))
-    interpreter = text(values.get("exp.software.interpreter"))
     lines = package_list(log, values)
     if not lines:
         if values.get("exp.software.packages"):
@@ -105,110 +99,86 @@ def rebuild(
         tell(f"packages: unknown ({text(reasons.get('software') or reasons.get('packages')) or 'not logged'})")
         return Rebuilt(directory, replaced)
     environment = _environment(values, lines, place, root, tree, tell)
-    return Rebuilt(directory, {**replaced, interpreter: str(environment / "bin" / "python")}, environment / "bin")
+    replaced[text(values.get("exp.software.interpreter"))] = str(environment / "bin" / "python")
+    return Rebuilt(directory, replaced, environment / "bin")
 
 
-def _run(command: Sequence[object], where: str, what: str, hint: str = "", **options: Any) -> str:
+def _in_tree(path: Path, root: str, tree: Path) -> Path:
+    return tree / path.relative_to(root) if path.is_relative_to(root) else path
+
+
+def output_of(command: Sequence[object], where: object, what: str, hint: str = "") -> str:
+    """The output of a command.
+
+    Raises:
+        LogError: It cannot be started or fails; `what` is what that means.
+    """
+    words = [*map(str, command)]
     try:
-        done = subprocess.run(
-            [*map(str, command)],
-            stdin=subprocess.DEVNULL, capture_output=True, errors="replace", check=False, **options,
-        )  # fmt: skip
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, errors="replace", check=False)
     except OSError as error:
-        raise LogError(f"{command[0]} cannot be started: {error.strerror}", where=where, hint=hint) from None
+        raise LogError(f"{words[0]} cannot be started: {error.strerror}", where=str(where), hint=hint) from None
     if done.returncode:
-        raise LogError(f"{what}: {' '.join(done.stderr.split())[-600:]}", where=where, hint=hint)
-    return str(done.stdout)
+        raise LogError(f"{what}: {' '.join(done.stderr.split())[-600:]}", where=str(where), hint=hint)
+    return done.stdout
 
 
-def _checkout(log: Path, values: Mapping[str, Any], commit: str, repo: Path, place: Path) -> Path:
+def git(repo: object, *arguments: object, where: object = "", what: str = "git failed", hint: str = "") -> str:
+    """The output of a git command in a checkout; errors as of `output_of`."""
+    return output_of([*_GIT, "-C", repo, *arguments], where or repo, what, hint)
+
+
+def add_worktree(repo: object, tree: Path, commit: str) -> None:
+    """Check out a commit in a new directory."""
+    git(repo, "worktree", "prune")
+    git(repo, "worktree", "add", "--quiet", "--force", "--detach", tree, commit, what="cannot be checked out")
+
+
+def _checkout(log: Path, values: Mapping[str, Any], commit: str, repo: str, place: Path) -> Path:
     """A worktree at the commit, with the difference that was kept."""
-    remote, digest = text(values.get("exp.code.remote")), text(values.get("exp.code.diff"))
-    clone = f"clone {remote or 'the repository'} and give --repo DIR"
-    if not repo.is_dir():
-        raise LogError("the repository is not here", where=str(repo), hint=clone)
-    _run(
-        [*_GIT, "-C", repo, "cat-file", "-e", f"{commit}^{{commit}}"],
-        str(repo),
-        f"does not have the commit {commit[:12]}",
-        f"fetch it, or {clone}",
-    )
+    digest = text(values.get("exp.code.diff"))
+    clone = f"clone {text(values.get('exp.code.remote')) or 'the repository'} and give --repo DIR"
+    if not os.path.isdir(repo):
+        raise LogError("the repository is not here", where=repo, hint=clone)
+    missing = f"does not have the commit {commit[:12]}"
+    git(repo, "cat-file", "-e", f"{commit}^{{commit}}", what=missing, hint=f"fetch it, or {clone}")
     tree = place / (f"{commit[:12]}-{digest[:8]}" if digest else commit[:12])
     complete = Path(f"{tree}{_COMPLETE}")
     if tree.is_dir() and complete.exists():
         return tree
-    difference = kept(log, digest, ".diff", _LARGEST_DIFF) if digest else b""
-    if difference is None:
-        raise LogError(
-            "the difference to the commit is missing or damaged", where=str(log.parent / FOLDER / f"{digest}.diff")
-        )
+    patch = (log.parent / FOLDER / f"{digest}.diff").absolute()
+    if digest and kept(log, digest, ".diff", _LARGEST_DIFF) is None:
+        raise LogError("the difference to the commit is missing or damaged", where=str(patch))
     place.mkdir(parents=True, exist_ok=True)
     complete.unlink(missing_ok=True)
     if tree.is_dir():  # one that was interrupted
-        _run([*_GIT, "-C", repo, "worktree", "remove", "--force", tree], str(tree), "cannot be removed", "remove it")
-    _run([*_GIT, "-C", repo, "worktree", "prune"], str(repo), "git failed")
-    _run(
-        [*_GIT, "-C", repo, "worktree", "add", "--quiet", "--detach", tree, commit], str(tree), "cannot be checked out"
-    )
+        git(repo, "worktree", "remove", "--force", tree)
+    add_worktree(repo, tree, commit)
     try:
-        if difference:
-            patch = log.parent / FOLDER / f"{digest}.diff"
-            _run(
-                [*_GIT, "-C", tree, "apply", "--whitespace=nowarn", patch.absolute()],
-                str(patch),
-                "does not apply to the commit",
-            )
+        if digest:
+            git(tree, "apply", "--whitespace=nowarn", patch, where=patch, what="does not apply to the commit")
         if values.get("exp.code.submodules"):
-            _run(
-                [*_GIT, "-C", tree, "submodule", "update", "--quiet", "--init", "--recursive"],
-                str(tree),
-                "the submodules are not available",
-            )
+            what = "the submodules are not available"
+            git(tree, "submodule", "update", "--quiet", "--init", "--recursive", what=what)
     except LogError:
-        _run([*_GIT, "-C", repo, "worktree", "remove", "--force", tree], str(tree), "cannot be removed")
+        git(repo, "worktree", "remove", "--force", tree)
         raise
     complete.touch()
     return tree
 
 
-def _other_files(values: Mapping[str, Any], tree: Path, directory: Path, root: str) -> list[str]:
-    """The files that ran whose content is another one now."""
-    files = values.get("exp.code.files")
-    found = []
-    for name, digest in files.items() if isinstance(files, dict) else ():
-        if name.startswith(OWN):
-            path = tree / "python" / name.removeprefix(OWN)
-            if not path.is_dir():  # of this installation
-                path = own_directory(name.removeprefix(OWN))
-        else:
-            path = tree / Path(name).relative_to(root) if Path(name).is_relative_to(root) else directory / name
-        if (
-            digest is not None
-            and digest_of(path) != digest
-            and not (values.get("exp.docker") and Path(name).is_absolute())
-        ):
-            found.append(name.removeprefix(OWN))
-    return found
-
-
 def _image(log: Path, values: Mapping[str, Any]) -> str:
     """The image by its digest, pulled if it is not here, or by its id."""
     docker, identity = text(values.get("exp.docker_launcher")) or "docker", text(values.get("exp.docker_image_id"))
-    digests = values.get("exp.docker_image_digests")
     if identity and image_id(docker, identity) == identity:
         return identity
+    digests = values.get("exp.docker_image_digests")
     if isinstance(digests, list) and digests:
-        _run(
-            [docker, "pull", "--quiet", "--", text(digests[0])],
-            str(log),
-            f"the image {text(digests[0])} is neither here nor can be pulled",
-        )
-        return text(digests[0])
-    raise LogError(
-        f"the image {identity[:19] or 'of the experiment'} is not here, and has no digest of a registry",
-        where=str(log),
-        hint="load it: docker load",
-    )
+        image = text(digests[0])
+        output_of([docker, "pull", "--quiet", "--", image], log, f"the image {image} is neither here nor can be pulled")
+        return image
+    what = f"the image {identity[:19] or 'of the experiment'} is not here, and has no digest of a registry"
+    raise LogError(what, where=str(log), hint="load it: docker load")
 
 
 def _environment(
@@ -218,33 +188,33 @@ def _environment(
     uv = shutil.which("uv") or shutil.which("uv", path=os.path.dirname(sys.executable))
     if uv is None:
         raise LogError("uv builds the environment, and is not installed", where="--exact", hint="pip install uv")
-    environment = (place / f"environment-{digest_of_bytes(repr(lines).encode('utf-8', 'replace'))}").absolute()
+    environment = place / f"environment-{digest_of_bytes(repr(lines).encode('utf-8', 'replace'))}"
     if (environment / _COMPLETE).exists():
         tell(f"packages: {environment}")
         return environment
     interpreter, version = text(values.get("exp.software.interpreter")), text(values.get("exp.software.python"))
-    base = os.path.realpath(interpreter) if Path(interpreter).exists() else version
-    _run([uv, "venv", "--quiet", "--clear", "--python", base, environment], "--exact", f"uv has no Python {version}")
-    sources = [line for line in lines if re.fullmatch(r"\w[\w.-]*(==[^\s;]+| @ \S+)", line)]
-    python = environment / "bin" / "python"
+    base = os.path.realpath(interpreter) if os.path.exists(interpreter) else version
+    venv = [uv, "venv", "--quiet", "--clear", "--python", base, environment]
+    output_of(venv, "--exact", f"uv has no Python {version}")
+    sources = [line for line in lines if re.match(r"\w", line)]  # no comments
     tell(f"packages: installing {len(sources)} in {environment}")
-    install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", python]
+    install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", environment / "bin" / "python"]
     if sources:
         requirements = environment / "requirements.txt"
         requirements.write_text("".join(f"{line}\n" for line in sources))
         hint = "uv's settings add others, such as UV_INDEX=https://download.pytorch.org/whl/cpu"
-        _run([*install, "-r", requirements], str(requirements), "the indexes of packages do not have all of them", hint)
+        what = "the indexes of packages do not have all of them"
+        output_of([*install, "-r", requirements], requirements, what, hint)
     editable = values.get("exp.code.editable")
     for name, one in editable.items() if isinstance(editable, dict) else ():
         one = one if isinstance(one, dict) else {}
-        path = Path(text(one.get("path")))
-        if path.is_relative_to(root):
-            path = tree / path.relative_to(root)
-        elif (found := Repository.around(path / "_")) is None or found.commit != one.get("commit"):
-            raise LogError(
-                f"the package {name} is not at {text(one.get('commit'))[:12]}", where=str(path), hint="check it out"
-            )
-        _run([*install, "--editable", path], str(path), f"the package {name} cannot be installed in editable mode")
+        path, commit = Path(text(one.get("path"))), one.get("commit")
+        repository = Repository.around(path / "_")
+        if not path.is_relative_to(root) and (repository is None or repository.commit != commit):
+            what = f"the package {name} is not at {text(commit)[:12]}"
+            raise LogError(what, where=str(path), hint="check it out")
+        source = _in_tree(path, root, tree)
+        output_of([*install, "--editable", source], source, f"the package {name} cannot be installed in editable mode")
     (environment / _COMPLETE).touch()
     return environment
 
@@ -328,30 +298,19 @@ def write_bundle(
                 rows.append(f"| {' | '.join([*words, text(values.get('exp.docker_image_id'))[:19]])} |")
                 if values.get("exp.code.commit"):
                     commits[text(values["exp.code.commit"])] = text(values.get("exp.code.root"))
-            clones = "".join(
-                sorted(
-                    {
-                        f"    git clone -- {shlex.quote(one_line(text(one['exp.code.remote'])))} repository\n"
-                        for one in logs.values()
-                        if one.get("exp.code.remote")
-                    }
-                )
-            )
+            remotes = {one_line(text(one["exp.code.remote"])) for one in logs.values() if one.get("exp.code.remote")}
+            clones = "".join(f"    git clone -- {shlex.quote(remote)} repository\n" for remote in sorted(remotes))
             if code and commits:
                 clones = ""
                 for at, root in enumerate(dict.fromkeys(commits.values()), 1):
                     name = f"repository{at if at > 1 else ''}"
-                    file = _history(
-                        Path(root), [commit for commit, of in commits.items() if of == root], Path(temporary), name
-                    )
+                    of = [commit for commit, place in commits.items() if place == root]
+                    file = _history(Path(root), of, Path(temporary), name)
                     archive.add(file, file.name)
                     clones += f"    git clone {file.name} {name}\n"
-            count = f"{len(logs)} experiment{'s' if len(logs) != 1 else ''}"
+            clones = clones or "Get the repositories of the commits below.\n"
             readme = _README.format(
-                count=count,
-                version=version,
-                clones=clones or "Get the repositories of the commits below.\n",
-                rows="\n".join(rows),
+                count=counted(len(logs), "experiment"), version=version, clones=clones, rows="\n".join(rows)
             )
             add("README.md", readme.encode("utf-8", "replace"))
             add("plan.json", json.dumps(plan, indent=1).encode())
@@ -366,16 +325,11 @@ def _history(root: Path, commits: Sequence[str], place: Path, name: str) -> Path
     if repository is None:
         raise LogError("the repository is not here", where=str(root), hint="remove --code")
     own, file = place / f"{name}.git", place / f"{name}.bundle"
-    _run([*_GIT, "init", "--quiet", "--bare", own], str(own), "git failed")
+    git(place, "init", "--quiet", "--bare", own)
     (own / "objects" / "info" / "alternates").write_text(f"{repository.common / 'objects'}\n")
-    git = [*_GIT, "--git-dir", own]
     for commit in commits:
-        _run(
-            [*git, "update-ref", f"refs/heads/{commit[:12]}", commit],
-            str(root),
-            f"does not have the commit {commit[:12]}",
-            "fetch it",
-        )
-    _run([*git, "symbolic-ref", "HEAD", f"refs/heads/{commits[0][:12]}"], str(own), "git failed")
-    _run([*git, "bundle", "create", "--quiet", file, "HEAD", "--branches"], str(root), "git cannot pack the history")
+        what = f"does not have the commit {commit[:12]}"
+        git(own, "update-ref", f"refs/heads/{commit[:12]}", commit, where=root, what=what, hint="fetch it")
+    git(own, "symbolic-ref", "HEAD", f"refs/heads/{commits[0][:12]}")
+    git(own, "bundle", "create", "--quiet", file, "HEAD", "--branches", what="git cannot pack the history")
     return file

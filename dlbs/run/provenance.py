@@ -6,7 +6,8 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,6 @@ from benchmark_core.provenance import (
     OWN,
     Repository,
     Software,
-    UnknownError,
     digest_of,
     digest_of_bytes,
     git_seconds,
@@ -93,10 +93,33 @@ def kept(log: Path, digest: str, ending: str, limit: int = _LARGEST_LIST) -> byt
     return content if content is not None and digest_of_bytes(content) == digest else None
 
 
-def version_of(values: Mapping[str, Any], prefix: str = "exp.code.") -> Version:
+def version_of(values: Mapping[str, Any]) -> Version:
     """The version of the code that a log names."""
-    diff = text(values.get(f"{prefix}diff")) or ("" if values.get(f"{prefix}dirty") is False else None)
-    return Version(text(values.get(f"{prefix}commit")) or None, diff)
+    diff = text(values.get("exp.code.diff")) or ("" if values.get("exp.code.dirty") is False else None)
+    return Version(text(values.get("exp.code.commit")) or None, diff)
+
+
+def files_that_ran(
+    values: Mapping[str, Any], directory: Path, tree: Path | None = None
+) -> Iterator[tuple[str, Path, object]]:
+    """Name, place and logged digest of each file that ran, without those of a container image.
+
+    Args:
+        values: Values of the log.
+        directory: The working directory.
+        tree: Another checkout, for files of the one in the log.
+    """
+    files, root = values.get("exp.code.files"), text(values.get("exp.code.root"))
+    for name, digest in files.items() if isinstance(files, dict) else ():
+        own, path = name.removeprefix(OWN), directory / name
+        if name.startswith(OWN):
+            here = tree / "python" / own if tree else None
+            path = here if here and here.is_dir() else own_directory(own)
+        elif Path(name).is_absolute():
+            if values.get("exp.docker"):
+                continue
+            path = tree / path.relative_to(root) if tree and path.is_relative_to(root) else path
+        yield own, path, digest
 
 
 class Current:
@@ -108,10 +131,8 @@ class Current:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._digests: dict[Path, str | None] = {}
+        self._digest, self._software, self._image_id = cache(digest_of), cache(Software.of), cache(image_id)
         self._versions: dict[Path, Version] = {}
-        self._software: dict[str, Software] = {}
-        self._images: dict[tuple[str, str], str] = {}
         self._changes: dict[str, str] = {}
 
     def change(self, experiment: Experiment, ending: Mapping[str, Any]) -> str:
@@ -121,20 +142,18 @@ class Current:
             experiment: Its parameters.
             ending: Values near the end of its log.
         """
-        if experiment.get("exp.nodes") or not isinstance(files := ending.get("exp.code.files"), (dict, type(None))):
+        if experiment.get("exp.nodes"):
             return ""  # the code is on other machines
         from dlbs.launch.containers import image_of  # here: a report needs no launchers
 
-        known = {
-            name: value
-            for name, value in ending.items()
-            if name.startswith(("exp.code.", "exp.software.", "exp.docker"))
-        }
-        image = image_of(experiment) if experiment.get("exp.docker") else ""
-        key = f"{known}{image}{experiment.get('pack.dir')}{experiment.get('exp.working_dir')}"
+        prefixes = ("exp.code.", "exp.software.", "exp.docker")
+        known = {name: value for name, value in ending.items() if name.startswith(prefixes)}
+        known["exp.docker"] = experiment.get("exp.docker")
+        image = image_of(experiment) if known["exp.docker"] else ""
+        directory = self.directory / text(experiment.get("pack.dir") or experiment.get("exp.working_dir"))
+        key = f"{known}{image}{directory}"
         if key not in self._changes:
-            directory = self.directory / text(experiment.get("pack.dir") or experiment.get("exp.working_dir"))
-            found = [self._code(files or {}, known, directory, bool(image)), *self._editable(known)]
+            found = [self._code(known, directory), *self._editable(known)]
             if image:
                 found.append(self._image(text(experiment.get("exp.docker_launcher")) or "docker", image, known))
             else:
@@ -142,36 +161,20 @@ class Current:
             self._changes[key] = "; ".join(filter(None, found))
         return self._changes[key]
 
-    def _code(self, files: Mapping[str, Any], known: Mapping[str, Any], directory: Path, in_container: bool) -> str:
-        root = text(known.get("exp.code.root")) or "/"
-        changed: list[tuple[str, Path]] = []
-        local: list[Path] = []
-        for name, digest in files.items():
-            path = own_directory(name.removeprefix(OWN)) if name.startswith(OWN) else directory / name
-            if in_container and Path(name).is_absolute():
-                continue
-            if not Path(name).is_absolute() or (path.is_relative_to(root) and root != "/"):
-                local.append(path)
-            if digest is not None and self._digest(path) != digest:
-                changed.append((name.removeprefix(OWN), path))
-        before = version_of(known)
+    def _code(self, known: Mapping[str, Any], directory: Path) -> str:
+        root, before = text(known.get("exp.code.root")), version_of(known)
+        files = list(files_that_ran(known, directory))
+        local = [path for name, path, _ in files if not Path(name).is_absolute() or path.is_relative_to(root)]
+        changed = {name: path for name, path, one in files if one is not None and self._digest(path) != one}
         if changed:
-            path = changed[0][1]
+            path = next(iter(changed.values()))
             words = before.change(self._version(path, local)) if path.is_relative_to(root) else ""
-            names = first_few([name for name, _ in changed])
-            return f"{names} changed{f' ({words})' if words else ''}"
-        if local or before.commit is None:
-            return ""
+            return f"{first_few([*changed])} changed{f' ({words})' if words else ''}"
         repository = Repository.around(directory / "_")
-        if repository is None or str(repository.root) != root:
+        if local or before.commit is None or repository is None or str(repository.root) != root:
             return ""
         words = before.change(self._version(directory / "_"))
         return f"the repository changed ({words})" if words else ""
-
-    def _digest(self, path: Path) -> str | None:
-        if path not in self._digests:
-            self._digests[path] = digest_of(path)
-        return self._digests[path]
 
     def _version(self, path: Path, code: Sequence[Path] = ()) -> Version:
         """The version of the checkout around a file; new files among the code belong to it, too."""
@@ -179,17 +182,8 @@ class Current:
         if repository is None:
             return Version(None, None)
         if repository.root not in self._versions:
-            commit, diff = repository.commit, None
-            try:
-                found = (
-                    repository.difference(commit, time.monotonic() + max(_GIT_SECONDS, git_seconds()), code)
-                    if commit
-                    else None
-                )
-                diff = digest_of_bytes(found) if found else ""
-            except UnknownError:
-                pass
-            self._versions[repository.root] = Version(commit, diff)
+            state = repository.state(time.monotonic() + max(_GIT_SECONDS, git_seconds()), code)
+            self._versions[repository.root] = Version(**state)
         return self._versions[repository.root]
 
     def _editable(self, known: Mapping[str, Any]) -> list[str]:
@@ -206,22 +200,16 @@ class Current:
         interpreter, digest = (text(known.get(f"exp.software.{name}")) for name in ("interpreter", "packages"))
         if not digest or not os.path.isfile(self.directory / interpreter):
             return ""
-        if interpreter not in self._software:
-            self._software[interpreter] = Software.of(str(self.directory / interpreter))
-        now = self._software[interpreter]
+        now = self._software(str(self.directory / interpreter))
         if now.digest == digest:
             return ""
         before = packages_in(package_list(self.directory / text(experiment.get("exp.log_file")), known))
-        if not before:
-            return "other packages"
-        return package_words(before, packages_in(now.lines), [*now.decisive])
+        return package_words(before, packages_in(now.lines), [*now.decisive]) if before else "other packages"
 
     def _image(self, command: str, image: str, known: Mapping[str, Any]) -> str:
         before = text(known.get("exp.docker_image_id"))
-        if before and (command, image) not in self._images:
-            self._images[command, image] = image_id(command, image)
-        now = self._images.get((command, image), "")
-        return f"image {image} changed ({_short(before)} → {_short(now)})" if before and now and before != now else ""
+        now = self._image_id(command, image) if before else ""
+        return f"image {image} changed ({_short(before)} → {_short(now)})" if now and before != now else ""
 
 
 def _short(image: str) -> str:

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -41,7 +40,7 @@ _PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;]+)|import[ \t]+([^\n#;]+))", re.MULTILINE
 )
-_DISTRIBUTION = re.compile(r"(.+?)-([^-]+?)(?:-py[\d.]+)?\.(?:dist|egg)-info")
+_DISTRIBUTION = re.compile(r"(\w.*?)-([^-]+?)(?:-py[\d.]+)?\.(?:dist|egg)-info")
 # Packages that decide how fast a model runs: their versions stand in the log itself.
 _DECISIVE = re.compile(
     r"torch(vision|audio)?|(pytorch-)?triton|numpy|scipy|mkl|intel-.*|onednn.*|openblas.*|nvidia-(cudnn|nccl|cublas|cuda-runtime).*|"
@@ -102,7 +101,7 @@ def _collect(
     known = {_relative(path, directory): digest_of(path) for path in code}
     known.update((f"{OWN}{name}", digest_of(own_directory(name))) for name in packages)
     program = shutil.which(words[0]) if words and not packages else None
-    if program is not None and program not in known and not _is_interpreter(Path(program)):
+    if program is not None and not _is_interpreter(Path(program)):
         known.setdefault(_relative(Path(program), directory), digest_of(Path(program)))
     if len(known) <= _MOST_FILES:
         found[CODE + "files"] = known
@@ -306,54 +305,21 @@ class Repository(NamedTuple):
         """The commit that is checked out; None before the first one."""
         head = _line(self.git / "HEAD")
         if not head.startswith("ref: "):
-            return head if _is_hash(head) else None
+            return head if is_hash(head) else None
         name = head.removeprefix("ref: ")
         if ".." in name.split("/"):
             return None
-        found = _line(self.common / name) or next(
-            (line.split()[0] for line in self._packed() if line.endswith(f" {name}")), None
-        )
-        return found if found and _is_hash(found) else None
-
-    def _packed(self) -> list[str]:
-        return _read(self.common / "packed-refs", _LARGEST_DIFF).splitlines()
-
-    def tag(self, commit: str) -> str | None:
-        """A tag of a commit, the last by name; None without one."""
-        found, name = [], ""
-        for line in self._packed():  # `^` precedes the commit of the annotated tag in the line before
-            if not line.startswith("^"):
-                name = line.partition(" ")[2]
-            if name.startswith("refs/tags/") and line.lstrip("^").split(" ")[0] == commit:
-                found.append(name.removeprefix("refs/tags/"))
-        tags = self.common / "refs" / "tags"
-        for path in list(tags.rglob("*"))[:1000]:
-            target = _line(path)
-            if target and commit in (target, self._tagged(target)):
-                found.append(str(path.relative_to(tags)))
-        return max(found, default=None)
-
-    def _tagged(self, name: str) -> str | None:
-        """The commit of an annotated tag that is not packed."""
-        try:
-            packed = _read(self.common / "objects" / name[:2] / name[2:], _PART).encode("utf-8", "surrogateescape")
-            content = zlib.decompressobj().decompress(packed, 256)
-        except zlib.error:
-            return None
-        found = re.match(rb"tag \d+\0object ([0-9a-f]{40,64})\n", content)
-        return found[1].decode() if found else None
+        packed = _read(self.common / "packed-refs", _LARGEST_DIFF)
+        found = _line(self.common / name) or packed.partition(f" {name}\n")[0].rpartition("\n")[2]
+        return found if is_hash(found) else None
 
     @property
     def remote(self) -> str | None:
         """Address of the remote `origin` without credentials."""
-        section = ""
-        for line in self._configuration().splitlines():
-            found = re.match(r"\s*url\s*=\s*(.+)", line)
-            if line.strip().startswith("["):
-                section = line.strip()
-            elif found and section == '[remote "origin"]':
-                return without_credentials(found[1].strip())
-        return None
+        found = re.search(
+            r"""(?m)^\s*\[remote "origin"\][^\[]*?^\s*url\s*=\s*(.+?)\s*$""", f"{self._configuration()}\n"
+        )
+        return without_credentials(found[1]) if found else None
 
     def _configuration(self) -> str:
         return _read(self.common / "config")
@@ -372,11 +338,10 @@ class Repository(NamedTuple):
         if commit is None:
             reasons["commit"] = f"{self.root} has no commit yet, or its references cannot be read without git"
             return found
-        found["tag"] = self.tag(commit)
         try:
-            difference = self.difference(commit, deadline, code)
+            difference, found["tag"] = self._asked(commit, deadline, code)
         except UnknownError as error:
-            reasons["dirty"] = str(error)
+            reasons["dirty"] = reasons["tag"] = str(error)
         else:
             found["dirty"] = bool(difference)
             if difference:
@@ -388,11 +353,11 @@ class Repository(NamedTuple):
             found["submodules"] = {str(one.root.relative_to(self.root)): one.state(deadline) for one in modules}
         return found
 
-    def state(self, deadline: float) -> dict[str, Any]:
-        """Commit, and digest of the difference (empty without one, None if unknown): of a submodule or an editable package."""
+    def state(self, deadline: float, code: Sequence[Path] = ()) -> dict[str, Any]:
+        """Commit, and digest of the difference (empty without one, None if unknown)."""
         commit = self.commit
         try:
-            difference = self.difference(commit, deadline) if commit else b""
+            difference = self._asked(commit, deadline, code)[0] if commit else b""
         except UnknownError:
             return {"commit": commit, "diff": None}
         return {"commit": commit, "diff": digest_of_bytes(difference) if difference else ""}
@@ -405,8 +370,8 @@ class Repository(NamedTuple):
             if found is not None and found.root == path and self.root in path.resolve().parents:
                 yield found
 
-    def difference(self, commit: str, deadline: float, code: Sequence[Path] = ()) -> bytes:
-        """Difference of the files to a commit, as a patch for `git apply`; empty if there is none.
+    def _asked(self, commit: str, deadline: float, code: Sequence[Path]) -> tuple[bytes, str | None]:
+        """What only git knows: the difference of the files to a commit, as a patch for `git apply`; and a tag of it, the last by name.
 
         Raises:
             UnknownError: Git is missing, refuses, or takes too long.
@@ -420,32 +385,31 @@ class Repository(NamedTuple):
             os.path.relpath(path, self.root) for path in code if self.root in path.parents and os.path.isfile(path)
         }
         try:
-            own = tempfile.mkdtemp(prefix="dlbs-git-")
+            with tempfile.TemporaryDirectory(prefix="dlbs-git-") as own:
+                environment = self._without_configuration(Path(own), commit)
+
+                def git(*arguments: str, codes: Sequence[int] = (0,)) -> bytes:
+                    return _output([program, *arguments], self.root, environment, deadline, codes)
+
+                patch = git("diff", *_DIFF, "--ignore-submodules=dirty", commit, "--", ".", _NOT_LFS)
+                tracked = git("--literal-pathspecs", "ls-files", "-z", "--", *inside).split(b"\0") if inside else []
+                for path in sorted(path for path in inside if os.fsencode(path) not in tracked):
+                    patch += git("diff", "--no-index", *_DIFF, "--", os.devnull, path, codes=(1,))
+                tags = git("for-each-ref", "--format=%(refname:short)", "--points-at=HEAD", "refs/tags", codes=(0, 128))
+                return patch, max(tags.decode("utf-8", "replace").splitlines(), default=None)
         except OSError as error:
             raise UnknownError(f"no directory for git: {error.strerror}") from None
 
-        def git(*arguments: str, codes: Sequence[int] = (0,)) -> bytes:
-            return _output([program, *arguments], self.root, environment, deadline, codes)
-
-        try:
-            environment = self._without_configuration(Path(own), commit)
-            patch = git("diff", *_DIFF, "--ignore-submodules=dirty", commit, "--", ".", _NOT_LFS)
-            tracked = git("--literal-pathspecs", "ls-files", "-z", "--", *inside).split(b"\0") if inside else []
-            for path in sorted(path for path in inside if os.fsencode(path) not in tracked):
-                patch += git("diff", "--no-index", *_DIFF, "--", os.devnull, path, codes=(1,))
-            return patch
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
-
     def _without_configuration(self, own: Path, commit: str) -> dict[str, str]:
-        """The environment of a git that knows objects, index and files of this repository, with a separate Git directory.
+        """The environment of a git that knows objects, references, index and files of this repository, with a separate Git directory.
 
         Args:
             own: An empty directory.
             commit: Its HEAD.
         """
-        for name in ("refs", "objects"):
-            (own / name).mkdir()
+        (own / "objects").mkdir()
+        for name in ("refs", "packed-refs"):
+            (own / name).symlink_to(self.common / name)
         (own / "HEAD").write_text(f"{commit}\n")
         # Settings that say how files are compared; they name no programs.
         same = re.findall(
@@ -468,7 +432,8 @@ _DIFF = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renam
 _NOT_LFS = ":(exclude,attr:filter=lfs)"
 
 
-def _is_hash(word: str) -> bool:
+def is_hash(word: str) -> bool:
+    """Whether a word is the full name of a commit."""
     return re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", word) is not None
 
 
@@ -492,17 +457,11 @@ def _output(
     Raises:
         UnknownError: It cannot be started, fails, prints too much, or has not ended at the deadline.
     """
-    left = max(0.001, deadline - time.monotonic())
     try:
+        left = max(0.001, deadline - time.monotonic())
         done = subprocess.run(
-            command,
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=left,
-            check=False,
-        )
+            command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=left, check=False
+        )  # fmt: skip
     except OSError as error:
         raise UnknownError(f"git cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired:
@@ -522,10 +481,7 @@ def keep(log: str, name: str, content: bytes) -> bool:
     folder = os.path.join(os.path.dirname(log), FOLDER)
     beside = os.path.join(folder, f".{name}.{os.getpid()}")
     try:
-        if not os.path.isdir(folder):
-            os.makedirs(folder, exist_ok=True)
-        if os.path.islink(folder):
-            return False
+        os.makedirs(folder, exist_ok=True)
         if not os.path.isfile(os.path.join(folder, name)):
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
             with open(descriptor, "wb") as stream:
@@ -560,32 +516,22 @@ def _chosen_by_pyenv(shim: Path, directory: Path) -> str:
     files = [*(place / ".python-version" for place in (directory, *directory.parents)), root / "version"]
     name = os.environ.get("PYENV_VERSION") or next(filter(None, (_line(path) for path in files)), "")
     known = sorted(_names(root / "versions"))
-    chosen = [one for one in known if one == name or one.startswith(f"{name}.")][-1:] if name else []
-    return (
-        shutil.which(shim.name, path=str(root / "versions" / chosen[0] / "bin")) or str(shim) if chosen else str(shim)
-    )
+    chosen = [one for one in known if one == name or one.startswith(f"{name}.")] if name else []
+    return shutil.which(shim.name, path=f"{root}/versions/{chosen[-1]}/bin") or str(shim) if chosen else str(shim)
 
 
 class Package(NamedTuple):
     """An installed package.
 
     Attributes:
-        version: Its version; empty if its metadata has none.
+        version: Its version.
+        line: A line of a requirements file; a comment for what no index has.
         path: Directory of its sources, if it is installed in editable mode.
-        source: Address and commit that it was installed from, instead of an index.
     """
 
     version: str
+    line: str
     path: str = ""
-    source: str = ""
-
-    def line(self, name: str) -> str:
-        """A line of a requirements file; a comment for what no index has."""
-        if self.path:
-            return f"# editable: {name}=={self.version}"
-        if self.source:
-            return f"{name} @ {self.source}"
-        return f"{name}=={self.version}" if self.version else f"# unknown version: {name}"
 
 
 class Software(NamedTuple):
@@ -611,13 +557,13 @@ class Software(NamedTuple):
                 match = _DISTRIBUTION.fullmatch(entry)
                 if match is not None:
                     name = re.sub(r"[-_.]+", "-", match[1]).lower()
-                    found.setdefault(name, _package(match[2], Path(place, entry, "direct_url.json")))
+                    found.setdefault(name, _package(name, match[2], Path(place, entry, "direct_url.json")))
         return cls(version, found)
 
     @property
     def lines(self) -> list[str]:
         """A requirements file; comments for what no index has."""
-        return [f"# Python {self.version}", *(self.packages[name].line(name) for name in sorted(self.packages))]
+        return [f"# Python {self.version}", *(self.packages[name].line for name in sorted(self.packages))]
 
     @property
     def content(self) -> bytes:
@@ -643,25 +589,22 @@ class Software(NamedTuple):
         return found
 
 
-def _package(version: str, path: Path) -> Package:
+def _package(name: str, version: str, path: Path) -> Package:
+    plain = Package(version, f"{name}=={version}")
     if not (content := _read(path)):  # nearly all
-        return Package(version)
+        return plain
     import json
     from urllib.parse import unquote
 
     try:
         origin = json.loads(content)
-        address, directory, vcs = (
-            without_credentials(origin["url"]),
-            origin.get("dir_info", {}),
-            origin.get("vcs_info", {}),
-        )
-        if directory.get("editable"):
-            return Package(version, path=unquote(address.removeprefix("file://")))
+        address, vcs = without_credentials(origin["url"]), origin.get("vcs_info")
+        if origin.get("dir_info", {}).get("editable"):
+            return Package(version, f"# editable: {plain.line}", unquote(address.removeprefix("file://")))
         prefix, commit = (f"{vcs['vcs']}+", f"@{vcs['commit_id']}") if vcs else ("", "")
+        return Package(version, f"{name} @ {prefix}{address}{commit}")
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Package(version)
-    return Package(version, source=f"{prefix}{address}{commit}")
+        return plain
 
 
 def _installation(interpreter: str) -> tuple[str, list[str]]:

@@ -23,11 +23,8 @@ from benchmark_core.log import key_line
 
 TURNS_VARIABLE = "DLBS_TURNS"  # a directory with two FIFOs: `turn` to the program, `done` from it
 PAIR = "results.turns.pair"
-_LOOK, _IDLE, _PATIENCE = (
-    0.002,
-    0.1,
-    0.5,
-)  # seconds between looks at the CPU clock, share of a CPU of a program at rest, and patience
+_LOOK, _PATIENCE = 0.002, 0.5  # seconds between looks at the CPU clock, and in all
+_IDLE = 0.1  # share of a CPU that a program at rest uses
 
 
 class Turns:

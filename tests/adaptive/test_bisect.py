@@ -232,10 +232,10 @@ def test_commits_are_measured_in_a_checkout_of_their_own(dlbs: RunDlbs, measure:
             }
             for day in range(1, 17)
         )  # fmt: skip
-    flags = ("--repo", "repo", "--state", "again", "--history", "nightly", "--trust-single-runs", "--trust-doubtful")
+    flags = ("--repo", "repo", "--state", "again", "--history", "nightly", "--trust-doubtful")
     done = bisect(dlbs, measure, *flags, FROM="6")
     assert f"--good {commits[2][:7]} --bad {commits[8][:7]}" in done.stderr
-    assert done.stdout.startswith(f"{commits[6]} is the first bad candidate")
+    assert done.stdout.startswith(f"{commits[6][:7]} change 6 is the first bad candidate")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_a_fault_of_the_machine_is_no_verdict(dlbs: RunDlbs, measure: Path, says
     program.write_text(MEASURE)
     before = len(calls(measure))
     assert bisect(dlbs, measure, *QUICK).stdout.startswith("13 is the first bad candidate")
-    assert not {"0", "19"} & set(calls(measure)[before:])
+    assert "19" not in calls(measure)[before:]
 
 
 @pytest.mark.integration

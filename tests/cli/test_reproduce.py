@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import RunDlbs
+from tests.conftest import RunDlbs, start_dlbs
 from tests.experiments import logs, values
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -174,6 +175,33 @@ def test_what_is_missing_is_said(dlbs: RunDlbs, first: Path, tmp_path: Path) -> 
     refused("does not have the commit", "--repo DIR")
     first.write_text(first.read_text().replace("__exp.code.commit__", "__x__"))
     refused("names no commit")
+
+
+def test_a_run_is_repeated_where_it_ran(dlbs: RunDlbs, first: Path, tmp_path: Path) -> None:
+    """From another directory; and with a working directory of its own, which is not applied twice."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def rerun(*words: str) -> str:
+        process = start_dlbs(elsewhere, "rerun", *words)
+        said = process.communicate(timeout=PATIENCE)[1]
+        assert process.returncode == 0, said
+        return said
+
+    assert "not as it ran: local.py changed (" in rerun(str(first))
+    assert values(first)["results.seen"] == "changed again 2.0"
+    (tmp_path / "sub").mkdir()
+    for name in ("bench.py", "local.py", "new.py"):
+        shutil.copy(tmp_path / name, tmp_path / "sub")
+    git(tmp_path, "add", "sub")
+    git(tmp_path, "commit", "-q", "-m", "two")
+    words = ("-Pexp.num_batches=1", "-Pexp.working_dir=sub", "-Pexp.log_dir=others")
+    dlbs("run", *words, "--", str(tmp_path / "env/bin/python"), "bench.py", check=True)
+    (log,) = (tmp_path / "others").glob("*.log")
+    rerun(str(log))
+    assert "the same code and packages" in rerun("--exact", str(log))
+    again = elsewhere / "exact" / "logs" / log.name
+    assert values(again)["exp.code.directory"].endswith("/sub")
 
 
 def test_an_option_of_the_exact_mode_alone_is_an_error(dlbs: RunDlbs) -> None:
