@@ -371,7 +371,7 @@ class Repository(NamedTuple):
                 yield found
 
     def _asked(self, commit: str, deadline: float, code: Sequence[Path]) -> tuple[bytes, str | None]:
-        """What only git knows: the difference of the files to a commit, as a patch for `git apply`; and a tag of it, the last by name.
+        """The difference of the files to a commit, as a patch for `git apply`, and the last tag of it by name: git finds them.
 
         Raises:
             UnknownError: Git is missing, refuses, or takes too long.
