@@ -140,7 +140,7 @@ class KnownServer:
                 )
                 body = await reader.readexactly(length)
                 arrived = reader.arrived
-                if head.startswith("GET"):
+                if not head.startswith("POST"):
                     self._metrics(head, writer)
                 else:
                     self._now += 1

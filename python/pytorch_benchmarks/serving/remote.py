@@ -58,7 +58,8 @@ _METRICS = (
     ("sglang:cached_tokens_total", "sglang:prompt_tokens_total"),
 )
 _GRACE = 10.0  # seconds that a server has to end
-_GUARD = 'read -r _; kill -TERM "-$1" && sleep "$2"; kill -KILL "-$1"'  # ends a process group at the end of its input
+# Ends a process group, and runs another command, at the end of its input.
+_GUARD = 'read -r _; kill -TERM "-$1" && sleep "$2"; kill -KILL "-$1"; shift 2; "$@"'
 _START = 0.05  # seconds from the announcement of the start to the start
 
 
@@ -552,7 +553,7 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
             f"{options.serving_url}: another server answers there already; end it, or change the port in serving.url and serving.command"
         )
     try:
-        command = shlex.split(options.serving_command)
+        command, remove = _removable(shlex.split(options.serving_command))
         if not command:
             raise ValueError("it names no program")
         output: Any = open(options.serving_server_log, "wb") if options.serving_server_log else subprocess.DEVNULL
@@ -566,8 +567,9 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # Whatever kills this process, even SIGKILL, closes the pipe.
     guard = subprocess.Popen(
-        ["sh", "-c", _GUARD, "sh", str(server.pid), str(_GRACE)], stdin=subprocess.PIPE, start_new_session=True
-    )
+        ["sh", "-c", _GUARD, "sh", str(server.pid), str(_GRACE), *remove],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
     try:
         _wait_until_ready(options, server, log)
         yield
@@ -580,6 +582,16 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
                 os.killpg(server.pid, number)
             with suppress(subprocess.TimeoutExpired):
                 server.wait(seconds)
+        subprocess.run(remove, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+
+
+def _removable(command: list[str]) -> tuple[list[str], list[str]]:
+    """The command of a server, and one that removes its container, which is no child of `docker run` and survives it."""
+    if [Path(word).name for word in command[:1]] + command[1:2] not in (["docker", "run"], ["podman", "run"]):
+        return command, ["true"]
+    label = f"dlbs.server={secrets.token_hex(8)}"
+    remove = '"$0" ps --all --quiet --filter "label=$1" | xargs -r "$0" rm --force'
+    return [*command[:2], "--label", label, *command[2:]], ["sh", "-c", remove, command[0], label]
 
 
 def _wait_until_ready(options: BenchmarkOptions, server: subprocess.Popen[bytes], log: Log) -> None:
