@@ -335,6 +335,10 @@ class Columns(Sequence[Row]):
         """Rows of the same table, by their numbers in it."""
         return type(self)(self.table, rows)
 
+    def sorted_by(self: Self_, orders: Sequence[float]) -> Self_:
+        """The rows in the order of these numbers, one for each."""
+        return self.take([self.rows[at] for at in sorted(range(len(self)), key=orders.__getitem__)])
+
     def where(self: Self_, flags: Iterable[object]) -> Self_:
         """The rows whose flag is true."""
         return self.take(list(compress(self.rows, flags)))

@@ -139,10 +139,6 @@ def status_of(record: Record) -> str:
     return "ok" if "results.time" in record or "results.throughput" in record else "unfinished"
 
 
-def is_ok(record: Record) -> bool:
-    return status_of(record) == "ok"
-
-
 def number(record: Record, key: str) -> float | None:
     """Value of a key if it is a finite number, else None."""
     return finite(record.get(key))

@@ -187,8 +187,7 @@ def _grouped(
 
 
 def _points(runs: Runs, metric: str) -> list[Point]:
-    orders = runs.each(_TIMES, start_order)
-    ordered = runs.take([runs.rows[at] for at in sorted(range(len(runs)), key=orders.__getitem__)])
+    ordered = runs.sorted_by(runs.each(_TIMES, start_order))
     days = ordered.each(_TIMES, lambda run: text(run.get("exp.start_time") or run.get("db.added"))[:10])
     groups: dict[tuple[str, tuple[str, ...], str], list[int]] = {}
     versions = ordered.each(VERSION, version_words)
@@ -321,8 +320,7 @@ def history_of(store: Store, words: str, declarations: Mapping[str, Parameter]) 
         more = f"\n  and {len(experiments) - _MOST_LISTED} more" if len(experiments) > _MOST_LISTED else ""
         raise LogError(f"{len(experiments)} experiments match; add words of one of:{shown}{more}", where=words)
     members = experiments[0].members
-    orders = list(map(order_of, members.values("exp.start_time")))
-    return members.take([members.rows[at] for at in sorted(range(len(members)), key=orders.__getitem__)])
+    return members.sorted_by(list(map(order_of, members.values("exp.start_time"))))
 
 
 def change_lines(runs: Runs, declarations: Mapping[str, Parameter]) -> list[str]:

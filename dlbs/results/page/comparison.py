@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.files import make_parent, write_atomically
@@ -171,23 +171,11 @@ def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str
     return document("comparison.html", COMPARISON_SCRIPTS, variables, title=title or usual)
 
 
-class _Row(NamedTuple):
-    """A row of the page: one match of one comparison."""
-
-    comparison: Comparison
-    match: Match
-
-
-def _rows(comparisons: Sequence[Comparison]) -> Iterator[_Row]:
-    for comparison in comparisons:
-        for match in comparison.matches:
-            yield _Row(comparison, match)
-
-
 def _data(comparisons: Sequence[Comparison], of: str, by: str) -> dict[str, Any]:
     """Data for the page's script: plain data with finite numbers."""
     one = comparisons[0]
-    rows = [_row_data(row, with_batches=at < _MOST_BATCHES) for at, row in enumerate(_rows(comparisons))]
+    pairs = ((comparison, match) for comparison in comparisons for match in comparison.matches)
+    rows = [_row_data(*pair, with_batches=at < _MOST_BATCHES) for at, pair in enumerate(pairs)]
     return {
         "quantity": of,
         "statistic": STATISTIC_NAMES[one.estimator],
@@ -204,13 +192,12 @@ def _data(comparisons: Sequence[Comparison], of: str, by: str) -> dict[str, Any]
     }
 
 
-def _row_data(row: _Row, *, with_batches: bool) -> dict[str, Any]:
-    match, metric = row.match, row.comparison.metric
+def _row_data(comparison: Comparison, match: Match, *, with_batches: bool) -> dict[str, Any]:
     interval = match.estimate.interval if match.estimate else None
-    batches = with_batches and metric in (THROUGHPUT, TIME)
+    batches = with_batches and comparison.metric in (THROUGHPUT, TIME)
     return {
         "label": match.label,
-        "value": row.comparison.sides[1],
+        "value": comparison.sides[1],
         "verdict": match.verdict,
         "ratio": finite(match.estimate.ratio) if match.estimate else None,
         "low": finite(interval.low) if interval else None,
@@ -220,7 +207,7 @@ def _row_data(row: _Row, *, with_batches: bool) -> dict[str, Any]:
         "sides": [finite(value) for value in match.values],
         "runs": [run_count(*counts) for counts in zip((match.a, match.b), match.doubtful, strict=True)],
         "values": [
-            _values(side, metric, left_out > 0)
+            _values(side, comparison.metric, left_out > 0)
             for side, left_out in zip((match.a, match.b), match.doubtful, strict=True)
         ],
         "batches": [_quantiles(side) if batches else [] for side in (match.a, match.b)],

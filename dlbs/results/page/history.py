@@ -259,7 +259,7 @@ class HistoryPages:
         return self._page(
             "overview.html", "History", runs=len(index.runs), metrics=index.metrics, metric=metric, words=words, count=len(found),
             trends=[self._trend_row(trend) for trend in shown], page=page, pages=-(-len(found) // _ON_A_PAGE),
-            quantity=self._quantity(index, metric), machines=machines_in(index.runs), false_alarms=f"{100 * FALSE_ALARMS:g}",
+            quantity=quantity(metric, index.runs), machines=machines_in(index.runs), false_alarms=f"{100 * FALSE_ALARMS:g}",
             tags=_tag_rows(tags_in(index.runs), metric),
             changed=sum(bool(trend.changes) for trend in found), earlier=_address("", metric=metric, words=words, page=page - 1),
             later=_address("", metric=metric, words=words, page=page + 1),
@@ -286,7 +286,7 @@ class HistoryPages:
             for at, point in enumerate(trend.points)
         ]  # fmt: skip
         rows.reverse()
-        title = self._quantity(index, metric)
+        title = quantity(metric, index.runs)
         return self._page(
             "trend.html", trend.label, trend=trend, metric=metric, quantity=title, rows=rows, chosen=trend.points[chosen],
             data=_chart(trend, title, chosen, compare), false_alarms=f"{100 * FALSE_ALARMS:g}",
@@ -365,9 +365,6 @@ class HistoryPages:
             "compare.html", title, names=names, table=comparison_table(made), tone_of=tone_of, summary=summary(made), facts=_different_facts(sides),
             command=f"dlbs compare --metric {metric}", **more,
         )  # fmt: skip
-
-    def _quantity(self, index: Index, metric: str) -> str:
-        return quantity(metric, index.runs)
 
     def _page(self, template: str, title: str, **variables: Any) -> str:
         return document(f"history/{template}", HISTORY_SCRIPTS, variables, title=title, has_forms=True)

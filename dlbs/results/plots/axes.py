@@ -22,10 +22,9 @@ from dlbs.results.plots.draw import (
     explain_points,
     left_out,
     muted,
-    set_measured_x,
     set_numeric_x,
+    set_scale,
     set_text_x,
-    set_y_scale,
 )
 from dlbs.results.plots.plot import FEWER, MOST_LINES, Options, Results, in_order
 from dlbs.results.read.query import check_keys
@@ -310,13 +309,8 @@ _MOST_PANELS = 16
 _WIDTH_OF_TITLE = 40  # characters
 
 
-def free_axes(figure: Figure, results: Results) -> Description:
-    """Draw lines of medians: a row of panels for each quantity, a panel for each facet, all with the same horizontal axis."""
-    return draw_axes(figure, results)
-
-
 def draw_axes(figure: Figure, results: Results, title: str = "") -> Description:
-    """Draw free axes, or a preset of them with another title."""
+    """Draw lines of medians: a row of panels for each quantity, a panel for each facet, all with the same horizontal axis; presets have titles."""
     options = results.options
     lines = lines_of(results)
     panels = _panels(lines, options.facet)
@@ -370,7 +364,7 @@ def _label_along(figure: Figure, lines: Lines, options: Options) -> str:
     groups = lines.drawn.group(lines.series)
     points = [lines.points(groups[line], lines.y[0])[0] for line in lines.labels]
     every = [point for line in points for point in line]
-    set_measured_x(axes, [point.x for point in every], options.log_x, [one.across for one in every if one.across])
+    set_scale(axes.xaxis, [point.x for point in every], options.log_x, [one.across for one in every if one.across])
     name = key_title(lines.along or "")
     if len(points) > _MOST_LABELLED:
         return f"lines: from the smallest {name} to the largest"
@@ -440,8 +434,8 @@ def _draw_quantity(
         raise LogError(f"no value of {key} can be divided by a baseline value", where="--baseline", hint=hint)
     for axes in places[1:]:
         axes.sharey(places[0])
-    set_y_scale(
-        places[0],
+    set_scale(
+        places[0].yaxis,
         [*(point.value for point in points_drawn), *([1.0] if lines.baseline else [])],
         options.log_scale,
         [point.cell for point in points_drawn],

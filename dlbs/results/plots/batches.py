@@ -17,7 +17,7 @@ from dlbs.results.plots.draw import (
     left_out,
     muted,
     plain_ticks,
-    set_y_scale,
+    set_scale,
     whole_ticks,
 )
 from dlbs.results.plots.plot import check_count, check_some_ended_well, in_order, with_value
@@ -223,7 +223,7 @@ def _several_runs(figure: Figure, results: Results, runs: Sequence[tuple[Record,
             axes.set_xlabel("timed batch")
         _draw_batches(axes, found, in_seconds=False, most_ticks=10 // columns)
         axes.set_title(label(label_of(record, names), None), fontsize="medium", loc="left")
-        set_y_scale(axes, [*found.warmup, *found.times], results.options.log_scale)
+        set_scale(axes.yaxis, [*found.warmup, *found.times], results.options.log_scale)
     for axes in places[len(runs) :]:
         axes.remove()
     figure.supylabel("batch time, ms", fontsize="medium")
@@ -241,7 +241,7 @@ def _one_run(figure: Figure, results: Results, record: Record, found: Series) ->
     axes = rows[0][0]
     _draw_batches(axes, found, in_seconds=bool(watched))
     axes.set_ylabel("batch time, ms")
-    set_y_scale(axes, [*found.warmup, *found.times], results.options.log_scale)
+    set_scale(axes.yaxis, [*found.warmup, *found.times], results.options.log_scale)
     for row, (name, (moments, values)) in zip(rows[1:], watched, strict=True):
         if "bytes" in name:
             unit, factor = prefixed("bytes", max(values))

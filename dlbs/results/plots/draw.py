@@ -157,22 +157,10 @@ def is_logarithmic(values: Iterable[float], log_scale: bool | None) -> bool:
     return log_scale if log_scale is not None else has_wide_range(values)
 
 
-def set_y_scale(axes: Axes, values: Iterable[float], log_scale: bool | None, cells: Iterable[Cell] = ()) -> None:
-    """Set up the vertical axis of a quantity: logarithmic, or linear from zero.
-
-    Args:
-        axes: Axes of the plot.
-        values: All drawn values.
-        log_scale: The chosen scale; None decides by the values.
-        cells: Cells whose intervals must fit too.
-    """
-    _set_scale(axes.yaxis, values, log_scale, cells)
-
-
 def set_close_y(axes: Axes, values: Iterable[float], log_scale: bool | None, cells: Iterable[Cell] = ()) -> None:
     """Set up a vertical axis whose linear scale is tight around the values, for small relative changes."""
     values, cells = list(values), list(cells)
-    set_y_scale(axes, values, log_scale, cells)
+    set_scale(axes.yaxis, values, log_scale, cells)
     if values and axes.get_yscale() == "linear":
         shown = _with_bounds(values, cells)
         margin = 0.1 * (max(shown) - min(shown)) or 0.05 * abs(values[0]) or 1.0
@@ -183,12 +171,15 @@ def _with_bounds(values: Iterable[float], cells: Iterable[Cell]) -> list[float]:
     return [*values, *(bound for cell in cells for bound in (cell.low, cell.high) if bound is not None)]
 
 
-def set_measured_x(axes: Axes, values: Iterable[float], log_x: bool | None, cells: Iterable[Cell] = ()) -> None:
-    """Set up the horizontal axis of a quantity: logarithmic, or linear from zero."""
-    _set_scale(axes.xaxis, values, log_x, cells)
+def set_scale(axis: Any, values: Iterable[float], chosen: bool | None, cells: Iterable[Cell] = ()) -> None:
+    """Set up the axis of a quantity: logarithmic, or linear from zero.
 
-
-def _set_scale(axis: Any, values: Iterable[float], chosen: bool | None, cells: Iterable[Cell]) -> None:
+    Args:
+        axis: Horizontal or vertical axis of the plot.
+        values: All drawn values.
+        chosen: Whether it is logarithmic; None decides by the values.
+        cells: Cells whose intervals must fit too.
+    """
     values = list(values)
     shown = _with_bounds(values, cells)
     set_limits = getattr(axis.axes, f"set_{axis.axis_name}lim")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean
-from dlbs.results.grouping import distinguishing_names, label_of, varying
+from dlbs.results.grouping import label_of
 from dlbs.results.keys import Quantity, better_of, key_title, label, quantity_of, titled
 from dlbs.results.plots.draw import (
     Description,
@@ -24,7 +24,7 @@ from dlbs.results.plots.draw import (
     set_text_x,
     warning_colour,
 )
-from dlbs.results.plots.plot import FEWER, check_count, in_order, with_value
+from dlbs.results.plots.plot import FEWER, check_count, experiments_in, with_value
 from dlbs.results.runs import Runs, start_order, usual_metric
 from dlbs.results.statistics.series import FALSE_ALARMS, change_points
 from dlbs.results.tables.cells import cells_of
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _PLACES = ("db.tags", "exp.code.commit")
 # Parameters that are expected to differ between tags, and do not distinguish experiments.
-_CHANGES = ("exp.effective_batch", "exp.framework_version", "exp.dlbs_version", "exp.id")
+_CHANGES = ("exp.framework_version", "exp.dlbs_version", "exp.id")
 _MOST_TRENDS = 12
 _MOST_PLACES = 200
 _LONGEST_COMMIT = 10
@@ -110,7 +110,7 @@ def history(figure: Figure, results: Results) -> Description:
     if marked:
         notes.append("dotted: marked by --mark")
     notes.append(left_out(results.records, drawn))
-    shown = [axis, *_CHANGES]
+    shown = [axis, "exp.effective_batch", *_CHANGES]
     return Description(titled(f"{quantity.name} over {key_title(axis)}s"), drawn, shown, notes, hollow=True)
 
 
@@ -132,10 +132,9 @@ def trends_of(
         quantity: Its name and unit on the axis.
     """
     places = _ordered(drawn, axis)
-    names = distinguishing_names(drawn, declarations, given=["exp.model"], without=[*_CHANGES, axis])
-    shown = varying(drawn, ["exp.model", *names])
+    experiments, shown = experiments_in(drawn, declarations, [*_CHANGES, axis])
     found = []
-    for members in in_order(drawn, ["exp.model", *names]):
+    for members in experiments:
         points = []
         for at, place in enumerate(places):
             cell = cells_of(key)(members.where(place in places_in(value) for value in members.values(axis)))

@@ -16,7 +16,7 @@ from dlbs.results.grouping import distinguishing_names
 from dlbs.results.plots.batches import MOST_RUNS
 from dlbs.results.plots.draw import DOTS_PER_INCH, STYLES, TITLE, Description, add_frame, settings, size_of
 from dlbs.results.plots.history import places_in
-from dlbs.results.plots.plot import Options, Results, swept_load
+from dlbs.results.plots.plot import Options, Results, experiments_in, swept_load
 from dlbs.results.runs import FAMILY, Record, Runs, usual_metric
 from dlbs.results.tables.cells import doubt_lines
 from dlbs.results.tables.scaling import COUNTED, devices
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KINDS: Registry = {
     "throughput": ("dlbs.results.plots.presets:throughput", "lines over replica batches, one for each model"),
-    "axes": ("dlbs.results.plots.axes:free_axes", "any quantities over any parameter, lines and panels of your choice"),
+    "axes": ("dlbs.results.plots.axes:draw_axes", "any quantities over any parameter, lines and panels of your choice"),
     "weak": ("dlbs.results.plots.presets:weak_scaling", "speed-up over devices with the replica batch fixed"),
     "strong": ("dlbs.results.plots.presets:strong_scaling", "speed-up over devices with the effective batch fixed"),
     "bars": ("dlbs.results.plots.presets:bars", "grouped bars, by model"),
@@ -172,7 +172,7 @@ def applicable_kinds(records: Sequence[Record], declarations: Mapping[str, Param
     found = {kind for kind, applies in _APPLIES.items() if applies(fine, valued)}
     if _differ(valued, declarations):
         found.add("bars")
-    if len(_repeated(valued, declarations)) < len(valued):
+    if len(experiments_in(valued, declarations)[0]) < len(valued):
         found.add("distribution")
     return [kind for kind in KINDS if kind in found]
 
@@ -181,12 +181,6 @@ def _differ(records: Runs, declarations: Mapping[str, Parameter]) -> bool:
     return bool(distinguishing_names(records, declarations, without=["exp.effective_batch"])) or (
         _values(records, "exp.model") > 1
     )
-
-
-def _repeated(records: Runs, declarations: Mapping[str, Parameter]) -> list[Runs]:
-    """Runs of each experiment."""
-    names = distinguishing_names(records, declarations, given=["exp.model"], without=["exp.effective_batch"])
-    return list(records.group(["exp.model", *names]).values())
 
 
 def _values(records: Runs, key: str) -> int:

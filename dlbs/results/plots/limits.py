@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError
-from dlbs.results.grouping import distinguishing_names, label_of, varying
+from dlbs.results.grouping import label_of, varying
 from dlbs.results.keys import label, quantity_of
 from dlbs.results.plots.draw import (
     Description,
@@ -19,9 +19,9 @@ from dlbs.results.plots.draw import (
     muted,
     plain_number,
     plain_ticks,
-    set_y_scale,
+    set_scale,
 )
-from dlbs.results.plots.plot import MOST_LINES, Results, check_count, check_some_ended_well, in_order
+from dlbs.results.plots.plot import MOST_LINES, Results, check_count, check_some_ended_well, experiments_in, in_order
 from dlbs.results.runs import FAMILY, PERCENTILES, Record, Runs, number
 from dlbs.results.tables.cells import cells_of
 from dlbs.results.tables.table import Cell
@@ -51,11 +51,7 @@ def latency_load(figure: Figure, results: Results) -> Description:
             "-Vserving.target_qps=10,20,40 -Pserving.target_latency=50, or let -Pserving.find=max_qps search",
         )
     axes = figure.subplots()
-    names = distinguishing_names(
-        drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch", _RATE]
-    )
-    sets = in_order(drawn, ["exp.model", *names])
-    shown = varying(drawn, ["exp.model", *names])
+    sets, shown = experiments_in(drawn, results.declarations, [_RATE])
     lines = [(group, key, loads) for group in sets for key, loads in loads_of(group).items()]
     check_count(len(lines), "lines", too_many=len(lines) > MOST_LINES)
     for index, (group, key, loads) in enumerate(lines):
@@ -73,8 +69,8 @@ def latency_load(figure: Figure, results: Results) -> Description:
     axes.set_ylabel("latency, ms")
     every = [load for *_, loads in lines for load in loads]
     bound = list(filter(None, drawn.numbers("serving.target_latency")))
-    set_y_scale(
-        axes, [load.value for load in every] + bound[:1], results.options.log_scale, [load.cell for load in every]
+    set_scale(
+        axes.yaxis, [load.value for load in every] + bound[:1], results.options.log_scale, [load.cell for load in every]
     )
     notes = [explain_points([load.cell for load in every]).replace("from the batches", "from the queries")]
     if knees:
@@ -218,9 +214,7 @@ def roofline(figure: Figure, results: Results) -> Description:
             hint="pytorch.passes=memory,flops logs results.flops_per_batch and results.bytes_per_batch",
         )
     axes = figure.subplots()
-    names = distinguishing_names(drawn, results.declarations, given=["exp.model"], without=["exp.effective_batch"])
-    sets = in_order(drawn, ["exp.model", *names])
-    shown = varying(drawn, ["exp.model", *names])
+    sets, shown = experiments_in(drawn, results.declarations)
     check_count(len(sets), "points", too_many=len(sets) > MOST_LINES)
     quantity = quantity_of("results.flops", drawn)
     intensities: list[float] = []

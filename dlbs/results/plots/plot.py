@@ -8,7 +8,7 @@ from typing import Any
 
 from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean
-from dlbs.results.grouping import ordered_keys
+from dlbs.results.grouping import distinguishing_names, ordered_keys, varying
 from dlbs.results.runs import FAMILY, Record, Runs, none_ended_well
 
 # Flags that kinds with fixed axes accept nevertheless.
@@ -129,6 +129,15 @@ def in_order(records: Runs, names: Sequence[str]) -> list[Runs]:
     """Group records in the order of tables."""
     found = records.group(names)
     return [found[key] for key in ordered_keys(found, names)]
+
+
+def experiments_in(
+    records: Runs, declarations: Mapping[str, Parameter], without: Sequence[str] = ()
+) -> tuple[list[Runs], list[str]]:
+    """The runs of each experiment, by model first, and the parameters that label them; parameters `without` are aggregated over."""
+    names = distinguishing_names(records, declarations, given=["exp.model"], without=["exp.effective_batch", *without])
+    names = ["exp.model", *names]
+    return in_order(records, names), varying(records, names)
 
 
 SERVED_LATENCY = f"{FAMILY}latency_p99"

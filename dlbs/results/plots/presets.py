@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import short_number
@@ -27,10 +28,9 @@ from dlbs.results.plots.draw import (
     plain_number,
     plain_ticks,
     set_close_y,
-    set_measured_x,
     set_numeric_x,
+    set_scale,
     set_text_x,
-    set_y_scale,
     whole_ticks,
 )
 from dlbs.results.plots.limits import mark_knees
@@ -158,12 +158,12 @@ def bars(figure: Figure, results: Results) -> Description:
         axes.set_ylim(len(places) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(str(quantity))
-        set_measured_x(axes, values, logarithmic, cells)
+        set_scale(axes.xaxis, values, logarithmic, cells)
     else:
         set_text_x(figure, [axes], places)
         axes.set_xlabel(", ".join(map(key_title, axis)))
         axes.set_ylabel(str(quantity))
-        set_y_scale(axes, values, logarithmic, cells)
+        set_scale(axes.yaxis, values, logarithmic, cells)
     by = ", ".join(map(key_title, axis))
     return Description(
         titled(f"{quantity.name} by {by}") if axis else titled(quantity.name),
@@ -310,17 +310,8 @@ def accuracy(figure: Figure, results: Results) -> Description:
     return made
 
 
-def weak_scaling(figure: Figure, results: Results) -> Description:
-    """Draw the speed-up with the replica batch fixed."""
-    return _scaling(figure, results, "weak")
-
-
-def strong_scaling(figure: Figure, results: Results) -> Description:
-    """Draw the speed-up with the effective batch fixed."""
-    return _scaling(figure, results, "strong")
-
-
 def _scaling(figure: Figure, results: Results, kind: str) -> Description:
+    """Draw the speed-up with the replica batch fixed (`weak`), or the effective one (`strong`)."""
     tables = scaling_tables(results.records, results.declarations, kind)
     speedups = tables[2::4]
     fixed = "replica" if kind == "weak" else "effective"
@@ -368,8 +359,7 @@ def _scaling(figure: Figure, results: Results, kind: str) -> Description:
         notes.append(f"smallest device count {base:g}: speed-up {base:g} by definition")
     if alone:
         notes.append(f"{counted(alone, 'experiment')} with only one device count left out")
-    missing = len(results.records) - len(drawn)
-    notes.append(f"{missing} of {len(results.records)} experiments have no value" if missing else "")
+    notes.append(left_out(results.records, drawn))
     shown = [] if len(drawn.distinct(kept)) == 1 else [kept]
     follows = ["exp.effective_batch" if kind == "weak" else "exp.replica_batch"]
     return Description(
@@ -380,6 +370,9 @@ def _scaling(figure: Figure, results: Results, kind: str) -> Description:
         direct=True,
         hollow=True,
     )
+
+
+weak_scaling, strong_scaling = (partial(_scaling, kind=kind) for kind in ("weak", "strong"))
 
 
 def _lines(tables: list[Table], throughputs: list[Table]) -> tuple[list[tuple[str, list[Point]]], int]:

@@ -111,8 +111,6 @@ def _meets(name: str, value: Any, test: Callable[[Any], object]) -> bool:
 
 
 def _expression(query: str) -> Query:
-    from dlbs.plan.compile import Processor
-
     processor = Processor(environ={})
     try:
         template = processor.tracer.template(f"$({query})$")

@@ -734,11 +734,11 @@ def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tup
     ]
     one, other = sides[0].sample, sides[1].sample
     notes = [note for side in sides for note in side.notes]
-    values = tuple(None if sample is None else _value(sample, comparison) for sample in (one, other))
-    used = tuple(0 if sample is None else sample.runs for sample in (one, other))
+    values = _value(one, comparison), _value(other, comparison)
+    used = one.runs if one else 0, other.runs if other else 0
     if one is None or other is None:
         verdict, why = _one_sided(a, b, one is None and not _lost(a), other is None and not _lost(b))
-        return Match(label, a, b, (values[0], values[1]), None, verdict, (used[0], used[1]), notes=(*notes, *why))
+        return Match(label, a, b, values, None, verdict, used, notes=(*notes, *why))
     # A throughput is the inverse of a time per instance.
     above, below = (one, other) if metric == THROUGHPUT else (other, one)
     estimate = estimate_ratio(above, below, comparison.estimator, comparison.confidence)
@@ -748,9 +748,7 @@ def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tup
     notes += doubts
     if estimate is None:
         notes.append(_no_ratio(comparison.sides, (one, other)))
-        return Match(
-            label, a, b, (values[0], values[1]), None, INCONCLUSIVE, (used[0], used[1]), left_out, tuple(notes)
-        )
+        return Match(label, a, b, values, None, INCONCLUSIVE, used, left_out, tuple(notes))
     verdict = verdict_of(metric, estimate.interval, comparison.threshold)
     few, doubted = fewest < FEWEST_RUNS and not trust[0], bool(doubts) and not trust[1]
     if few or doubted:
@@ -760,7 +758,7 @@ def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tup
         notes.append(f"no interval: {_ENOUGH} (-Pexp.repeats={FEWEST_RUNS})")
     elif verdict == INCONCLUSIVE:
         notes.append(needed_repeats(estimate, comparison.threshold, fewest))
-    return Match(label, a, b, (values[0], values[1]), estimate, verdict, (used[0], used[1]), left_out, tuple(notes))
+    return Match(label, a, b, values, estimate, verdict, used, left_out, tuple(notes))
 
 
 def _matched_pairs(
@@ -772,8 +770,8 @@ def _matched_pairs(
     a, b = paired(a, b)
     above, below = (a, b) if metric == THROUGHPUT else (b, a)
     pairs = pairs_of(above, below, metric)
-    samples = [sample_of(runs, metric, within=False) for runs in (a, b)]
-    values = [None if sample is None else _value(sample, comparison) for sample in samples]
+    one, other = (sample_of(runs, metric, within=False) for runs in (a, b))
+    values = _value(one, comparison), _value(other, comparison)
     notes = [
         f"{name}: {out} of {counted(len(runs), 'run')} left out, because {'it' if out == 1 else 'they'} took no turns or "
         "its pair is incomplete or doubtful"
@@ -786,14 +784,14 @@ def _matched_pairs(
     used = len(pairs), len(pairs)
     if not pairs:
         notes.append("no pair has values on both sides")
-        return Match(label, *sides, (values[0], values[1]), None, INCONCLUSIVE, used, notes=tuple(notes))
+        return Match(label, *sides, values, None, INCONCLUSIVE, used, notes=tuple(notes))
     estimate = estimate_pairs(pairs, comparison.confidence)
     verdict = verdict_of(metric, estimate.interval, comparison.threshold)
     if verdict == INCONCLUSIVE and estimate.interval is not None:
         notes.append(
             needed_repeats(estimate, comparison.threshold, len(pairs)).replace("repeats per side", "pairs (--turns)")
         )
-    return Match(label, *sides, (values[0], values[1]), estimate, verdict, used, notes=tuple(notes))
+    return Match(label, *sides, values, estimate, verdict, used, notes=tuple(notes))
 
 
 def _no_ratio(names: tuple[str, str], samples: tuple[Sample, Sample]) -> str:
@@ -837,10 +835,11 @@ def _lost(runs: Runs) -> bool:
     return any(runs.present("exp.lost_partner"))
 
 
-def _value(sample: Sample, comparison: Comparison) -> float:
+def _value(sample: Sample | None, comparison: Comparison) -> float | None:
+    if sample is None:
+        return None
     if comparison.metric == THROUGHPUT and comparison.estimator == "rank":
-        return statistics.median(
-            1 / value for value in sample.values
-        )  # for an even number of runs, not the inverse of the median time
+        # For an even number of runs, not the inverse of the median time.
+        return statistics.median(1 / value for value in sample.values)
     value = STATISTICS[comparison.estimator](sample)
     return 1 / value if comparison.metric == THROUGHPUT else value

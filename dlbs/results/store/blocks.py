@@ -209,21 +209,20 @@ def write_block(connection: Connection, first: int, runs: Runs) -> None:
     keys = packed(runs, Column(list(map(list, table.shapes.values)), table.shapes.codes))
     from dlbs.results.store import schema  # needs SQLAlchemy
 
-    connection.execute(schema.blocks().insert(), {"first": first, "rows": table.rows, "keys": keys})
+    connection.execute(schema.blocks.insert(), {"first": first, "rows": table.rows, "keys": keys})
     values = [
         {"name": stored_name(name), "first": first, "data": packed(runs, column)}
         for name in table.names
         if (column := table.column(name)) is not None
     ]
     if values:
-        connection.execute(schema.values().insert(), values)
+        connection.execute(schema.values.insert(), values)
 
 
 def take_block(connection: Connection, first: int, rows: int) -> tuple[Column, dict[str, Column]]:
     """Read a block as the keys of its runs and the columns by stored name, and remove it."""
-    from dlbs.results.store import schema
+    from dlbs.results.store.schema import blocks, values
 
-    blocks, values = schema.blocks(), schema.values()
     keys = shapes(connection.execute(blocks.select().where(blocks.c.first == first)).one().keys, rows)
     found = connection.execute(values.select().where(values.c.first == first)).all()
     columns = {row.name: unpacked(row.data, rows) for row in found}

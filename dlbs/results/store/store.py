@@ -77,8 +77,8 @@ class Store:
         self._engine, self._where = open_engine(url, create=create and not read_only, read_only=read_only)
         from dlbs.results.store import schema
 
-        self._runs, self._tags, self._changes = schema.runs(), schema.tags(), schema.changes()
-        self._blocks, self._values = schema.blocks(), schema.values()
+        self._runs, self._tags, self._changes = schema.runs, schema.tags, schema.changes
+        self._blocks, self._values = schema.blocks, schema.values
 
     def __enter__(self) -> Store:
         return self

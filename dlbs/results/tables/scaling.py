@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeGuard
 
 from benchmark_core.text import short_number
@@ -22,20 +23,6 @@ COUNTED = ("exp.num_gpus", "exp.num_replicas")
 DEVICES = "devices"  # GPUs of an experiment; on CPUs, replicas
 LAYOUT = "layout"  # of the devices, where several have the same number of them
 _PER_REPLICA, _NODES, _GPUS = "GPUs per replica", "nodes", "GPUs"
-
-
-def weak_scaling(
-    records: Iterable[Record], declarations: Mapping[str, Parameter], *, explain: bool = False
-) -> list[Table]:
-    """`scaling_tables` with the replica batch fixed."""
-    return scaling_tables(records, declarations, "weak", explain=explain)
-
-
-def strong_scaling(
-    records: Iterable[Record], declarations: Mapping[str, Parameter], *, explain: bool = False
-) -> list[Table]:
-    """`scaling_tables` with the effective batch fixed."""
-    return scaling_tables(records, declarations, "strong", explain=explain)
 
 
 def scaling_tables(
@@ -98,6 +85,9 @@ def scaling_tables(
                 table.formulas.clear()
         tables += made
     return tables
+
+
+weak_scaling, strong_scaling = (partial(scaling_tables, kind=kind) for kind in ("weak", "strong"))
 
 
 def _layouts(runs: Runs, names: Sequence[str], varying: str) -> list[tuple[int, Any]]:

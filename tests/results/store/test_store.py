@@ -118,7 +118,7 @@ def test_the_tables_are_those_that_the_migrations_make(url: str) -> None:
     Store(url).__exit__(None, None, None)
     engine = sqlalchemy.create_engine(f"sqlite:///{url}")
     inspector = sqlalchemy.inspect(engine)
-    for table in (runs(), blocks(), values(), tags(), changes()):
+    for table in (runs, blocks, values, tags, changes):
         made = {
             column["name"]: (str(column["type"]), column["nullable"]) for column in inspector.get_columns(table.name)
         }

@@ -98,7 +98,7 @@ def _fill(connection: sql.Connection) -> None:
             ) from None
         runs = without_added(Runs.of(records), [row.added.isoformat(timespec="seconds") for row in found])
         rows = rows_of(1 + count, runs, [row.digest for row in found], [row.added for row in found])
-        connection.execute(table().insert(), rows)
+        connection.execute(table.insert(), rows)
         count += len(runs)
         waiting.append(runs)
         if sum(map(len, waiting)) + _TOGETHER > ROWS:
