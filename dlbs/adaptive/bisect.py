@@ -443,7 +443,7 @@ def _run(state: Search, places: Mapping[Path, int], turns: int) -> tuple[list[in
         if giver is not None:
             while all(process.poll() is None for process in processes.values()):
                 time.sleep(_LOOK)
-            first = next(side for side, process in processes.items() if process.returncode is not None)
+            first = next(side for side in range(len(places)) if processes[side].returncode is not None)
             giver.close()  # the others need no more turns, or have no partner any more
         codes = [processes[side].wait() for side in range(len(places))]
     finally:
