@@ -110,9 +110,11 @@ class Verb(click.Command):
         for name, others in self._requires.items():
             needed = (others,) if isinstance(others, str) else others
             if name in given and given.keys().isdisjoint(needed):
-                other = needed[0]
-                metavar = "" if getattr(options[other], "is_flag", False) else f" {options[other].metavar}"
-                raise click.UsageError(f"{given[name]} requires {options[other].opts[0]}{metavar}", context)
+                words = [
+                    one.opts[0] if getattr(one, "is_flag", False) else f"{one.opts[0]} {one.metavar}"
+                    for one in map(options.__getitem__, needed)
+                ]
+                raise click.UsageError(f"{given[name]} requires {' or '.join(words)}", context)
         mode = next((name for name in self._alone if name in given), None)
         without = [given[name] for name in given if mode is not None and name not in (mode, *self._alone[mode])]
         if mode is not None and without:

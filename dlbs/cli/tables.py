@@ -42,7 +42,10 @@ def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
         if as_json:
             form = "json"
         elif form == TERMINAL and kwargs.get("output_file"):
-            form = FORMAT_OF.get(Path(kwargs["output_file"].removesuffix(".gz")).suffix.lower(), form)
+            suffix = Path(kwargs["output_file"].removesuffix(".gz")).suffix.lower()
+            if suffix in {".xlsx", ".xls", ".ods"}:
+                raise click.UsageError(f"--output-file: {suffix} is no format of tables (write .csv)")
+            form = FORMAT_OF.get(suffix, form)
         return function(*args, form=form, **kwargs)
 
     return wrapped

@@ -171,7 +171,7 @@ def test_a_written_plan_is_repeated_too(dlbs: RunDlbs, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--by", "exp.seed"), "--by requires --until-known"),
+        (("--by", "exp.seed"), "--by requires --until-known or --turns N"),
         (("--until-known",), "--until-known requires --by NAME"),
         ((*BY, "--dry-run"), "remove --until-known"),
         ((*BY, "--detach", "--executor", "slurm"), "remove --detach"),

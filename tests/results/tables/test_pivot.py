@@ -559,6 +559,7 @@ def test_the_options_of_report(dlbs: RunDlbs, tmp_path: Path) -> None:
         (["--series", "nope"], "--series: PATH would have no effect"),
         (["--summary", "--values", "exp.modle"], "did you mean 'exp.model'"),
         (["--output-file", "/proc/nope/x"], "cannot be written"),
+        (["--output-file", "out.xlsx"], ".xlsx is no format of tables (write .csv)"),
         (["--filter-query", '{"exp.model": "x"}'], "no experiments to report"),
     ],
 )
