@@ -58,8 +58,8 @@ _METRICS = (
     ("sglang:cached_tokens_total", "sglang:prompt_tokens_total"),
 )
 _GRACE = 10.0  # seconds that a server has to end
-# Ends a process group, and runs another command, at the end of its input.
-_GUARD = 'read -r _; kill -TERM "-$1" && sleep "$2"; kill -KILL "-$1"; shift 2; "$@"'
+# Runs a command and ends a process group at the end of its input.
+_GUARD = 'read -r _; pid=$1; grace=$2; shift 2; "$@"; kill -TERM "-$pid" && sleep "$grace"; kill -KILL "-$pid"; "$@"'
 _START = 0.05  # seconds from the announcement of the start to the start
 
 
@@ -575,6 +575,8 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        # First, because a launcher does not wait long; and again, because a client that is asked to end may just create it.
+        subprocess.run(remove, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         guard.kill()
         guard.wait()
         for number, seconds in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, None)):
