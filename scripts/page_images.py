@@ -1,6 +1,6 @@
 """Write the images of pages in the manual: `python -m scripts.page_images [DIRECTORY]`; needs Chromium.
 
-The report, the comparison and the history show the results of the examples in plot_images.py; the live view shows a plan that runs meanwhile.
+The report, the comparison and the history show the results of the examples in plot_images.py; the live view shows a plan during its run.
 The plot in docs/first-hour.md shows the rates that are quoted there.
 """
 
