@@ -104,10 +104,10 @@ def test_facets_narrow_by_exact_values_in_the_order_of_numbers(page: Page, large
     assert list(values_of(page, "batch")) == ["1", "2", "16", "128"]
     assert list(values_of(page, "model"))[:3] == ["model1", "model2", "model3"]
     assert list(values_of(page, "model"))[-1] == "model10"
-    choose(page, "data type", "float16")
+    choose(page, "dtype", "float16")
     assert page.locator("#shown").inner_text() == "400 of 1,200"
-    assert set(column(page, "data type")) == {"float16"}
-    assert values_of(page, "data type") == {
+    assert set(column(page, "dtype")) == {"float16"}
+    assert values_of(page, "dtype") == {
         "bfloat16": 400,
         "float16": 400,
         "float32": 400,
@@ -116,10 +116,10 @@ def test_facets_narrow_by_exact_values_in_the_order_of_numbers(page: Page, large
     choose(page, "batch", "16")
     choose(page, "batch", "128")
     assert page.locator("#shown").inner_text() == "200 of 1,200"
-    page.get_by_role("button", name="remove data type: float16").click()
+    page.get_by_role("button", name="remove dtype: float16").click()
     assert page.locator("#shown").inner_text() == "600 of 1,200"
     page.fill("#words", "float16")
-    assert set(column(page, "data type")) == {"float16"}  # not bfloat16
+    assert set(column(page, "dtype")) == {"float16"}  # not bfloat16
 
 
 def test_rows_are_drawn_as_they_are_scrolled_to(page: Page, large: str) -> None:
@@ -145,7 +145,7 @@ def test_the_plot_follows_the_selection_and_shows_exact_numbers(page: Page, larg
     assert plotted(page).startswith("throughput, images/s over batch, 16 lines")
     assert "The first 16 of 30 lines" in page.locator("#plotnote").inner_text()
     choose(page, "model", "model3")
-    choose(page, "data type", "bfloat16")
+    choose(page, "dtype", "bfloat16")
     assert plotted(page).startswith("throughput, images/s over batch, 1 line")
     page.locator("#numbers > summary").click()
     page.locator("#numbers tbody tr").first.wait_for()
@@ -170,7 +170,7 @@ def test_any_quantity_over_any_parameter(page: Page, large: str) -> None:
     page.goto(large)
     page.select_option("#plot-y", label="batch time, ms")
     page.select_option("#plot-x", label="model")
-    page.select_option("#plot-lines", label="data type")
+    page.select_option("#plot-lines", label="dtype")
     assert plotted(page).startswith("batch time, ms over model, 3 lines")
     assert "mix experiments that differ in batch" in page.locator("#plotnote").inner_text()
     page.select_option("#plot-x", label="throughput, images/s")
@@ -192,7 +192,7 @@ def test_batch_times_of_single_runs_follow_the_table(page: Page, large: str) -> 
     assert [float(one) for one in shown] == pytest.approx([float(one) for one in slowest], rel=0.01)
     choose(page, "model", "model3")
     choose(page, "batch", "16")
-    choose(page, "data type", "float16")
+    choose(page, "dtype", "float16")
     choose(page, "repeat", "2")
     assert page.locator("#batches tbody tr").count() == 1
     assert page.locator("#batches tbody td").all_inner_texts()[1] == "2"
@@ -306,7 +306,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Page, report: str, wi
 
 def test_everything_can_be_done_with_the_keyboard(page: Page, large: str) -> None:
     page.goto(large)
-    facet(page, "data type").locator("label input").nth(1).focus()
+    facet(page, "dtype").locator("label input").nth(1).focus()
     page.keyboard.press("Space")
     assert page.locator("#shown").inner_text() == "400 of 1,200"
     page.locator("#results thead button").first.focus()
