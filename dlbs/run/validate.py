@@ -151,11 +151,12 @@ class Validator:
         except DlbsError as error:
             self._add(experiment, Problem(error.what, error.hint))
             return False
-        first, same = self._logs.setdefault(log, (self.count, experiment.get("exp.id")))
+        identity = experiment.get("exp.id"), experiment.get("exp.log_file")
+        first, same = self._logs.setdefault(log, (self.count, identity))
         if first != self.count:
             what = f"writes to the same log file as experiment {first}: {log}"
             hint = "make exp.log_file unique, for example with ${exp.id}"
-            if same is not None and same == experiment.get("exp.id"):
+            if None not in same and same == identity:
                 what, hint = f"is equal to experiment {first}", "is a value given twice? -Pexp.repeats=2 repeats all"
             self._add(experiment, Problem(what, hint))
         elif experiment.get("exp.status") not in {"inactive", "simulate"}:

@@ -319,7 +319,10 @@ def device_facts(device: torch.device) -> dict[str, Any]:
 
 def _libraries() -> dict[str, str]:
     """Libraries and the compiler that PyTorch was built with."""
-    built = torch.__config__.show()
+    try:
+        built = torch.__config__.show()
+    except RuntimeError:  # a build without the libraries of its device
+        return {}
     patterns = {
         "blas": r"BLAS_INFO=(\w+)",
         "mkl": r"Math Kernel Library Version ([\d.]+)",

@@ -157,7 +157,7 @@ def test_validate_names_every_problem(dlbs: RunDlbs) -> None:
     found = document(dlbs, "validate", *DUMMY, "-Vexp.log_file=[a.log,a.log]", code=2)
     assert found["experiments"] == 2
     (problem,) = found["problems"]
-    assert "same log file" in problem["problem"]
+    assert problem["problem"] == "is equal to experiment 1"
     assert problem["experiments"] == 1
 
 

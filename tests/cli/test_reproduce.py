@@ -158,7 +158,7 @@ def test_what_is_missing_is_said(dlbs: RunDlbs, first: Path, tmp_path: Path) -> 
         for word in words:
             assert word in done.stderr
 
-    refused("the indexes of packages do not have all of them", "tiny", UV_FIND_LINKS="/nowhere")
+    refused("the indexes of packages do not have all of them", "tiny", UV_FIND_LINKS=str(tmp_path))
     (difference,) = folder.glob("*.diff")
     kept = difference.read_bytes()
     shutil.rmtree(tmp_path / "exact")

@@ -209,7 +209,8 @@ def test_a_program_that_does_not_speak_the_protocol_ends_in_time(tmp_path: Path,
     (tmp_path / "mine").write_text(f'#!/bin/bash\nexec >"$DLBS_TURNS/done"\necho ready\n{body}\n')
     done = dlbs(tmp_path, "run", *plan, "--turns", "1", "-Pexp.timeout=1")
     assert done.returncode == 1, done.stderr
-    assert {values(log)["exp.status"] for log in logs(tmp_path)} == {"timeout"}
+    statuses = {values(log)["exp.status"] for log in logs(tmp_path)}
+    assert statuses - {"failure"} == {"timeout"}  # the partner of the first one that ends may be ended with it
 
 
 def test_without_a_place_for_turns_the_plan_stops(tmp_path: Path, plan: list[str]) -> None:

@@ -33,7 +33,7 @@ def order(directory: Path) -> list[tuple[int, int]]:
 
 
 def test_rounds_run_only_what_is_open_and_the_comparison_ends_them(dlbs: RunDlbs, tmp_path: Path) -> None:
-    flags = (*DUMMY, launcher(tmp_path, MEASURES), "-Vexp.seed=[1,2,3]", *BY, "--threshold", "3%")
+    flags = (*DUMMY, launcher(tmp_path, MEASURES), "-Vexp.seed=[1,2,3]", *BY, "--baseline", "1", "--threshold", "3%")
     done = dlbs("run", *flags)
     assert done.returncode == OK, done.stderr
     ran = order(tmp_path)
@@ -52,7 +52,7 @@ def test_rounds_run_only_what_is_open_and_the_comparison_ends_them(dlbs: RunDlbs
     # The logs are those of exp.repeats, so `compare` reads them and `run` knows them.
     compared = json.loads(dlbs("compare", "logs", "--by", "exp.seed", "--format", "json").stdout)
     assert [one["verdicts"] for one in compared["comparisons"]] == [{"same": 1}, {"faster": 1}]
-    again = dlbs("run", *flags[:-5], "-Pexp.repeats=6")
+    again = dlbs("run", *flags[:-7], "-Pexp.repeats=6")
     assert f"{18} already finished" in again.stderr
     # Known is known.
     before = len(ran)
