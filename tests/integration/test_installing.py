@@ -134,13 +134,17 @@ def test_without_an_environment_of_ones_own(tmp_path: Path, shell: Callable[...,
 
 @pytest.mark.parametrize("command", section("From a checkout"))
 def test_from_a_checkout(environment: Path, tmp_path: Path, shell: Callable[..., str], command: str) -> None:
-    assert command.startswith("pip install ")
     checkout = tmp_path / "checkout"
     for name in ("LICENSE", "README.md", "config", "dlbs", "docker", "pyproject.toml", "python", "scripts"):
         checkout.mkdir(exist_ok=True)
         (checkout / name).symlink_to(ROOT / name)
-    programs = install(environment, "pip")
+    programs = install(environment, command.split()[0])
     shell(command, programs, checkout)
+    if command.startswith("uv venv "):
+        programs = checkout / ".venv" / "bin"
+    elif command.startswith("pip wheel "):
+        (wheel,) = (checkout / "dist").glob("dlbs-*.whl")
+        shell(f"pip install {wheel}", programs)
     assert "hello" in shell("dlbs run -Pexp.num_batches=2 -- echo hello && cat logs/*.log", programs)
 
 
