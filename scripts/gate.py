@@ -156,7 +156,7 @@ def gate(inputs: Inputs) -> int:
     summary = f"## Benchmark: {verdict}\n\nA is the base {commit[:10]}, B is {head[:10]}; {inputs.rounds} rounds.\n\n"
     shown = compared.stdout + f"\n{compared.stderr.strip()}\n"
     for place, name in ((str(checkout), "base"), (str(root), "head")):
-        shown = shown.replace(place, name)
+        shown = shown.replace(place, name).replace(place.replace("_", r"\_"), name)  # as Markdown escapes it
     summary += shown
     summary += f"\nFailed: dlbs run ended with {code}\n" if code else ""
     _append("GITHUB_STEP_SUMMARY", summary)
