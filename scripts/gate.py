@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -153,10 +154,11 @@ def gate(inputs: Inputs) -> int:
     verdict = {0: "ok", _REGRESSION: "regression"}.get(compared.returncode, "failure")
     if code and verdict == "ok":
         verdict = "failure"
-    summary = f"## Benchmark: {verdict}\n\nA is the base {commit[:10]}, B is {head[:10]}; {inputs.rounds} rounds.\n\n"
+    summary = f"## Benchmark: {verdict}\n\nBase {commit[:10]}, head {head[:10]}; {inputs.rounds} rounds.\n\n"
     shown = compared.stdout + f"\n{compared.stderr.strip()}\n"
     for place, name in ((str(checkout), "base"), (str(root), "head")):
         shown = shown.replace(place, name).replace(place.replace("_", r"\_"), name)  # as Markdown escapes it
+    shown = re.sub("(?<=[|]) +| +(?=[|])", " ", re.sub("-{4,}", "---", shown))  # columns were padded for the paths
     summary += shown
     summary += f"\nFailed: dlbs run ended with {code}\n" if code else ""
     _append("GITHUB_STEP_SUMMARY", summary)

@@ -93,7 +93,7 @@ def masked(output: str) -> list[str]:
     lines = []
     for line in output.splitlines():
         if re.search(
-            rf"^⚠|⚠:|doubtful|^  ({kinds}):|would decide it|hardly help|vary too much|^ +--threshold$|^  ({_VERDICTS}):| times as (fast|long) as|: ({_VERDICTS}) \(|^  ±|as fast as",
+            rf"^⚠|⚠:|doubtful|turns were disturbed|^  ({kinds}):|would decide it|hardly help|vary too much|^ +--threshold$|^  ({_VERDICTS}):| times as (fast|long) as|: ({_VERDICTS}) \(|^  ±|as fast as",
             line,
         ):
             continue
