@@ -7,11 +7,13 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from dlbs.logs import parse_line
@@ -382,3 +384,42 @@ def test_images(dlbs: RunDlbs, tmp_path: Path) -> None:
     assert no_daemon.returncode == 2
     assert "does not answer" in no_daemon.stderr
     _docker("image", "rm", "-f", "dlbs/image:small")
+
+
+SERVER = (
+    "-Pexp.phase=serving", "-Pexp.gpus=", "-Pexp.model=any", "-Pserving.scenario=concurrent", "-Pexp.num_warmup_batches=1",
+)  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def servers(port: int) -> str:
+    """Containers of the server at a port, running or not."""
+    ids = _docker("ps", "--all", "--quiet", "--filter", f"label=port={port}")
+    return ids.strip()
+
+
+@pytest.mark.parametrize("kind", ["ends", "interrupted", "killed"])
+def test_a_server_in_a_container_is_gone_afterwards(dlbs: RunDlbs, tmp_path: Path, kind: str) -> None:
+    """As the first process of a container, Python ignores SIGTERM: the container must be removed."""
+    port = free_port()
+    command = f"docker run --label port={port} --network host -v {ROOT}/tests:/t:ro {BASE_IMAGE} python3 /t/known_server.py '{{}}' {port}"
+    flags = (*SERVER, "-Pexp.docker=false", f"-Pserving.url=http://127.0.0.1:{port}", f"-Pserving.command={command}")
+    if kind == "ends":
+        done = dlbs("run", *flags, "-Pserving.min_duration=0.1")
+        assert done.returncode == 0, done.stderr
+        assert values(logs(tmp_path)[0])["results.serving.failed"] == 0
+    else:
+        process = start(tmp_path, *flags, "-Pserving.min_duration=3600")
+        wait_until(lambda: bool(servers(port)))
+        if kind == "interrupted":
+            process.send_signal(signal.SIGINT)
+        else:
+            for program in psutil.process_iter(["cmdline"]):
+                if f"--serving_url=http://127.0.0.1:{port}" in (program.info["cmdline"] or []):
+                    program.kill()
+        process.communicate(timeout=PATIENCE)
+    wait_until(lambda: not servers(port))

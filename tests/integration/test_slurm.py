@@ -7,13 +7,15 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from dlbs.executors.slurm import options_of, time_limit
-from tests.conftest import RunDlbs, start_dlbs
+from tests.conftest import ROOT, RunDlbs, start_dlbs
 from tests.experiments import launcher, logs, values
 from tests.forked import Program
 from tests.slurm_cluster import HOST, Cluster
@@ -410,3 +412,38 @@ def test_inference_under_load_in_a_job(cluster: Cluster, dlbs: RunDlbs, tmp_path
     (log,) = logs(tmp_path)
     assert values(log)["results.serving.valid"] is True
     assert (tmp_path / "logs" / f"{log.name}.loadgen" / "mlperf_log_summary.txt").exists()
+
+
+@pytest.mark.parametrize("step", ["", "srun --ntasks=1 --overlap "])
+def test_a_server_in_a_job_or_a_step_of_it(cluster: Cluster, dlbs: RunDlbs, tmp_path: Path, step: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = f"{step}{sys.executable} {ROOT}/tests/known_server.py '{{}}' {port}"
+    done = dlbs(
+        "run", "--executor", "slurm", "-Pexp.phase=serving", "-Pexp.docker=false", "-Pexp.gpus=", "-Pexp.model=any",
+        "-Pserving.scenario=concurrent", "-Pexp.num_warmup_batches=1", "-Pserving.min_duration=0.1",
+        f"-Pserving.url=http://127.0.0.1:{port}", f"-Pserving.command={command}", **cluster.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert values(logs(tmp_path)[0])["results.serving.failed"] == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def test_a_server_on_a_node_of_its_own(cluster: Cluster, dlbs: RunDlbs, tmp_path: Path) -> None:
+    """The client runs outside of Slurm; srun allocates a node for the server."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = (
+        f"srun --nodelist={cluster.nodes[-1]} --exclusive {sys.executable} {ROOT}/tests/known_server.py '{{}}' {port}"
+    )
+    done = dlbs(
+        "run", "-Pexp.phase=serving", "-Pexp.docker=false", "-Pexp.gpus=", "-Pexp.model=any",
+        "-Pserving.scenario=concurrent", "-Pexp.num_warmup_batches=1", "-Pserving.min_duration=0.1",
+        f"-Pserving.url=http://127.0.0.1:{port}", f"-Pserving.command={command}", **cluster.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert values(logs(tmp_path)[0])["results.serving.failed"] == 0
+    environment = {**os.environ, **cluster.environment}
+    queue = ["squeue", "--noheader"]
+    wait_until(lambda: not subprocess.run(queue, env=environment, capture_output=True, text=True, check=True).stdout)

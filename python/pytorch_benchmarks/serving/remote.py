@@ -30,7 +30,7 @@ from benchmark_core.exits import BenchmarkError, UnavailableError, UsageError
 from benchmark_core.files import replaced
 from benchmark_core.gpus import Energy, cuda_name, named_gpu, open_nvml, visible_gpus
 from benchmark_core.intervals import latency_quantile
-from benchmark_core.log import Log
+from benchmark_core.log import LOG_VARIABLE, Log
 from benchmark_core.measure import log_program
 from benchmark_core.timing import Moments, rate_words
 from pytorch_benchmarks.options import BenchmarkOptions
@@ -565,10 +565,11 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
         raise BenchmarkError(f"serving.command {options.serving_command!r} cannot be started: {error}") from None
     # Launchers end programs by SIGTERM; as an exception, it reaches `finally`.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    # Whatever kills this process, even SIGKILL, closes the pipe.
+    # Whatever kills this process, even SIGKILL, closes the pipe. A launcher must not kill the guard with what the experiment leaves: no LOG_VARIABLE.
+    environment = {name: value for name, value in os.environ.items() if name != LOG_VARIABLE}
     guard = subprocess.Popen(
         ["sh", "-c", _GUARD, "sh", str(server.pid), str(_GRACE), *remove],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True,
     )  # fmt: skip
     try:
         _wait_until_ready(options, server, log)
