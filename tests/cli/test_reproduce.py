@@ -29,7 +29,8 @@ def wheel(directory: Path, version: str) -> None:
     """A package that the index of the tests, a directory, has in two versions."""
     directory.mkdir(exist_ok=True)
     with zipfile.ZipFile(directory / f"tiny-{version}-py3-none-any.whl", "w") as archive:
-        archive.writestr("tiny.py", f"VERSION = {version!r}\n")
+        padding = "#" * int(version[0])  # another size: Python takes bytecode of the same size and second for current
+        archive.writestr("tiny.py", f"VERSION = {version!r}  {padding}\n")
         archive.writestr(
             f"tiny-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n"
         )
