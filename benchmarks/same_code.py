@@ -9,7 +9,8 @@
 
 `turns` measures what turns find: the same code, and slowdowns of 3, 5 and 10 % that are really executed (more work in each batch), all sides in turns with
 the base; then the base and the slowdown of 5 % once more as independent runs. Each line of DIRECTORY/turns.jsonl is one such round; more lines are
-appended until the time is over. `table` makes comparisons of ten rounds from them, each round once, and counts the verdicts.
+appended until the time is over. `table` makes comparisons of ten rounds from them, each round once, and counts the verdicts; beside it are the shares
+of verdicts in comparisons of ten rounds that are drawn with replacement.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ INDEPENDENT = "5 %"
 PAIRS = 10  # of a comparison
 CONDITIONS = {"rest": [], "changing": ["load"], "full": ["full"] * (os.cpu_count() or 1)}
 COMMAND = "command"
-ALONE = 6.0  # seconds of an independent run, as long as the turns of a side
+SECONDS, TURNS = 0.15, 16  # of each side
+ALONE = SECONDS * TURNS  # seconds of an independent run
+DRAWS = 2000
 LOOPS = 300_000  # of the command
 
 
@@ -116,7 +119,7 @@ def measured(directory: Path) -> list[dict[str, Any]]:
 def one_round(directory: Path, configuration: tuple[str, str]) -> dict[str, Any]:
     """Logarithms of the ratios of all sides to the base in turns, those of independent runs, and the seconds that both took."""
     sides = {"base": 0.0, **SLOWDOWNS}
-    giver = TurnGiver(len(sides), 0.15, 40)
+    giver = TurnGiver(len(sides), SECONDS, TURNS)
     began = time.monotonic()
     processes = [
         run(directory, f"turns-{name[0]}", configuration, slower, variables)
