@@ -26,13 +26,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dlbs.executors.turns import TurnGiver
 from dlbs.results.read.records import read_runs, write_records
 from dlbs.results.runs import TIME, number
-from dlbs.results.statistics.ratio import PairRatio, pair_ratio, pairs_interval, rank_interval
+from dlbs.results.statistics.ratio import Interval, PairRatio, pair_ratio, pairs_interval, rank_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
@@ -88,7 +89,7 @@ COMMAND = "command"
 SECONDS, TURNS = 0.15, 16  # of each side
 ALONE = SECONDS * TURNS  # seconds of an independent run
 DRAWS = 2000
-LOOPS = 300_000  # of the command
+LOOPS = 5_000_000  # of the command
 
 
 def turns(directory: Path, condition: str, minutes: float) -> None:
@@ -154,7 +155,7 @@ def run(
 ) -> subprocess.Popen[bytes]:
     """Start one side, with its log in the directory."""
     if configuration[0] == COMMAND:
-        words = [sys.executable, "-c", f"sum(range({round(LOOPS * (1 + slower))}))"]
+        words = [sys.executable, "-c", f"sum(range({LOOPS + units(directory, configuration, slower)}))"]
         command = [sys.executable, str(ROOT / "python" / "command_runner"), "--min-seconds", f"{ALONE}", "--", *words]
     else:
         options, warmup, _ = CONFIGURATIONS[configuration]
@@ -166,9 +167,12 @@ def run(
 
 
 def units(directory: Path, configuration: tuple[str, str], slower: float) -> int:
-    """Units of work that take this share of a batch: measured once, alternating with batches in one process."""
+    """Units of work that take this share of a batch: measured once, alternating with batches."""
     path = directory / f"units-{'-'.join(configuration)}"
-    if slower and not path.exists():
+    if slower and not path.exists() and configuration[0] == COMMAND:
+        whole, start = (statistics.median(seconds(loops) for _ in range(30)) for loops in (LOOPS, 0))
+        path.write_text(f"{LOOPS * whole / (whole - start):.1f}")
+    elif slower and not path.exists():
         options, _, _ = CONFIGURATIONS[configuration]
         words = [text for name, value in options.items() for text in (f"--{name}", str(value))]
         command = [
@@ -185,6 +189,13 @@ def units(directory: Path, configuration: tuple[str, str], slower: float) -> int
         done = subprocess.run(command, env={**os.environ, **SETTINGS}, capture_output=True, text=True, check=True)
         path.write_text(done.stdout.partition("units in a batch: ")[2].split()[0])
     return round(slower * float(path.read_text())) if slower else 0
+
+
+def seconds(loops: int) -> float:
+    """Seconds of the command."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", f"sum(range({loops}))"], check=True)
+    return time.perf_counter() - begin
 
 
 def program(count: int, arguments: list[str]) -> None:
@@ -229,40 +240,59 @@ def table(directory: Path) -> None:
     """Print what comparisons of ten rounds found: in turns, and by independent runs of the same total time."""
     lines = measured(directory)
     print(
-        "| condition | configuration | side | comparisons | not same at 0 % | slower at 0 % | slower at 3 % | SD of pairs | s per pair |"
+        "| condition | configuration | side | ratio | SD of pairs | s per pair | comparisons | not same at 0 % | slower at 0 % | slower at 3 % | drawn: slower at 0 % | at 3 % |"
     )
-    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    keys = sorted({(line["condition"], line["configuration"]) for line in lines})
-    for condition, configuration in keys:
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for condition, configuration in sorted({(line["condition"], line["configuration"]) for line in lines}):
         rounds = [line for line in lines if (line["condition"], line["configuration"]) == (condition, configuration)]
         seconds = statistics.fmean(line["seconds"] for line in rounds) * 2 / (1 + len(SLOWDOWNS))
         for side in SLOWDOWNS:
             pairs = [PairRatio(*line["turns"][side]) for line in rounds if side in line["turns"]]
-            found = [pairs_interval(pairs[at : at + PAIRS], 0.95)[1] for at in range(0, len(pairs) - PAIRS + 1, PAIRS)]
-            show(condition, configuration, f"{side}, turns", found, pairs, seconds)
-        alone = [
-            PairRatio(math.log(one[INDEPENDENT] / one["base"])) for one in (line["independent"] for line in rounds)
-        ]
+            show((condition, configuration, f"{side}, turns"), pairs, PAIRS, seconds, of_pairs)
+        alone = [line["independent"] for line in rounds]
         each = statistics.fmean(line["independent_seconds"] for line in rounds)
         size = max(3, round(PAIRS * seconds / each))
-        found = []
-        for at in range(0, len(rounds) - size + 1, size):
-            runs = [line["independent"] for line in rounds[at : at + size]]
-            found.append(rank_interval([one[INDEPENDENT] for one in runs], [one["base"] for one in runs])[1])
-        show(condition, configuration, f"{INDEPENDENT}, {size} independent runs per side", found, alone, each)
+        names = condition, configuration, f"{INDEPENDENT}, {size} independent runs per side"
+        show(names, alone, size, each, of_runs)
+
+
+def of_pairs(pairs: Sequence[PairRatio]) -> Interval:
+    """Interval of the ratio of times from pairs."""
+    return pairs_interval(pairs, 0.95)[1]
+
+
+def of_runs(runs: Sequence[dict[str, float]]) -> Interval:
+    """Interval of the ratio of times from independent runs."""
+    return rank_interval([one[INDEPENDENT] for one in runs], [one["base"] for one in runs])[1]
 
 
 def show(
-    condition: str, configuration: str, side: str, found: list[Any], pairs: list[PairRatio], seconds: float
+    names: tuple[str, ...], rounds: list[Any], size: int, seconds: float, interval: Callable[[Any], Interval]
 ) -> None:
-    """Print a row of the table: counts of intervals of the ratio of times."""
-    spread = f"{100 * statistics.stdev(pair.log for pair in pairs):.1f} %" if len(pairs) > 1 else "-"
-    counts = [
-        sum(one.low > 1 or one.high < 1 for one in found), sum(one.low > 1 for one in found), sum(1 / one.low < 0.97 for one in found),
+    """Print a row of the table: comparisons of `size` rounds, each round once, and drawn with replacement."""
+    logs = [one.log if isinstance(one, PairRatio) else math.log(one[INDEPENDENT] / one["base"]) for one in rounds]
+    spread = f"{100 * statistics.stdev(logs):.1f} %" if len(logs) > 1 else "-"
+    found = [interval(rounds[at : at + size]) for at in range(0, len(rounds) - size + 1, size)]
+    source = random.Random(1)
+    drawn = [interval(source.choices(rounds, k=size)) for _ in range(DRAWS)]
+    cells = [
+        *names, f"{math.exp(statistics.fmean(logs)):.3f}", spread, f"{seconds:.0f}", str(len(found)),
+        *(str(sum(map(is_so, found))) for is_so in (differs, slower, much_slower)),
+        *(f"{100 * sum(map(is_so, drawn)) / DRAWS:.0f} %" for is_so in (slower, much_slower)),
     ]  # fmt: skip
-    print(
-        f"| {condition} | {configuration} | {side} | {len(found)} | {' | '.join(map(str, counts))} | {spread} | {seconds:.0f} |"
-    )
+    print(f"| {' | '.join(cells)} |")
+
+
+def differs(ratio: Interval) -> bool:
+    return ratio.low > 1 or ratio.high < 1
+
+
+def slower(ratio: Interval) -> bool:
+    return ratio.low > 1
+
+
+def much_slower(ratio: Interval) -> bool:
+    return 1 / ratio.low < 0.97
 
 
 def busy() -> None:

@@ -135,7 +135,9 @@ def test_compare_uses_the_pairs(tmp_path: Path, plan: list[str]) -> None:
     assert len({one["results.turns.pair"] for one in found}) == 3
     assert len(first["results.turns.times"]) == len(first["results.turns.starts"]) >= FEWEST_TURNS
     compared = dlbs(tmp_path, "compare", "logs", "--by", "mine.side")
-    assert "geometric mean of the ratios of pairs of processes that took turns" in " ".join(compared.stdout.split())
+    assert "mean ratio of pairs of processes that took turns, weighted by their precision" in " ".join(
+        compared.stdout.split()
+    )
     assert "│ slower │" in " ".join(compared.stdout.split())
     again = dlbs(tmp_path, "run", *plan, "--turns", "3")
     assert "6 already finished" in again.stderr

@@ -47,7 +47,7 @@ def welch_interval(first: Sequence[float], second: Sequence[float], confidence: 
 
 # Methods for the interval of a ratio of runs.
 METHODS = {
-    "pairs": "Student's t of the logarithms of the pairs' ratios",
+    "pairs": "Student's t of the logarithms of the pairs' ratios, weighted (Hartung-Knapp)",
     "signed ranks": "bounds of Wilcoxon's signed-rank test",
     "ranks": "bounds of the Mann-Whitney test",
     "student": "Student's t (Welch) of the logarithms, because ranks of so few runs cannot reach the confidence level",
@@ -559,6 +559,7 @@ def needed_repeats(estimate: Estimate, threshold: float, runs: int) -> str:
 # remains, and the difference between processes, such as the layout of their memory, which more turns do not reduce but more pairs do.
 _ONE_SIDED = 0.2  # of the CPUs: if other programs used that much more in one of two turns, one side was disturbed
 _FEWEST_TURNS = 5
+_LEAST_ERROR = 1e-9  # of the logarithm of a ratio
 _LEAST = 1e-100  # of times in ms and of numbers of batches, whose product must not be 0
 # What both sides of a pair have in common, or what its turns show better; such warnings do not make a pair doubtful.
 SHARED_DOUBTS = frozenset(
@@ -659,18 +660,29 @@ def paired(a: Runs, b: Runs) -> tuple[Runs, Runs]:
 
 
 def pairs_interval(pairs: Sequence[PairRatio], confidence: float) -> tuple[float, Interval]:
-    """Ratio of two sides from their pairs, with Student's interval of the logarithms.
+    """Ratio of two sides from their pairs: the mean of the logarithms, weighted by the precision of each pair, with Student's interval.
 
-    Its variance is at least that of the errors within pairs, so that a few pairs that agree by chance do not make it too narrow.
+    A disturbed pair has a larger error, and counts less. Weights and interval are those of a meta-analysis with random effects: the variance between
+    pairs of DerSimonian and Laird (1986), the interval of Hartung and Knapp (2001), at least as wide as the errors within pairs. No error counts as
+    smaller than the median one, since errors are estimates.
 
     Args:
         pairs: At least two.
         confidence: Confidence level of the interval.
     """
     logs = [pair.log for pair in pairs]
-    mean = statistics.fmean(logs)
-    variance = max(statistics.variance(logs), statistics.fmean(pair.error**2 for pair in pairs))
-    half = student_quantile((1 + confidence) / 2, len(logs) - 1) * math.sqrt(variance / len(logs))
+    freedom = len(logs) - 1
+    usual = statistics.median(pair.error for pair in pairs) or statistics.stdev(logs)
+    within = [max(pair.error, usual, _LEAST_ERROR) ** 2 for pair in pairs]
+    between = 0.0
+    for _ in ("between", "mean"):  # the mean without variance between pairs tells how large it is
+        weights = [1 / (between + one) for one in within]
+        total = math.fsum(weights)
+        mean = math.fsum(map(math.prod, zip(weights, logs, strict=True))) / total
+        squares = math.fsum(weight * (log - mean) ** 2 for weight, log in zip(weights, logs, strict=True))
+        between = max(0.0, squares - freedom) / (total - math.fsum(one * one for one in weights) / total)
+    variance = max(1.0, squares / freedom) / total
+    half = student_quantile((1 + confidence) / 2, freedom) * math.sqrt(variance)
     return factor(mean), Interval(factor(mean - half), factor(mean + half), confidence, "pairs")
 
 

@@ -98,7 +98,7 @@ BATCHES_ONLY = (
 )
 _RATIOS = {
     "signed ranks": "median of the means of the ratios of two rounds (Hodges-Lehmann)",
-    "pairs": "geometric mean of the ratios of pairs of processes that took turns",
+    "pairs": "mean ratio of pairs of processes that took turns, weighted by their precision",
 }
 QUERIES_ONLY = "one run per side: interval from those that both runs logged; ignores variation between runs"
 STATISTIC_NAMES = {"rank": "median", "mean": "mean"}
