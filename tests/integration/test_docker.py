@@ -423,3 +423,13 @@ def test_a_server_in_a_container_is_gone_afterwards(dlbs: RunDlbs, tmp_path: Pat
                     program.kill()
         process.communicate(timeout=PATIENCE)
     wait_until(lambda: not servers(port))
+
+
+def test_a_container_and_a_process_take_turns(dlbs: RunDlbs, tmp_path: Path) -> None:
+    sides = (f"-Pexp.docker_image={BASE_IMAGE}", "-Vexp.docker=[true,false]", "--by", "exp.docker")
+    done = dlbs("run", *sides, "-Pturns.seconds=0.01", "-Pturns.count=10", "--turns", "1", "--", "true")
+    assert done.returncode == 0, done.stderr
+    assert "the sides take turns" in done.stderr
+    one, other = map(values, logs(tmp_path))
+    assert one["results.turns.pair"] == other["results.turns.pair"]
+    assert {one["exp.docker"], other["exp.docker"]} == {True, False}
