@@ -19,6 +19,7 @@ from dlbs.results.plots.kinds import draw, save
 from dlbs.results.plots.plot import Options, kind_for
 from dlbs.results.read.frame import records_of
 from dlbs.results.read.records import read_runs
+from dlbs.results.runs import Runs
 from dlbs.results.statistics.compare import Comparison, ComparisonBy, compare_by, side_by_side
 from dlbs.results.statistics.compare import compare as _compare
 from dlbs.results.statistics.ratio import DEFAULT_RULES, Rules
@@ -319,12 +320,9 @@ def compare(
         match=tuple(one_or_several(match)),
         ignore=tuple(one_or_several(ignore)),
     )
-    runs, sides = side_by_side([_records(one) for one in (a, b) if one is not None])
+    runs, sides = side_by_side([_runs(one) for one in (a, b) if one is not None])
     rules = rules.for_results(runs)
-    declarations = _load_declarations().declarations
-    if by is not None:
-        return compare_by(runs, declarations, rules)
-    return _compare(sides[0], sides[1], declarations, rules)
+    return compare_by(runs, rules) if by is not None else _compare(sides[0], sides[1], rules)
 
 
 @with_arguments
@@ -389,8 +387,8 @@ def plot(
         value, title, log_scale, peak_tflops, peak_bandwidth, x, quantities, lines, panels, dict(baseline or {}), log_x,
         style, size if size is None or isinstance(size, str) else "x".join(map(str, size)), marks,
     )  # fmt: skip
-    records = _records(results)
-    figure = draw(kind_for(kind, options, records), records, _load_declarations().declarations, options)
+    runs = _runs(results)
+    figure = draw(kind_for(kind, options, runs), runs, options)
     if path is not None:
         save(figure, os.fspath(path))
     return figure
@@ -414,12 +412,10 @@ def _resolved(plan: Iterable[Experiment]) -> Iterator[Experiment]:
         yield experiment
 
 
-def _records(results: Any) -> Sequence[Mapping[str, Any]]:
+def _runs(results: Any) -> Runs:
     if isinstance(results, (str, os.PathLike)):
-        return read_runs([os.fspath(results)])
-    if hasattr(results, "columns"):
-        return list(records_of(results))
-    given = list(results)
+        results = [results]
+    given: Any = list(records_of(results) if hasattr(results, "columns") else results)
     if given and all(isinstance(one, (str, os.PathLike)) for one in given):
-        return read_runs([os.fspath(one) for one in given])
-    return given
+        given = read_runs([os.fspath(one) for one in given])
+    return Runs.of(given, _load_declarations().declarations)

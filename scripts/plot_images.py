@@ -22,6 +22,7 @@ from dlbs.results.plots.kinds import draw, rendered
 from dlbs.results.plots.plot import Options
 from dlbs.results.read.onelog import Reading
 from dlbs.results.read.records import read_runs
+from dlbs.results.runs import Runs
 
 if TYPE_CHECKING:
     import numpy
@@ -265,7 +266,7 @@ def image_of(example: Example) -> bytes:
     """The PNG file of an example."""
     with tempfile.TemporaryDirectory() as directory:
         records = read_example(example, Path(directory))
-    figure = draw(example.kind, records, load_config().declarations, example.options)
+    figure = draw(example.kind, Runs.of(records, load_config().declarations), example.options)
     return rendered(figure, "png", DOTS_PER_INCH)
 
 

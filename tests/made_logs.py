@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmark_core.log import key_line
+from dlbs.config.load import load_config
+from dlbs.results.runs import Runs
 
 __all__ = ["make_logs", "make_record", "write_log"]
 
@@ -62,3 +64,8 @@ def make_logs(directory: Path, records: Iterable[dict[str, Any]], output: str = 
     for number, record in enumerate(records):
         write_log(directory / f"{number:04}.log", record, output)
     return directory
+
+
+def declared(records: Iterable[Mapping[str, Any]]) -> Runs:
+    """Records as runs with the declarations of the shipped configuration."""
+    return Runs.of(records, load_config().declarations)

@@ -22,7 +22,7 @@ from dlbs.results.runs import Runs
 from dlbs.results.statistics.compare import compare_by
 from dlbs.results.statistics.ratio import Rules
 from pytorch_benchmarks.options import parse_benchmark_options
-from tests.made_logs import make_record
+from tests.made_logs import declared, make_record
 
 WORDS: dict[Any, bool] = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1", "True", "T", "ON", True), True),
@@ -140,7 +140,7 @@ def of_baseline_of_plots(word: Any, directory: Path) -> Any:
 
 def of_baseline_of_comparisons(word: Any, directory: Path) -> Any:
     records = [{**make_record(), "exp.docker": meant} for meant in (True, False)]
-    return compare_by(records, load_config().declarations, Rules(by="exp.docker", baseline=word)).baseline
+    return compare_by(declared(records), Rules(by="exp.docker", baseline=word)).baseline
 
 
 def of_former_value(word: Any, directory: Path) -> Any:

@@ -22,7 +22,7 @@ from dlbs.executors.turns import FEWEST_TURNS, TurnGiver
 from dlbs.files import load_json, read_regular, write_atomically
 from dlbs.results.provenance import change_words
 from dlbs.results.read.records import read_runs
-from dlbs.results.runs import THROUGHPUT, Record, status_of
+from dlbs.results.runs import THROUGHPUT, Record, Runs, status_of
 from dlbs.results.statistics.compare import Comparison, Match, compare
 from dlbs.results.statistics.ratio import (
     INCONCLUSIVE,
@@ -373,7 +373,7 @@ def _comparison(state: Search, index: int) -> Comparison:
             ]
     settings = state.settings
     rules = Rules(metric=settings["metric"], threshold=settings["threshold"], confidence=settings["confidence"])
-    return compare(sides[0], sides[1], load_config().declarations, rules)
+    return compare(Runs.of(sides[0], load_config().declarations), sides[1], rules)
 
 
 def _probe(state: Search) -> str:

@@ -129,10 +129,10 @@ class Pairs:
         self.metric = rules.metric or THROUGHPUT
         self.take_turns = False
         check_known(rules.ignore, {name for experiment in plan for name in experiment}, "--ignore")
-        planned = Runs.of(plan)
+        planned = Runs.of(plan, declarations)
         numbers = {row: number for number, row in enumerate(planned.rows)}
         # The plan has the same parameters as its logs, so experiments are matched as in `compare --by` of the logs.
-        self._frame = compare_by(planned, declarations, rules)
+        self._frame = compare_by(planned, rules)
         self.pairs = [
             Pair(
                 match.label,

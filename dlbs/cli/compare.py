@@ -105,12 +105,11 @@ def compare_command(
     sources = [paths] if chosen.by is not None else [[side] for side in paths]
     runs, sides = side_by_side([read_source(source, db, filter_query) for source in sources])
     chosen = chosen.for_results(runs)
-    declared = declarations()
     made: Comparison | ComparisonBy
     if chosen.by is not None:
-        made = compare_by(runs, declared, chosen)
+        made = compare_by(runs, chosen)
     else:
-        made = compare(sides[0], sides[1], declared, chosen, sides=titles, sources=paths)
+        made = compare(sides[0], sides[1], chosen, sides=titles, sources=paths)
     table = comparison_table(made)
     if page is not None:
         from dlbs.results.page.comparison import write_comparison
@@ -227,8 +226,8 @@ def bisect_command(
         from dlbs.results.store.store import Store
         from dlbs.results.trends import regression_of
 
-        with Store(db, create=False) as store:
-            good, bad = regression_of(store, history, declarations(), chosen.metric)
+        with Store(db, create=False, declarations=declarations()) as store:
+            good, bad = regression_of(store, history, chosen.metric)
         note(f"--good {good} --bad {bad}")
     elif good is None or bad is None:
         raise click.UsageError(f"Missing option '{'--bad' if good else '--good'}', or --history WORDS")

@@ -354,6 +354,7 @@ def _print_gaps(
     from dlbs.plan.pipeline import resolved_plan
     from dlbs.results.grouping import distinguishing_names
     from dlbs.results.read.query import check_keys
+    from dlbs.results.runs import Runs
     from dlbs.results.tables.lists import gaps, missing_logs
 
     records = read_source(paths, None, None)
@@ -365,7 +366,7 @@ def _print_gaps(
             for experiment in resolved_plan(config, plan)()
             if experiment.get("exp.status") not in {"inactive", "simulate"}
         }
-    names = distinguishing_names(records, config.declarations)
+    names = distinguishing_names(Runs.of(records, config.declarations))
     if len({text(record.get("exp.repeat")) for record in records}) > 1:
         names.append("exp.repeat")
     found = gaps(records, required, planned, names)

@@ -15,7 +15,6 @@ from benchmark_core.text import printable
 from dlbs.cli.options import names_option, verb
 from dlbs.cli.streams import note
 from dlbs.cli.tables import (
-    declarations,
     format_option,
     output_option,
     print_tables,
@@ -32,7 +31,7 @@ from dlbs.results.tables.cells import AGGREGATES
 from dlbs.results.tables.formats import TERMINAL
 from dlbs.results.tables.report import KINDS as TABLES
 from dlbs.results.tables.report import chosen_tables
-from dlbs.text import counted, text
+from dlbs.text import counted
 
 if TYPE_CHECKING:
     from dlbs.results.runs import Runs
@@ -233,9 +232,9 @@ def report_command(
 
         changes = None
         if against is not None:
-            changes = changes_since(against, read_source([against], db, None), records, declarations())
+            changes = changes_since(against, read_source([against], db, None), records)
         chosen = Chosen(title, plots or None, changes)
-        write_page(page, records, declarations(), logs=reading.paths, chosen=chosen)
+        write_page(page, records, logs=reading.paths, chosen=chosen)
         note(f"{counted(len(records), 'experiment')} → {page}")
         return
     if summary:
@@ -244,9 +243,9 @@ def report_command(
 
         names = contents["values"]
         check_keys(names, records.names, "--values")
-        print_tables([summary_table(records, declarations(), names)], form, output_file)
+        print_tables([summary_table(records, names)], form, output_file)
         return
-    print_tables(chosen_tables(records, declarations(), **contents), form, output_file)
+    print_tables(chosen_tables(records, **contents), form, output_file)
 
 
 def _print_series(path: str, form: str, output_file: str | None) -> None:
@@ -256,7 +255,7 @@ def _print_series(path: str, form: str, output_file: str | None) -> None:
         LogError: A log cannot be read, or no experiment has batch times.
     """
     from dlbs.experiment import describe
-    from dlbs.results.grouping import distinguishing_names, label_of
+    from dlbs.results.grouping import distinguishing_names, label_of, varying
     from dlbs.results.statistics.series import series_of, smoothed
     from dlbs.results.tables.lists import series_lines, series_table
 
@@ -272,8 +271,7 @@ def _print_series(path: str, form: str, output_file: str | None) -> None:
         labels = [describe(records[0])]
         documents: Any = {**asdict(found[0][1]), "smoothed": smoothed(found[0][1].times)}
     else:
-        names = distinguishing_names(records, declarations())
-        names += ["exp.repeat"] if len({text(record.get("exp.repeat")) for record in records}) > 1 else []
+        names = [*distinguishing_names(records), *varying(records, ["exp.repeat"])]
         labels = [label_of(record, names) for record, _ in found]
         documents = [
             {"experiment": label, **asdict(series), "smoothed": smoothed(series.times)}
@@ -295,7 +293,7 @@ def _print_series(path: str, form: str, output_file: str | None) -> None:
         note(f"note: {without} of {counted(len(records), 'experiment')} without batch times")
 
 
-_STYLE_HELP = "; ".join(f"{name}: {words}" for name, (*_, words) in STYLES.items()) + "."
+_STYLE_HELP = "; ".join(f"{name}: {words}" for name, words in STYLES.items()) + "."
 
 
 @verb("plot")
@@ -406,7 +404,7 @@ def plot_command(
         mark,
     )
     records = read_source(paths, db, filter_query)
-    save(draw(kind_for(kind, options, records), records, declarations(), options), output_file)
+    save(draw(kind_for(kind, options, records), records, options), output_file)
     note(f"{counted(len(records), 'experiment')} → {output_file}")
 
 
@@ -448,7 +446,7 @@ def export_command(
 
     kind = kind or kind_of_file(output_file)  # fail before logs are read, which may take long
     records = read_source(paths, db, filter_query)
-    count, where = export(kind, records, declarations(), output_file)
+    count, where = export(kind, records, output_file)
     words = counted(count, "experiment")
     if count < len(records):
         words += f" ({len(records) - count:,} existing or duplicate)"

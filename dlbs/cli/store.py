@@ -96,8 +96,8 @@ def tags_command(form: str, db: str) -> None:
         print_json(
             [
                 {
-                    "tag": share.name, "runs": share.runs, "failed": share.failed, "experiments": len(share.experiments),
-                    "machines": list(share.others), "first": share.first, "last": share.last,
+                    "tag": share.name, "runs": share.runs, "failed": share.failed, "experiments": share.experiments,
+                    "machines": share.others, "first": share.first, "last": share.last,
                 }
                 for share in shares
             ]
@@ -105,7 +105,7 @@ def tags_command(form: str, db: str) -> None:
         return
     cells = [
         [
-            Cell(str(share.runs)), Cell(str(share.failed)), Cell(str(len(share.experiments))), Cell(share.first or "-"), Cell(share.last or "-"),
+            Cell(str(share.runs)), Cell(str(share.failed)), Cell(str(share.experiments)), Cell(share.first or "-"), Cell(share.last or "-"),
             Cell("; ".join(share.others)),
         ]
         for share in shares
@@ -135,9 +135,9 @@ def list_command(words: tuple[str, ...], form: str, db: str) -> None:
     from dlbs.results.tables.table import Cell, Table
     from dlbs.results.trends import stored_experiments
 
-    with Store(db, create=False) as store:
+    with Store(db, create=False, declarations=declarations()) as store:
         runs = store.runs(ids=store.search(words_of(" ".join(words))) if words else None)
-    found = stored_experiments(runs, declarations())
+    found = stored_experiments(runs)
     if words and not found:
         raise LogError("no experiment has all these words", where=" ".join(words), hint="dlbs db list shows all")
     if form == "json":
@@ -183,9 +183,9 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
     from dlbs.results.tables.lists import history_table, listing_table
     from dlbs.results.trends import change_lines, history_of
 
-    with Store(db, create=False) as store:
+    with Store(db, create=False, declarations=declarations()) as store:
         tests = [compile_query(query) for query in queries]
-        records = history_of(store, history, declarations()) if history else store.runs(tests)
+        records = history_of(store, history) if history else store.runs(tests)
     if history and tests:
         records = records.where([any(fits(record) for fits in tests) for record in records])
     if not records:
@@ -194,9 +194,9 @@ def query_command(queries: tuple[str, ...], history: str | None, columns: list[s
     if form == "json":
         print_json([{name: one[name] for name in columns or one if name in one} for one in records])
         return
-    table = history_table(records, columns) if history else listing_table(records, columns, declarations())
+    table = history_table(records, columns) if history else listing_table(records, columns)
     print_tables([table], form)
-    for line in change_lines(records, declarations()) if history else ():
+    for line in change_lines(records) if history else ():
         note(line)
 
 

@@ -146,7 +146,7 @@ def read_source(paths: Sequence[str], db: str | None, filter_query: str | None, 
         query = compile_query(filter_query)
         check_keys(query.names, {name for block in blocks for name in block.table.names if name != "db.id"})
         blocks = list(map(query.of, blocks))  # one by one: of a file without matching runs, no other columns are read
-    records = Runs.together(blocks)
+    records = Runs.of(Runs.together(blocks), declarations())
     if not records:
         where = " ".join(paths) or str(db)
         raise LogError("no experiments to report", where=where, hint="dlbs parse prints the contents of logs")

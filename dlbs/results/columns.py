@@ -200,7 +200,7 @@ class Table:
         full: Keys that are known to be in all rows, so that nothing has to be read to see whether a row has them.
     """
 
-    __slots__ = ("_columns", "_kept", "_shapes", "full", "rows")
+    __slots__ = ("_kept", "_shapes", "columns", "full", "rows")
 
     def __init__(
         self,
@@ -209,14 +209,14 @@ class Table:
         shapes: Column | Callable[[], Column] | None = None,
         full: Collection[str] = (),
     ) -> None:
-        self._columns = dict(columns)
+        self.columns = dict(columns)
         self.rows, self._shapes, self.full = rows, shapes, frozenset(full)
         self._kept: dict[Any, Sequence[Any]] = {}
 
     @property
     def names(self) -> Iterable[str]:
         """All keys."""
-        return self._columns.keys()
+        return self.columns.keys()
 
     @property
     def shapes(self) -> Column | None:
@@ -225,16 +225,11 @@ class Table:
             self._shapes = self._shapes()
         return self._shapes
 
-    @property
-    def columns(self) -> Mapping[str, Column | Callable[[], Column]]:
-        """The columns by key; those that were not needed yet are functions."""
-        return self._columns
-
     def column(self, name: str) -> Column | None:
         """The column of a key; None if no row has the key."""
-        found = self._columns.get(name)
+        found = self.columns.get(name)
         if callable(found):
-            found = self._columns[name] = found()
+            found = self.columns[name] = found()
         return found
 
     def has(self, name: str, row: int) -> bool:
@@ -260,7 +255,7 @@ class Table:
         if self.shapes is not None:
             keys: tuple[str, ...] = self.shapes.values[self.shapes.codes[row]]
             return keys
-        return [name for name in self._columns if self.has(name, row)]
+        return [name for name in self.columns if self.has(name, row)]
 
     def kept(self, key: Any, make: Callable[[], Sequence[T]]) -> Sequence[T]:
         """Values computed once for all rows."""
@@ -331,9 +326,12 @@ class Columns(Sequence[Row]):
         table = self.table
         return (Row(table, row) for row in self.rows)
 
+    def _like(self: Self_, table: Table, rows: Sequence[int] | None = None) -> Self_:
+        return type(self)(table, rows)
+
     def take(self: Self_, rows: Sequence[int]) -> Self_:
         """Rows of the same table, by their numbers in it."""
-        return type(self)(self.table, rows)
+        return self._like(self.table, rows)
 
     def sorted_by(self: Self_, orders: Sequence[float]) -> Self_:
         """The rows in the order of these numbers, one for each."""
@@ -475,13 +473,13 @@ class Columns(Sequence[Row]):
                 keys = keys if name in keys else (*keys, name)
             shape_codes.append(shapes.code(keys))
         columns = {**table.columns, name: interned.column(codes, len(codes) - codes.count(-1))}
-        return type(self)(Table(columns, table.rows, shapes.column(shape_codes, table.rows)))
+        return self._like(Table(columns, table.rows, shapes.column(shape_codes, table.rows)))
 
     def only(self: Self_, names: Sequence[str]) -> Self_:
         """These rows with only these keys, in this order."""
         table = self.table
         columns = {name: column for name in names if (column := table.columns.get(name)) is not None}
-        return type(self)(Table(columns, table.rows, full=table.full.intersection(columns)), self.rows)
+        return self._like(Table(columns, table.rows, full=table.full.intersection(columns)), self.rows)
 
     def records(self) -> list[dict[str, Value]]:
         """Copies of the rows as dictionaries."""
@@ -530,7 +528,7 @@ def _pieces(table: Table, names: list[str], texts: dict[str, list[str]], sort_ke
         column = table.column(name)
         assert column is not None
         if name not in texts:
-            texts[name] = [json.dumps(plain(value), sort_keys=sort_keys) for value in column.values]
+            texts[name] = _json_texts(column.values, sort_keys)
         parts[-1] += f"{', ' if at else ''}{json.dumps(name)}: "
         if column.is_constant:
             parts[-1] += texts[name][0]
@@ -538,6 +536,13 @@ def _pieces(table: Table, names: list[str], texts: dict[str, list[str]], sort_ke
             parts += [(texts[name], column.codes), ""]
     parts[-1] += "}"
     return parts
+
+
+def _json_texts(values: Sequence[Value], sort_keys: bool) -> list[str]:
+    """The JSON text of each value."""
+    if set(map(type, values)) <= {int, float}:  # together, because each call makes an encoder
+        return json.dumps(list(values))[1:-1].split(", ")
+    return [json.dumps(plain(value), sort_keys=sort_keys) for value in values]
 
 
 def _packed(column: Column) -> tuple[Any, Any]:

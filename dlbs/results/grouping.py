@@ -26,11 +26,6 @@ _PER_RUN = frozenset(
 )
 
 
-def groups(records: Iterable[Record], names: Sequence[str]) -> dict[tuple[Any, ...], Runs]:
-    """Group records by their values of these names, in order of first occurrence."""
-    return Runs.of(records).group(names)
-
-
 def ordered_keys(found: Collection[tuple[Any, ...]], names: Sequence[str]) -> list[tuple[Any, ...]]:
     """Order the keys of groups: numerically by names whose values are all numbers, otherwise by occurrence."""
     positions: list[dict[Any, Any]] = []
@@ -42,17 +37,18 @@ def ordered_keys(found: Collection[tuple[Any, ...]], names: Sequence[str]) -> li
     return sorted(found, key=lambda key: [place[part] for place, part in zip(positions, key, strict=True)])
 
 
-def identity_names(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
+def identity_names(runs: Runs) -> list[str]:
     """List the parameters that identify an experiment, most important first.
 
     Names with few values come before those with many: a text composed of others, such as a command line, has at least as many values as each of
     them. Parameters whose default is computed from others come last.
     """
-    return list(_identity(Runs.of(records), declarations))
+    return list(_identity(runs))
 
 
-def _identity(runs: Runs, declarations: Mapping[str, Parameter]) -> dict[str, int]:
+def _identity(runs: Runs) -> dict[str, int]:
     """The parameters that identify an experiment, in the order of `identity_names` → how many values each has, to have none counted as one."""
+    declarations = runs.declarations
 
     def counts(name: str) -> bool:
         own = name not in declarations or declarations[name].identity
@@ -86,32 +82,24 @@ def _is_computed(name: str, declarations: Mapping[str, Parameter]) -> bool:
     return "${" in words
 
 
-def distinguishing_names(
-    records: Sequence[Record],
-    declarations: Mapping[str, Parameter],
-    *,
-    given: Sequence[str] = (),
-    without: Iterable[str] = (),
-) -> list[str]:
+def distinguishing_names(runs: Runs, *, given: Sequence[str] = (), without: Iterable[str] = ()) -> list[str]:
     """Select as few parameters as possible that distinguish experiments with equal given ones, in the configuration's order.
 
     Labels contain them. Parameters that do not differ or that follow from others are left out. Declared parameters that were varied together are
     all included: naming only one of them would mislead.
 
     Args:
-        records: All experiments.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: All experiments.
         given: Names that already distinguish experiments.
         without: Names to leave out because values are aggregated over them.
     """
-    runs = Runs.of(records)
-    left_out = {*given, *without}
+    left_out, declarations = {*given, *without}, runs.declarations
     before: Sequence[int] = [0] * len(runs)
     for name in given:
         before = _refine(before, runs, name)
     ids, chosen = before, []
     # A parameter with one value tells nothing apart.
-    candidates = [name for name, count in _identity(runs, declarations).items() if count > 1 and name not in left_out]
+    candidates = [name for name, count in _identity(runs).items() if count > 1 and name not in left_out]
     for name in candidates:
         # An experiment that failed early did not detect the facts.
         if _splits(ids, runs, name, skip_absent=name in _FACTS):
@@ -149,10 +137,10 @@ def _sources(names: Iterable[str], declarations: Mapping[str, Parameter]) -> set
     return found
 
 
-def in_order(records: Iterable[Record], names: Collection[str]) -> list[str]:
+def in_order(runs: Runs, names: Collection[str]) -> list[str]:
     """Sort names in the order of the configuration, that of the lines in a log; the repeat number comes last."""
     wanted = set(names)
-    found = [name for name in Runs.of(records).names if name in wanted]
+    found = [name for name in runs.names if name in wanted]
     return sorted([*found, *sorted(wanted.difference(found))], key=lambda name: name == "exp.repeat")
 
 
@@ -162,38 +150,36 @@ def label_of(record: Record, names: Sequence[str]) -> str:
     return describe(record, shown, whole=True) if shown else "all experiments"
 
 
-def group_label(records: Sequence[Record], names: Sequence[str], sides: Sequence[Runs], everything: Runs) -> str:
+def group_label(runs: Runs, names: Sequence[str], sides: Sequence[Runs], everything: Runs) -> str:
     """Label a group of experiments by the parameters that distinguish groups or, without any, by the usual ones that all experiments have in common.
 
     Args:
-        records: The group, at least one.
+        runs: The group, at least one.
         names: Parameters that have one value in each group and distinguish groups.
         sides: The experiments by side: models or commands, one on each side, are in the label: `./old → ./new, cpu`.
         everything: The experiments of all groups.
     """
-    if told_names(records[0], names):
-        return label_of(records[0], names)
+    if told_names(runs[0], names):
+        return label_of(runs[0], names)
     title = title_name(everything)
     titles = [text(value) for side in sides for value in side.distinct(title)]
     changed = " → ".join(titles) if len(set(titles)) == len(titles) == len(sides) else ""
     return ", ".join(filter(None, [changed, common_label(everything)])) or "all experiments"
 
 
-def common_label(records: Sequence[Record], *, without: Collection[str] = ()) -> str:
+def common_label(runs: Runs, *, without: Collection[str] = ()) -> str:
     """Describe the usual parameters that all experiments have in common: `training, float32, cpu`; empty if there are none.
 
     Args:
-        records: The experiments, at least one.
+        runs: The experiments, at least one.
         without: Parameters that are shown elsewhere.
     """
-    runs = Runs.of(records)
     common = [name for name in usual_names(runs[0]) if name not in without and len(runs.distinct(name)) == 1]
     return describe(runs[0], common, whole=True) if common else ""
 
 
-def varying(records: Sequence[Record], names: Iterable[str]) -> list[str]:
+def varying(runs: Runs, names: Iterable[str]) -> list[str]:
     """Select the parameters whose value differs between experiments, in the configuration's order."""
-    runs = Runs.of(records)
     return in_order(runs, [name for name in names if len(runs.distinct(name)) > 1])
 
 
@@ -212,14 +198,12 @@ def _refine(ids: Sequence[int], runs: Runs, name: str) -> Sequence[int]:
     return list(map(numbers.__getitem__, pairs))
 
 
-def title_name(records: Iterable[Record]) -> str:
+def title_name(runs: Runs) -> str:
     """Name of the parameter for titles: the model, command or framework, the first that some experiment has; may be empty."""
-    runs = Runs.of(records)
     return next((name for name in TITLES if any(value not in (None, "") for value in runs.distinct(name))), "")
 
 
-def label_names(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
+def label_names(runs: Runs) -> list[str]:
     """Parameters that distinguish runs, with the repeat number last."""
-    runs = Runs.of(records)
-    names = distinguishing_names(runs, declarations, without=["exp.effective_batch"])
+    names = distinguishing_names(runs, without=["exp.effective_batch"])
     return [*names, "exp.repeat"] if len(runs.distinct("exp.repeat")) > 1 else names

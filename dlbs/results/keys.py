@@ -5,14 +5,14 @@ from __future__ import annotations
 import fnmatch
 import functools
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark_core.text import printable
 from dlbs.errors import ConfigError, LogError, did_you_mean
 from dlbs.language.patterns import compiled
-from dlbs.results.runs import Record, number
+from dlbs.results.runs import Runs
 from dlbs.text import text
 
 _LONGEST = 80  # characters of a label on an axis
@@ -107,21 +107,20 @@ def column_title(name: str) -> str:
     return known.header or known.title or name
 
 
-def _titled_unit(key: str, title: str, records: Sequence[Record]) -> tuple[str, str]:
-    """Title and unit of a key for these records: instances have names, and commands no batches."""
+def _titled_unit(key: str, title: str, runs: Runs) -> tuple[str, str]:
+    """Title and unit of a key for these runs: instances have names, and commands no batches."""
     unit = unit_of(key)
     if key == "results.throughput":
-        instances = dict.fromkeys(text(record["results.unit"]) for record in records if record.get("results.unit"))
-        unit = " or ".join(f"{one}/s" for one in instances) or "instances/s"
-    if key.startswith("results.time") and any(record.get("command.line") for record in records):
+        unit = " or ".join(f"{text(one)}/s" for one in runs.distinct("results.unit") if one) or "instances/s"
+    if key.startswith("results.time") and any(runs.distinct("command.line")):
         title = title.replace("batch time", "time").replace("batch", "run")
     return title, unit
 
 
-def quantity(key: str, records: Sequence[Record]) -> str:
+def quantity(key: str, runs: Runs) -> str:
     """Title of a quantity in tables, with its unit: `Throughput, images/s`."""
     known = _table().keys.get(key, Key())
-    title, unit = _titled_unit(key, known.short or known.title or key, records)
+    title, unit = _titled_unit(key, known.short or known.title or key, runs)
     title = titled(title) if title != key else key
     return f"{title}, {unit}" if unit else title
 
@@ -143,19 +142,19 @@ class Quantity(NamedTuple):
         return label(f"{self.name}, {self.unit}" if self.unit else self.name)
 
 
-def quantity_of(key: str, records: Sequence[Record]) -> Quantity:
-    """Title of a quantity with one unit for all records.
+def quantity_of(key: str, runs: Runs) -> Quantity:
+    """Title of a quantity with one unit for all runs.
 
     Args:
         key: Key of a parameter or result.
-        records: The drawn records; their values select the prefix of the unit, such as MiB or GiB.
+        runs: The drawn runs; their values select the prefix of the unit, such as MiB or GiB.
     """
-    name, unit = _titled_unit(key, key_title(key), records)
+    name, unit = _titled_unit(key, key_title(key), runs)
     if key == "results.mfu":
         return Quantity(name, "%", 100)
     if unit not in _PREFIXED:
         return Quantity(name, unit)
-    values = (abs(value) for record in records if (value := number(record, key)) is not None)
+    values = (abs(value) for value in runs.numbers(key) if value is not None)
     return Quantity(name, *prefixed(unit, max(values, default=0.0)))
 
 

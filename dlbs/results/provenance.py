@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +103,10 @@ def _packages(runs: Runs) -> tuple[dict[str, str], list[str]]:
     """Package → its versions in the environments of some runs, from the lists beside their logs; and the decisive ones."""
     found: dict[str, dict[str, None]] = {}
     decisive: dict[str, None] = {}
-    for run in _one_of_each(runs, _PACKAGES[:1]):
+    for run in (members[0] for members in runs.group(_PACKAGES[:1]).values()):
         versions = run.get("exp.software.versions")
         short = {name: text(one) for name, one in versions.items()} if isinstance(versions, dict) else {}
         decisive.update(dict.fromkeys(short))
         for name, version in (packages_in(package_list(Path(text(run.get("exp.log_file"))), run)) or short).items():
             found.setdefault(name, {})[version] = None
     return {name: first_few([*versions], " or ") for name, versions in found.items()}, [*decisive]
-
-
-def _one_of_each(runs: Runs, names: Sequence[str]) -> Iterator[Record]:
-    for members in runs.group(names).values():
-        yield members[0]

@@ -6,14 +6,19 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark_core.doubts import DOUBT_KEYS, doubts_of
 from benchmark_core.log import STATUSES
-from dlbs.results.columns import Columns, merged, of_records
+from dlbs.results.columns import Columns, Table, merged, of_records
 from dlbs.text import finite
+
+if TYPE_CHECKING:
+    from dlbs.config.declarations import Parameter
+
+    Declared = Mapping[str, Parameter] | None
 
 Record = Mapping[str, Any]
 
@@ -29,20 +34,34 @@ PERCENTILES = ("p50", "p90", "p99")
 
 
 class Runs(Columns):
-    """Results of runs: a sequence of read-only records, whose keys are columns."""
+    """Results of runs: a sequence of read-only records, whose keys are columns.
 
-    __slots__ = ()
+    Args:
+        table: The stored rows.
+        rows: Which of them, in which order; None for all.
+        declarations: Declared parameters: they say which keys identify an experiment, and in which order.
+    """
+
+    __slots__ = ("declarations",)
+
+    def __init__(self, table: Table, rows: Sequence[int] | None = None, declarations: Declared = None) -> None:
+        super().__init__(table, rows)
+        self.declarations: Mapping[str, Parameter] = declarations or {}
+
+    def _like(self, table: Table, rows: Sequence[int] | None = None) -> Runs:
+        return Runs(table, rows, self.declarations)
 
     @classmethod
-    def of(cls, records: Iterable[Record]) -> Runs:
-        """Records as runs; runs are returned as they are."""
-        return records if isinstance(records, Runs) else cls.together(blocks_of(records))
+    def of(cls, records: Iterable[Record], declarations: Declared = None) -> Runs:
+        """Records as runs; runs are returned as they are, or with these declarations."""
+        made = records if isinstance(records, Runs) else cls.together(blocks_of(records))
+        return made if declarations is None else cls(made.table, made.rows, declarations)
 
     @classmethod
     def together(cls, blocks: Iterable[Runs]) -> Runs:
         """The runs of all blocks, in order."""
         parts = list(blocks)
-        return parts[0] if len(parts) == 1 else cls(merged(parts))
+        return parts[0] if len(parts) == 1 else cls(merged(parts), None, parts[0].declarations if parts else None)
 
     def numbers(self, name: str) -> list[float | None]:
         """The value of each run if it is a finite number, else None."""
@@ -59,8 +78,7 @@ class Runs(Columns):
     @property
     def statuses(self) -> list[str]:
         """The status of each run, as `status_of` has it."""
-        keys = "exp.status", TIME, THROUGHPUT
-        kept = self.table.kept("statuses", lambda: _statuses(Runs(self.table), *keys))
+        kept = self.table.kept("statuses", lambda: _statuses(Runs(self.table)))
         return list(map(kept.__getitem__, self.rows))
 
     def comparable(self, metric: str) -> list[float | None]:
@@ -103,19 +121,21 @@ def _comparable(runs: Runs, metric: str) -> list[float | None]:
     ]
 
 
-def _statuses(runs: Runs, status: str, time: str, throughput: str) -> list[str]:
-    given, codes = runs.classes(status)
-    values = runs.numbers(throughput)
-    found = []
-    for code, value, row in zip(codes, values, runs.rows, strict=True):
-        word = given[code]
-        if word == "ok":
-            found.append("failure" if value is not None and value <= 0 else "ok")
-        elif word in STATUSES or word == "unfinished":
-            found.append(word)
-        else:
-            found.append("ok" if any(runs.table.has(name, row) for name in (time, throughput)) else "unfinished")
-    return found
+def _statuses(runs: Runs) -> list[str]:
+    given, codes = runs.classes("exp.status")
+    has = runs.table.has
+    return [
+        _status(given[code], value, lambda row=row: has(TIME, row) or has(THROUGHPUT, row))  # type: ignore[misc]
+        for code, value, row in zip(codes, runs.numbers(THROUGHPUT), runs.rows, strict=True)
+    ]
+
+
+def _status(status: Any, throughput: float | None, has_result: Callable[[], bool]) -> str:
+    if status == "ok":
+        return "failure" if throughput is not None and throughput <= 0 else "ok"
+    if status in STATUSES or status == "unfinished":
+        return str(status)
+    return "ok" if has_result() else "unfinished"
 
 
 def digest_of(record: Record) -> str:
@@ -130,13 +150,7 @@ def status_of(record: Record) -> str:
     A log without a status, such as the plain output of `benchmarks.py`, is ok if it has a result. The original DLBS wrote a throughput of -1
     for failed experiments and left their status at ok.
     """
-    status = record.get("exp.status")
-    throughput = number(record, "results.throughput")
-    if status == "ok" and throughput is not None and throughput <= 0:
-        return "failure"
-    if status in STATUSES or status == "unfinished":
-        return str(status)
-    return "ok" if "results.time" in record or "results.throughput" in record else "unfinished"
+    return _status(record.get("exp.status"), number(record, THROUGHPUT), lambda: TIME in record or THROUGHPUT in record)
 
 
 def number(record: Record, key: str) -> float | None:
@@ -190,22 +204,10 @@ def start_order(record: Mapping[str, Any]) -> float:
     return order_of(record.get("exp.start_time") or (f"{added}+00:00" if added else None))
 
 
-def served_values(records: Iterable[Record]) -> list[str]:
-    """Quantities of inference under load for tables, as far as the records have them."""
+def served_values(runs: Runs) -> list[str]:
+    """Quantities of inference under load for tables, as far as the runs have them."""
     keys = ("max_qps", "qps", "latency_p50", "latency_p99", "ttft_p99", "tpot_p99", "tokens_per_second", "valid")
-    runs = Runs.of(records)
     return [key for key in map(FAMILY.__add__, keys) if any(value is not None for value in runs.distinct(key))]
-
-
-def served_metric(records: Iterable[Record]) -> str:
-    """Default metric of inference under load: the highest rate if all runs searched for it, the latency percentile of the scenario if all have a
-    rate or wait for answers; empty for the throughput (offline)."""
-    runs = Runs.of(records)
-    if not runs or None in runs.numbers(RATE):
-        return ""
-    if None not in runs.numbers(f"{FAMILY}max_qps"):
-        return f"{FAMILY}max_qps"
-    return "" if "offline" in runs.distinct(f"{FAMILY}scenario") else f"{FAMILY}latency_target"
 
 
 def has_value(record: Record, metric: str) -> bool:
@@ -214,17 +216,24 @@ def has_value(record: Record, metric: str) -> bool:
     return value is not None and (metric != THROUGHPUT or value > 0)
 
 
-def usual_metric(records: Iterable[Record]) -> str:
-    """Default metric: the throughput, or the time if no experiment logged a throughput; for inference under load, see `served_metric`."""
-    runs = Runs.of(records)
-    if served := served_metric(runs.ok):
-        return served
+def usual_metric(runs: Runs) -> str:
+    """Default metric: the throughput, or the time if no experiment logged a throughput.
+
+    For inference under load, it is the highest rate if all runs searched for it, else the latency percentile of the scenario if all have a rate and
+    none is offline.
+    """
+    fine = runs.ok
+    if fine and None not in fine.numbers(RATE):
+        if None not in fine.numbers(HIGHEST_RATE):
+            return HIGHEST_RATE
+        if "offline" not in fine.distinct(f"{FAMILY}scenario"):
+            return f"{FAMILY}latency_target"
     return TIME if runs.having(TIME) and not runs.having(THROUGHPUT) else THROUGHPUT
 
 
-def none_ended_well(records: Iterable[Record]) -> str:
+def none_ended_well(runs: Runs) -> str:
     """Message that no experiment succeeded, with their statuses: `no experiment succeeded: 2 failure`; empty if one did, or there is none."""
-    counts = Counter(Runs.of(records).statuses)
+    counts = Counter(runs.statuses)
     if not counts or "ok" in counts:
         return ""
     return f"no experiment succeeded: {', '.join(f'{count} {status}' for status, count in counts.most_common())}"

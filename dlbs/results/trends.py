@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
 from dlbs.experiment import describe, usual_names
 from dlbs.results.grouping import distinguishing_names
@@ -19,7 +20,7 @@ from dlbs.results.provenance import VERSION, version_words
 from dlbs.results.read.query import words_of
 from dlbs.results.runs import Record, Runs, order_of, start_order, usual_metric
 from dlbs.results.statistics.ratio import Interval, median_interval
-from dlbs.results.statistics.series import change_points
+from dlbs.results.statistics.series import Level, levels_of
 from dlbs.text import counted, text
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Trend:
     label: str
     machine: str
     metric: str
-    points: list[Point] = field(default_factory=list)
+    points: list[Point]
 
     @property
     def measured(self) -> list[int]:
@@ -125,29 +126,23 @@ class Trend:
         return versions if all(versions) and versions[0] != versions[1] else ("", "")
 
     @cached_property
+    def levels(self) -> list[Level]:
+        """Parts of the measured points between changes that exceed the noise; computed on first access."""
+        return levels_of([float(self.points[at].value or 0.0) for at in self.measured])
+
+    @cached_property
     def changes(self) -> list[Change]:
-        """Changes that exceed the noise; computed on first access."""
-        measured = self.measured
-        values = [float(self.points[at].value or 0.0) for at in measured]
-        found = change_points(values)
-        bounds = [0, *found, len(values)]
+        """Changes that exceed the noise."""
         changes = []
-        for before, at, after in zip(bounds, found, bounds[2:], strict=False):
-            first, second = statistics.median(values[before:at]), statistics.median(values[at:after])
-            ratio = second / first if first else float("inf")
-            changes.append(Change(measured[at], ratio, (ratio - 1) * better_of(self.metric) < 0))
+        for before, after in pairwise(self.levels):
+            ratio = after.median / before.median if before.median else math.inf
+            is_worse = (ratio - 1) * better_of(self.metric) < 0
+            changes.append(Change(self.measured[after.first], ratio, is_worse))
         return changes
 
 
-def trends_of(records: Sequence[Record], declarations: Mapping[str, Parameter], metric: str) -> list[Trend]:
-    """Trends of a store, in the order in which their experiments were added.
-
-    Args:
-        records: All runs.
-        declarations: Declared parameters, with those that identify an experiment.
-        metric: Key of the quantity.
-    """
-    runs = Runs.of(records)
+def trends_of(runs: Runs, metric: str) -> list[Trend]:
+    """Trends of a quantity in the runs of a store, in the order in which their experiments were added."""
     return [
         Trend(
             hashlib.sha256(repr(key).encode("utf-8", "replace")).hexdigest()[:16],
@@ -156,29 +151,18 @@ def trends_of(records: Sequence[Record], declarations: Mapping[str, Parameter], 
             metric,
             _points(members, metric),
         )
-        for key, (label, members) in _grouped(runs, declarations, _MACHINE).items()
+        for key, (label, members) in _grouped(runs, _MACHINE).items()
     ]
 
 
-def experiments_of(runs: Runs, declarations: Mapping[str, Parameter]) -> dict[str, Runs]:
-    """Map labels to all runs of an experiment, including repeats and runs on other machines."""
-    found: dict[str, list[int]] = {}
-    for label, members in _grouped(runs, declarations, ()).values():
-        found.setdefault(label, []).extend(members.rows)
-    return {label: runs.take(rows) for label, rows in found.items()}
-
-
-def _grouped(
-    runs: Runs, declarations: Mapping[str, Parameter], also: Sequence[str]
-) -> dict[tuple[Any, ...], tuple[str, Runs]]:
+def _grouped(runs: Runs, also: Sequence[str]) -> dict[tuple[Any, ...], tuple[str, Runs]]:
     """Map the identity of each experiment to its label and its runs.
 
     Args:
         runs: All runs.
-        declarations: Declared parameters, with those that identify an experiment.
         also: Further keys of the identity.
     """
-    names = distinguishing_names(runs, declarations, without=_OVER_TIME)
+    names = distinguishing_names(runs, without=_OVER_TIME)
     identity = list(dict.fromkeys([*also, *names, *_USUAL]))
     return {
         key: (describe(members[0], list(dict.fromkeys([*usual_names(members[0]), *names])), whole=True), members)
@@ -205,63 +189,59 @@ def _points(runs: Runs, metric: str) -> list[Point]:
 NO_TAG = "(no tag)"
 
 
-@dataclass
-class Share:
+class Share(NamedTuple):
     """Runs of a store with one tag or on one machine.
 
     Attributes:
         name: The tag or machine.
         runs: Number of runs.
         failed: Number of runs that did not succeed.
-        experiments: `exp.id` of their distinct experiments.
+        experiments: Number of distinct experiments.
         others: Machines of a tag, or tags of a machine.
         first, last: Start times of the first and the last run, `2026-11-21 10:00`; empty if unknown.
-        began, ended: Sort keys of these times.
     """
 
     name: str
-    runs: int = 0
-    failed: int = 0
-    experiments: set[str] = field(default_factory=set)
-    others: dict[str, None] = field(default_factory=dict)
-    first: str = ""
-    last: str = ""
-    began: float = -math.inf
-    ended: float = -math.inf
-
-    def add(self, run: Record, is_failed: bool, others: Iterable[str]) -> None:
-        """Count a run."""
-        self.runs += 1
-        self.failed += is_failed
-        self.experiments.add(text(run.get("exp.id")))
-        self.others.update(dict.fromkeys(others))
-        time = text(run.get("exp.start_time"))
-        if time:
-            order, words = order_of(time), time[:16].replace("T", " ")
-            if not self.first or order < self.began:
-                self.first, self.began = words, order
-            if not self.last or order >= self.ended:
-                self.last, self.ended = words, order
+    runs: int
+    failed: int
+    experiments: int
+    others: list[str]
+    first: str
+    last: str
 
 
-def tags_in(records: Sequence[Record]) -> list[Share]:
+def tags_in(runs: Runs) -> list[Share]:
     """Tags of a store with their runs, in chronological order; untagged runs are under `NO_TAG`."""
-    return _shares(Runs.of(records), lambda run: _tags(run) or [NO_TAG], lambda run: [_machine(run)])
+    return _shares(runs, lambda run: _tags(run) or [NO_TAG], lambda run: [_machine(run)])
 
 
-def machines_in(records: Sequence[Record]) -> list[Share]:
+def machines_in(runs: Runs) -> list[Share]:
     """Machines of a store with their runs, in chronological order."""
-    return _shares(Runs.of(records), lambda run: [_machine(run)], _tags)
+    return _shares(runs, lambda run: [_machine(run)], _tags)
 
 
 def _shares(runs: Runs, names: Callable[[Record], list[str]], others: Callable[[Record], list[str]]) -> list[Share]:
-    found: dict[str, Share] = {}
     keys = ("db.tags", *_MACHINE)
-    columns = runs.each(keys, names), runs.each(keys, others), runs.statuses
-    for run, of, beside, status in zip(runs, *columns, strict=True):
+    found: dict[str, list[int]] = {}
+    for row, of in zip(runs.rows, runs.each(keys, names), strict=True):
         for name in of:
-            found.setdefault(name, Share(name)).add(run, status not in _ENDED_WELL, beside)
-    return sorted(found.values(), key=lambda share: (share.began, share.ended))
+            found.setdefault(name, []).append(row)
+    shares = []
+    for name, rows in found.items():
+        members = runs.take(rows)
+        failed = sum(status not in _ENDED_WELL for status in members.statuses)
+        experiments = len(set(map(text, members.distinct("exp.id"))))
+        beside = dict.fromkeys(other for of in members.each(keys, others) for other in of)
+        (began, first), (ended, last) = _span(members)
+        shares.append((began, ended, Share(name, len(members), failed, experiments, list(beside), first, last)))
+    return [share for *_, share in sorted(shares, key=itemgetter(0, 1))]
+
+
+def _span(runs: Runs) -> tuple[tuple[float, str], tuple[float, str]]:
+    """When the first and the last run began, as sort keys and as text."""
+    starts = filter(None, map(text, runs.distinct("exp.start_time")))
+    times = [(order_of(start), start[:16].replace("T", " ")) for start in starts] or [(-math.inf, "")]
+    return min(times, key=itemgetter(0)), max(reversed(times), key=itemgetter(0))
 
 
 def _tags(run: Record) -> list[str]:
@@ -291,19 +271,21 @@ class StoredExperiment(NamedTuple):
         return self.ids[0] or "-" if len(self.ids) == 1 else counted(len(self.ids), "repeat")
 
 
-def stored_experiments(runs: Runs, declarations: Mapping[str, Parameter]) -> list[StoredExperiment]:
-    """The experiments that runs belong to."""
+def stored_experiments(runs: Runs) -> list[StoredExperiment]:
+    """The experiments that runs belong to, with their repeats and runs on other machines."""
+    found: dict[str, list[int]] = {}
+    for label, members in _grouped(runs, ()).values():
+        found.setdefault(label, []).extend(members.rows)
     made = []
-    for label, members in experiments_of(runs, declarations).items():
-        shares = tags_in(members)
-        tags = [share.name for share in shares if share.name != NO_TAG]
+    for label, rows in found.items():
+        members = runs.take(rows)
+        tags = [share.name for share in tags_in(members) if share.name != NO_TAG]
         ids = list(dict.fromkeys(map(text, members.distinct("exp.id"))))
-        last = max(shares, key=lambda share: share.ended).last
-        made.append(StoredExperiment(label, members, last, tags, ids))
+        made.append(StoredExperiment(label, members, _span(members)[1][1], tags, ids))
     return made
 
 
-def history_of(store: Store, words: str, declarations: Mapping[str, Parameter]) -> Runs:
+def history_of(store: Store, words: str) -> Runs:
     """All runs of one experiment in chronological order, found by its `exp.id` or by words that only it has.
 
     Raises:
@@ -314,7 +296,7 @@ def history_of(store: Store, words: str, declarations: Mapping[str, Parameter]) 
     ids = store.search(words_of(words))
     if not ids:
         raise LogError("no such experiment", where=words, hint="dlbs db list shows all")
-    experiments = stored_experiments(store.runs(ids=ids), declarations)
+    experiments = stored_experiments(store.runs(ids=ids))
     if len(experiments) > 1:
         shown = "".join(f"\n  {one.label}" for one in experiments[:_MOST_LISTED])
         more = f"\n  and {len(experiments) - _MOST_LISTED} more" if len(experiments) > _MOST_LISTED else ""
@@ -323,10 +305,10 @@ def history_of(store: Store, words: str, declarations: Mapping[str, Parameter]) 
     return members.sorted_by(list(map(order_of, members.values("exp.start_time"))))
 
 
-def change_lines(runs: Runs, declarations: Mapping[str, Parameter]) -> list[str]:
+def change_lines(runs: Runs) -> list[str]:
     """The changes of a quantity in the history of an experiment: where each lies, between which versions of the code."""
     lines = []
-    for trend in trends_of(runs, declarations, usual_metric(runs)):
+    for trend in trends_of(runs, usual_metric(runs)):
         for change in trend.changes:
             before, after = trend.between(change)
             worse = " (worse)" if change.is_worse else ""
@@ -335,24 +317,21 @@ def change_lines(runs: Runs, declarations: Mapping[str, Parameter]) -> list[str]
     return lines
 
 
-def regression_of(
-    store: Store, words: str, declarations: Mapping[str, Parameter], metric: str | None
-) -> tuple[str, str]:
+def regression_of(store: Store, words: str, metric: str | None) -> tuple[str, str]:
     """The commits around the latest regression of an experiment: the last fine one, and the first one that is slower.
 
     Args:
         store: The store with its history.
         words: As for `history_of`.
-        declarations: Declared parameters.
         metric: Key of the quantity; None for the usual one.
 
     Raises:
         LogError: The experiment is unknown, or there is no regression between two known commits.
     """
-    runs = history_of(store, words, declarations)
+    runs = history_of(store, words)
     found = [
         (trend.points[change.at].day, *trend.between(change))
-        for trend in trends_of(runs, declarations, metric or usual_metric(runs))
+        for trend in trends_of(runs, metric or usual_metric(runs))
         for change in trend.changes
         if change.is_worse and all(trend.between(change))
     ]

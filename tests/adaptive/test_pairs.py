@@ -16,6 +16,7 @@ from dlbs.errors import LogError
 from dlbs.results.statistics.compare import compare_by
 from dlbs.results.statistics.ratio import Rules, pair_ratio
 from dlbs.results.tables.comparison import comparison_table, sentences
+from tests.made_logs import declared
 
 DECLARATIONS = load_config().declarations
 
@@ -126,7 +127,7 @@ def test_compare_takes_pairs_and_shared_disturbances_are_no_doubt() -> None:
         for repeat in range(5)
         for malloc, side in zip(("system", "keep"), pair_of_turns(1.05, source, **warned), strict=True)
     ]
-    made = compare_by(runs, DECLARATIONS, Rules(by="runtime.malloc", metric="results.time"))
+    made = compare_by(declared(runs), Rules(by="runtime.malloc", metric="results.time"))
     (match,) = made.comparisons[0].matches
     assert match.verdict == "slower"
     assert match.estimate is not None
@@ -330,7 +331,7 @@ def test_the_comparison_is_matched_and_labelled_as_that_of_the_logs() -> None:
     pairs = pairs_of(experiments)
     add_rounds(pairs, experiments, 10, run)
     made = pairs.comparison()
-    logs = compare_by(records, DECLARATIONS, Rules(by="runtime.malloc"))
+    logs = compare_by(declared(records), Rules(by="runtime.malloc"))
     assert (made.experiments, made.values, made.counts) == (logs.experiments, logs.values, logs.counts)
     assert [sentence.split(" ± ")[0] for sentence in sentences(made)] == [
         sentence.split(" ± ")[0] for sentence in sentences(logs)

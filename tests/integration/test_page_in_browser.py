@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import start_dlbs
 from tests.integration.pages import choose, column, facet, patient, sort_by, values_of, violations
-from tests.made_logs import make_logs, make_record
+from tests.made_logs import declared, make_logs, make_record
 from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of a report of 1,200 experiments: models, batches and three data types, ten runs each."""
-    from dlbs.config.load import load_config
     from dlbs.results.page.report import write_page
 
     records = [
@@ -55,7 +54,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> str:
         for repeat in range(1, 11)
     ]
     path = tmp_path_factory.mktemp("large") / "report.html"
-    write_page(str(path), records, load_config().declarations)
+    write_page(str(path), declared(records))
     return path.as_uri()
 
 
@@ -200,11 +199,10 @@ def test_batch_times_of_single_runs_follow_the_table(page: Page, large: str) -> 
 
 def written(directory: Path, count: int) -> str:
     """The URL of a report of runs that differ in nothing."""
-    from dlbs.config.load import load_config
     from dlbs.results.page.report import write_page
 
     path = directory / "report.html"
-    write_page(str(path), [make_record(seed=run) for run in range(count)], load_config().declarations)
+    write_page(str(path), declared([make_record(seed=run) for run in range(count)]))
     return path.as_uri()
 
 

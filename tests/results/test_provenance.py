@@ -88,18 +88,17 @@ def history(tmp_path: Path) -> str:
 
 
 def test_a_change_lies_between_commits(tmp_path: Path) -> None:
-    declarations = load_config().declarations
-    with Store(history(tmp_path)) as store:
-        (trend,) = trends_of(store.runs(), declarations, "results.time")
+    with Store(history(tmp_path), declarations=load_config().declarations) as store:
+        (trend,) = trends_of(store.runs(), "results.time")
         (change,) = trend.changes
         assert trend.points[change.at].day == "2026-01-09"
         assert trend.between(change) == ("0808080", "0909090")
-        assert regression_of(store, "m", declarations, None) == ("0808080", "0909090")
-        assert change_lines(store.runs(), declarations) == [
+        assert regression_of(store, "m", None) == ("0808080", "0909090")
+        assert change_lines(store.runs()) == [
             "results.time +20.0 % (worse) at 2026-01-09 0909090: last before it 0808080, first after it 0909090"
         ]
         with pytest.raises(LogError, match="no such experiment"):
-            regression_of(store, "other", declarations, None)
+            regression_of(store, "other", None)
 
 
 def test_the_history_of_an_experiment_tells_its_changes(dlbs: RunDlbs, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dlbs.results.runs import Runs
 from dlbs.results.store.store import Store
 from dlbs.results.trends import history_of, machines_in, tags_in, trends_of
 from tests.conftest import RunDlbs
-from tests.made_logs import make_logs, make_record
+from tests.made_logs import declared, make_logs, make_record
 
 TIME = "results.time"
 
@@ -39,11 +39,11 @@ def nightly(
 
 
 def runs_of(records: list[dict[str, Any]]) -> Runs:
-    return Runs.of([{"db.tags": [], **record} for record in records])
+    return declared({"db.tags": [], **record} for record in records)
 
 
 def trends(records: list[dict[str, Any]]) -> list[Any]:
-    return trends_of(runs_of(records), load_config().declarations, TIME)
+    return trends_of(runs_of(records), TIME)
 
 
 def test_a_change_is_marked_where_it_is() -> None:
@@ -57,7 +57,7 @@ def test_a_change_is_marked_where_it_is() -> None:
 
 
 def test_what_becomes_faster_is_no_regression() -> None:
-    (trend,) = trends_of(runs_of(nightly(days=24, slower_from=14)), load_config().declarations, "results.throughput")
+    (trend,) = trends_of(runs_of(nightly(days=24, slower_from=14)), "results.throughput")
     (worse,) = trend.changes
     assert (worse.ratio < 1, worse.is_worse) == (True, True)
 
@@ -225,12 +225,10 @@ def test_orders_are_chronological_across_time_zones(tmp_path: Path) -> None:
     assert [share.name for share in shares] == ["tokyo", "london"]
     (machine,) = machines_in(runs_of(records))
     assert (machine.first, machine.last) == ("2026-11-21 10:00", "2026-11-21 05:00")
-    drawn = plotted(Runs.of(records), load_config().declarations, "db.tags", TIME, quantity_of(TIME, records))
+    drawn = plotted(declared(records), "db.tags", TIME, quantity_of(TIME, Runs.of(records)))
     assert [point.value for point in drawn[0].points] == [11.0, 10.0]
     assert {name: value for name, value, _ in tiles_of(Runs.of(records))}["started"] == "2026-11-21 10:00 – 05:00"
-    with Store(str(tmp_path / "results.db")) as store:
+    with Store(str(tmp_path / "results.db"), declarations=load_config().declarations) as store:
         store.add([{**record, "exp.id": "x" * n} for n, record in enumerate(records, 1)])
-        assert [
-            record["results.time"]
-            for record in history_of(store, make_record()["exp.model"], load_config().declarations)
-        ] == [11.0, 10.0]
+        found = history_of(store, make_record()["exp.model"])
+        assert [record["results.time"] for record in found] == [11.0, 10.0]

@@ -7,21 +7,18 @@ from typing import Any
 import pytest
 
 from benchmark_core.doubts import doubts_of
-from dlbs.config.load import load_config
 from dlbs.results.keys import better_of, unit_of
 from dlbs.results.runs import usual_metric
 from dlbs.results.statistics.compare import compare
 from dlbs.results.statistics.ratio import Rules, logged_interval
 from dlbs.results.tables.comparison import comparison_table
 from dlbs.results.tables.report import default_tables, usual_values
-from tests.made_logs import make_record
+from tests.made_logs import declared, make_record
 from tests.results.plots.test_latency import SEARCH, SWEEP, served
-
-DECLARATIONS = load_config().declarations
 
 
 def test_a_table_has_rates_percentiles_and_validity() -> None:
-    (table,) = default_tables(SWEEP, DECLARATIONS)
+    (table,) = default_tables(declared(SWEEP))
     assert table.columns == ["Rate, queries/s", "Latency p50, ms", "Latency p99, ms", "Valid"]
     assert [row[-1] for row in table.rows] == ["10.0", "20.0", "40.0", "60.0", "80.0"]
     rate, middle, tail, valid = table.cells[0]
@@ -32,21 +29,25 @@ def test_a_table_has_rates_percentiles_and_validity() -> None:
 
 
 def test_a_table_shows_the_highest_rate_of_a_search() -> None:
-    (table,) = default_tables([SEARCH], DECLARATIONS)
+    (table,) = default_tables(declared([SEARCH]))
     assert table.columns[0] == "Highest rate, queries/s"
     assert (table.cells[0][0].low, table.cells[0][0].high) == (60.0, 64.0)
     assert table.legend[0] == "[low, high] 1 run: 95 % CI from its queries or trials; ignores variation between runs"
 
 
 def test_how_a_highest_rate_was_computed() -> None:
-    (table,) = default_tables([SEARCH], DECLARATIONS, explain=True)
+    (table,) = default_tables(declared([SEARCH]), explain=True)
     assert "62.00, a single run; [60.00, 64.00]: 95 % CI from its trials" in table.formulas[0]
 
 
 def test_what_was_timed_keeps_its_columns_beside_what_was_served() -> None:
-    assert usual_values([make_record()]) == ["results.throughput", "results.time"]
-    assert usual_values([make_record(), SWEEP[0]])[:3] == ["results.throughput", "results.time", "results.serving.qps"]
-    assert usual_values([SEARCH])[0] == "results.serving.max_qps"
+    assert usual_values(declared([make_record()])) == ["results.throughput", "results.time"]
+    assert usual_values(declared([make_record(), SWEEP[0]]))[:3] == [
+        "results.throughput",
+        "results.time",
+        "results.serving.qps",
+    ]
+    assert usual_values(declared([SEARCH]))[0] == "results.serving.max_qps"
 
 
 @pytest.mark.parametrize(
@@ -59,12 +60,12 @@ def test_what_was_timed_keeps_its_columns_beside_what_was_served() -> None:
     ],
 )
 def test_what_is_compared(records: list[dict[str, Any]], metric: str) -> None:
-    assert usual_metric(records) == metric
+    assert usual_metric(declared(records)) == metric
 
 
 def test_two_single_runs_are_compared_by_the_intervals_that_they_logged() -> None:
     one, other = served(10.0, 5.0), served(10.0, 10.0)
-    found = compare([one], [other], DECLARATIONS, Rules(metric="results.serving.latency_p99", trust_single_runs=True))
+    found = compare(declared([one]), [other], Rules(metric="results.serving.latency_p99", trust_single_runs=True))
     (match,) = found.matches
     assert match.estimate is not None
     assert match.estimate.interval is not None

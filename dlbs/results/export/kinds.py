@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, Registry, registered
 from dlbs.experiment import describe
 from dlbs.results.grouping import label_names
 from dlbs.results.read.records import write_records
-from dlbs.results.runs import Record
+from dlbs.results.runs import Runs
 from dlbs.text import text
 
 
-def labels_of(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
-    """Label each experiment; runs with the same parameters are numbered in the order of the records."""
-    names = label_names(records, declarations)
+def labels_of(runs: Runs) -> list[str]:
+    """Label each experiment; those with the same parameters are numbered in their order."""
+    names = label_names(runs)
     seen: dict[str, int] = {}
     labels = []
-    for record in records:
+    for record in runs:
         label = describe(record, names, whole=True) or text(record.get("exp.log_file")) or "experiment"
         seen[label] = seen.get(label, 0) + 1
         labels.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
     return labels
 
 
-def write_table(records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str) -> tuple[int, str]:
+def write_table(runs: Runs, destination: str) -> tuple[int, str]:
     """Write a results file, which `dlbs report` reads too; its suffix determines the format.
 
     Raises:
         LogError: The suffix is unknown, or a package is missing.
         ConfigError: The file cannot be written.
     """
-    write_records(destination, records)
-    return len(records), destination
+    write_records(destination, runs)
+    return len(runs), destination
 
 
 KINDS: Registry = {
@@ -66,20 +63,17 @@ def kind_of_file(path: str) -> str:
     raise LogError("the file name has no known suffix", where=path, hint=f"add --to with one of {', '.join(KINDS)}")
 
 
-def export(
-    kind: str, records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str
-) -> tuple[int, str]:
+def export(kind: str, runs: Runs, destination: str) -> tuple[int, str]:
     """Export experiments; returns how many were written, and where.
 
     Args:
         kind: A key of `KINDS`.
-        records: The experiments.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: The experiments.
         destination: A file, a directory or a URI.
 
     Raises:
         LogError: The format is unknown, does not support the destination, or a package is missing.
         ConfigError: The destination cannot be written.
     """
-    count, where = registered(KINDS, kind, "export")(records, declarations, destination)
+    count, where = registered(KINDS, kind, "export")(runs, destination)
     return int(count), str(where)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
 from benchmark_core.doubts import doubts_of, warnings_of
 from benchmark_core.text import printable
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError
 from dlbs.experiment import usual_names
 from dlbs.files import make_parent, write_atomically, write_bytes
 from dlbs.results.export.kinds import labels_of
 from dlbs.results.grouping import label_names
 from dlbs.results.keys import unit_of
-from dlbs.results.runs import Record, number, order_of, status_of, timestamp
+from dlbs.results.runs import Record, Runs, number, order_of, status_of, timestamp
 from dlbs.text import counted, text
 
 # Status → JUnit element: a failed test, or one without a result for another reason.
@@ -30,7 +29,7 @@ _REASONS = {"unfinished": "did not finish"}
 _SHOWN = ("results.throughput", "results.time", "results.time_p99", "results.accuracy_top1", "results.memory_host")
 
 
-def write_junit(records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str) -> tuple[int, str]:
+def write_junit(runs: Runs, destination: str) -> tuple[int, str]:
     """Write a JUnit XML file in the dialect of Jenkins, GitLab and pytest: a suite for each framework and phase.
 
     Failed and timed-out experiments are failures, cancelled and unfinished ones errors, skipped ones skipped; each with its reason. Doubtful
@@ -40,20 +39,20 @@ def write_junit(records: Sequence[Record], declarations: Mapping[str, Parameter]
         ConfigError: The file cannot be written.
     """
     suites: dict[str, list[tuple[str, Record]]] = {}
-    for label, record in zip(labels_of(records, declarations), records, strict=True):
-        words = [text(record.get(name)) for name in ("exp.framework", "exp.phase")]
-        suites.setdefault(".".join(filter(None, words)) or "dlbs", []).append((label, record))
-    root = ElementTree.Element("testsuites", {"name": "dlbs", **_totals(records)})
+    for label, run in zip(labels_of(runs), runs, strict=True):
+        words = [text(run.get(name)) for name in ("exp.framework", "exp.phase")]
+        suites.setdefault(".".join(filter(None, words)) or "dlbs", []).append((label, run))
+    root = ElementTree.Element("testsuites", {"name": "dlbs", **_totals(runs)})
     for name, members in suites.items():
         found = [record for _, record in members]
-        suite = ElementTree.SubElement(root, "testsuite", {"name": _words(name), **_totals(found), **_where(found)})
+        suite = ElementTree.SubElement(root, "testsuite", {"name": printable(name), **_totals(found), **_where(found)})
         for label, record in members:
             _add_test(suite, name, label, record)
     ElementTree.indent(root, " ")
     make_parent(destination)
     data = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     write_bytes(destination, data + b"\n", follow=True)
-    return len(records), destination
+    return len(runs), destination
 
 
 def _totals(records: Sequence[Record]) -> dict[str, str]:
@@ -71,14 +70,14 @@ def _where(records: Sequence[Record]) -> dict[str, str]:
     """Start time of a suite, and its host if there is only one."""
     starts = sorted((text(one["exp.start_time"]) for one in records if one.get("exp.start_time")), key=order_of)
     hosts = {text(record["exp.env.host"]) for record in records if record.get("exp.env.host")}
-    found = {"timestamp": _words(starts[0][:19])} if starts else {}
-    return {**found, "hostname": _words(hosts.pop())} if len(hosts) == 1 else found
+    found = {"timestamp": printable(starts[0][:19])} if starts else {}
+    return {**found, "hostname": printable(hosts.pop())} if len(hosts) == 1 else found
 
 
 def _add_test(suite: ElementTree.Element, name: str, label: str, record: Record) -> None:
     status = status_of(record)
     test = ElementTree.SubElement(
-        suite, "testcase", {"classname": _words(name), "name": _words(label), "time": f"{_seconds(record):.3f}"}
+        suite, "testcase", {"classname": printable(name), "name": printable(label), "time": f"{_seconds(record):.3f}"}
     )
     warnings = warnings_of(record)
     facts = {"exp.id": text(record.get("exp.id")), "log": text(record.get("exp.log_file"))}
@@ -87,26 +86,21 @@ def _add_test(suite: ElementTree.Element, name: str, label: str, record: Record)
     properties = ElementTree.SubElement(test, "properties")
     for key, value in facts.items():
         if value:
-            ElementTree.SubElement(properties, "property", {"name": key, "value": _words(value)})
+            ElementTree.SubElement(properties, "property", {"name": key, "value": printable(value)})
     element = _ELEMENTS.get(status)
     if element is not None:
         reason = text(record.get("exp.status_msg")) or _REASONS.get(status, status)
-        attributes = {"message": _words(reason)}
+        attributes = {"message": printable(reason)}
         if element != "skipped":
             attributes["type"] = status
         found = ElementTree.SubElement(test, element, attributes)
-        found.text = _words("\n".join(filter(None, [reason, f"log: {facts['log']}" if facts["log"] else ""])))
+        found.text = printable("\n".join(filter(None, [reason, f"log: {facts['log']}" if facts["log"] else ""])))
     if warnings:
-        ElementTree.SubElement(test, "system-out").text = _words("\n".join(f"doubtful: {line}" for line in warnings))
+        ElementTree.SubElement(test, "system-out").text = printable("\n".join(f"doubtful: {line}" for line in warnings))
 
 
 def _seconds(record: Record) -> float:
     return max(0.0, number(record, "exp.seconds") or 0.0)
-
-
-def _words(value: str) -> str:
-    """Remove characters that are invalid in XML; the writer escapes the rest."""
-    return printable(value)
 
 
 # By convention, metrics have base units, named at the end: https://prometheus.io/docs/practices/naming/
@@ -119,9 +113,7 @@ _ALWAYS = ("exp.project", "exp.framework", "exp.device_title", "exp.env.host", "
 _LONGEST = 200  # characters of a label's value
 
 
-def write_prometheus(
-    records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str
-) -> tuple[int, str]:
+def write_prometheus(runs: Runs, destination: str) -> tuple[int, str]:
     """Write all numbers of experiments as gauges, `dlbs_time_seconds{model="alexnet",...} 0.0123`, in base units.
 
     Labels are the parameters that distinguish experiments, the usual ones, the host and `exp.id`. Of several runs with the same labels, the last
@@ -135,10 +127,10 @@ def write_prometheus(
         raise LogError(
             "the collector of Prometheus reads only .prom files", where=destination, hint="use the suffix .prom"
         )
-    names = label_names(records, declarations)
+    names = label_names(runs)
     last: dict[str, Record] = {}
-    for record in sorted(records, key=lambda one: order_of(one.get("exp.start_time"))):
-        last[_labels(record, names)] = record
+    for run in runs.sorted_by(list(map(order_of, runs.values("exp.start_time")))):
+        last[_labels(run, names)] = run
     metrics: dict[str, tuple[str, list[str]]] = {}  # name → help, samples
     for labels, record in last.items():
         for name, words, value, more in _samples(record):

@@ -6,18 +6,17 @@ import io
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.doubts import warnings_of
-from dlbs.config.declarations import Parameter
 from dlbs.errors import ConfigError, LogError, require
 from dlbs.files import write_bytes
 from dlbs.results.export.kinds import labels_of
 from dlbs.results.grouping import label_names
-from dlbs.results.runs import Record, digest_of, number, status_of, timestamp
+from dlbs.results.runs import THROUGHPUT, TIME, Record, Runs, digest_of, number, status_of, timestamp
 from dlbs.text import finite, text
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _METRICS, _PARAMETERS = 1000, 100  # limits per request of MLflow
 _DIGEST = "dlbs.digest"
 
 
-def log_runs(records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str) -> tuple[int, str]:
+def log_runs(runs: Runs, destination: str) -> tuple[int, str]:
     """Log each experiment as a run of the MLflow experiment named like its `exp.project`, or `dlbs`.
 
     Parameters become parameters, numbers metrics, and lists of numbers (`results.time_data`) metrics with a step for each. Status and warnings
@@ -38,8 +37,7 @@ def log_runs(records: Sequence[Record], declarations: Mapping[str, Parameter], d
     replaced.
 
     Args:
-        records: The experiments.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: The experiments.
         destination: A directory, or a URI that MLflow supports, such as `http://HOST:PORT`.
 
     Raises:
@@ -54,7 +52,7 @@ def log_runs(records: Sequence[Record], declarations: Mapping[str, Parameter], d
         client = mlflow.MlflowClient(tracking_uri=uri)
         made: dict[str, tuple[str, set[str], dict[str, list[str]]]] = {}
         new = 0
-        for label, record in zip(labels_of(records, declarations), records, strict=True):
+        for label, record in zip(labels_of(runs), runs, strict=True):
             project = text(record.get("exp.project")) or "dlbs"
             if project not in made:
                 made[project] = _experiment(client, project)
@@ -105,12 +103,10 @@ def _log_run(mlflow: Any, client: MlflowClient, experiment: str, label: str, dig
     run = client.create_run(
         experiment, start_time=start, tags={name: value[:_LONGEST] for name, value in tags.items() if value}
     ).info.run_id
-    parameters = iter(
-        [
-            entities.Param(_name(name), text(value)[:_LONGEST])
-            for name, value in record.items()
-            if not name.startswith("results.")
-        ]
+    parameters = (
+        entities.Param(_name(name), text(value)[:_LONGEST])
+        for name, value in record.items()
+        if not name.startswith("results.")
     )
     while chunk := list(islice(parameters, _PARAMETERS)):
         client.log_batch(run, params=chunk)
@@ -140,7 +136,7 @@ _DIGITS = 8  # of the digest of an experiment, at the end of its directory's nam
 _FINISHED = {"ok": "STATUS_SUCCESS", "failure": "STATUS_FAILURE", "timeout": "STATUS_FAILURE"}
 
 
-def write_events(records: Sequence[Record], declarations: Mapping[str, Parameter], destination: str) -> tuple[int, str]:
+def write_events(runs: Runs, destination: str) -> tuple[int, str]:
     """Write a directory with an event file for each experiment, named after the experiment; `tensorboard --logdir` shows them.
 
     Lists of numbers (`results.time_data`) become scalars with a step for each, other numbers scalars at step 0; the parameters that distinguish
@@ -152,9 +148,9 @@ def write_events(records: Sequence[Record], declarations: Mapping[str, Parameter
         ConfigError: A file cannot be written.
     """
     require("tensorboard", "tensorboard")
-    names = label_names(records, declarations) or ["exp.model"]
+    names = label_names(runs) or ["exp.model"]
     earlier = _directories(Path(destination))
-    for label, record in zip(labels_of(records, declarations), records, strict=True):
+    for label, record in zip(labels_of(runs), runs, strict=True):
         digest = digest_of(record)[:_DIGITS]
         directory = earlier.get(digest, Path(destination) / f"{_file_name(label)}_{digest}")
         try:
@@ -165,7 +161,7 @@ def write_events(records: Sequence[Record], declarations: Mapping[str, Parameter
         # TensorBoard recognises its files by `tfevents`, and reads those of a directory in the order of their names.
         path = directory / f"events.out.tfevents.{max(0, int(began)):010}.dlbs"
         write_bytes(path, _events(record, names, label, began))
-    return len(records), destination
+    return len(runs), destination
 
 
 def _directories(destination: Path) -> dict[str, Path]:
@@ -228,46 +224,33 @@ def _text(tag: str, words: str) -> Any:
 
 def _hyperparameters(record: Record, names: Sequence[str], label: str, began: float) -> list[Any]:
     """Summaries for the tab of hyperparameters: all names, the values of this experiment, and its end."""
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from google.protobuf.json_format import ParseDict
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import metadata
     from tensorboard.plugins.hparams.api_pb2 import Experiment, HParamInfo, MetricInfo, MetricName, Status
-    from tensorboard.plugins.hparams.metadata import NULL_TENSOR
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
     start = SessionStartInfo(group_name=label, start_time_secs=began)
     for name in names:
         value = record.get(name)
-        if isinstance(value, bool):
-            start.hparams[name].bool_value = value
-        elif (found := finite(value)) is not None:
-            start.hparams[name].number_value = found
-        else:
-            start.hparams[name].string_value = text(value).encode("utf-8", "replace").decode()
+        if not isinstance(value, bool) and (value := finite(value)) is None:
+            value = text(record.get(name)).encode("utf-8", "replace").decode()
+        ParseDict(value, start.hparams[name])
     kinds = {"bool_value": "DATA_TYPE_BOOL", "number_value": "DATA_TYPE_FLOAT64", "string_value": "DATA_TYPE_STRING"}
     infos = [HParamInfo(name=name, type=kinds[str(value.WhichOneof("kind"))]) for name, value in start.hparams.items()]
-    shown = [
-        key
-        for key in ("results.throughput", "results.time", "results.accuracy_top1")
-        if number(record, key) is not None
-    ]
-    metrics = [MetricInfo(name=MetricName(tag=key)) for key in shown]
+    keys = (THROUGHPUT, TIME, "results.accuracy_top1")
+    metrics = [MetricInfo(name=MetricName(tag=key)) for key in keys if number(record, key) is not None]
     end = SessionEndInfo(
         status=Status.Value(_FINISHED.get(status_of(record), "STATUS_UNKNOWN")),
         end_time_secs=began + (number(record, "exp.seconds") or 0.0),
     )
+    experiment = Experiment(hparam_infos=infos, metric_infos=metrics)
     parts = {
-        "_hparams_/experiment": HParamsPluginData(
-            experiment=Experiment(hparam_infos=infos, metric_infos=metrics), version=0
-        ),
-        "_hparams_/session_start_info": HParamsPluginData(session_start_info=start, version=0),
-        "_hparams_/session_end_info": HParamsPluginData(session_end_info=end, version=0),
+        metadata.EXPERIMENT_TAG: HParamsPluginData(experiment=experiment),
+        metadata.SESSION_START_INFO_TAG: HParamsPluginData(session_start_info=start),
+        metadata.SESSION_END_INFO_TAG: HParamsPluginData(session_end_info=end),
     }
     return [
-        Summary.Value(
-            tag=tag,
-            metadata=SummaryMetadata(
-                plugin_data=SummaryMetadata.PluginData(plugin_name="hparams", content=data.SerializeToString())
-            ),
-            tensor=NULL_TENSOR,
-        )
+        Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR)
         for tag, data in parts.items()
     ]

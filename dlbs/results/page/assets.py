@@ -11,7 +11,6 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,27 +31,13 @@ _LARGE = 4 << 20  # characters of data from which they are compressed
 _DIGITS = re.compile(r"(\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """A dictionary-encoded column.
+def parameter_column(runs: Runs, name: str) -> dict[str, Any]:
+    """Encode the values of a parameter by a dictionary. Empty values are missing.
 
-    Attributes:
-        values: The distinct values as texts, in natural order.
-        codes: For each experiment the index of its value; -1 if it has none.
-        numbers: The values as numbers, if all are numbers.
+    Returns:
+        `values`: the distinct ones as texts, in numerical or natural order (`model2` before `model10`). `codes`: for each experiment the index of its
+        value, or -1. `numbers`: the values as numbers, if all are numbers.
     """
-
-    values: list[str]
-    codes: list[int]
-    numbers: list[float] | None = None
-
-    def as_data(self) -> dict[str, Any]:
-        """Convert to data for the page's script."""
-        return {"values": self.values, "codes": self.codes, "numbers": self.numbers}
-
-
-def parameter_column(runs: Runs, name: str) -> Coded:
-    """Encode the values of a parameter, in numerical or natural order (`model2` before `model10`). Empty values are missing."""
     found = {hashable(value): value for value in runs.distinct(name)}
     are_numbers = all(value in (None, "", []) or finite(value) is not None for value in found.values())
     distinct, codes = runs.classes(name)
@@ -61,16 +46,16 @@ def parameter_column(runs: Runs, name: str) -> Coded:
     places = {words: place for place, words in enumerate(values)}
     translated = {code: places.get(words, -1) for code, words in used.items()}
     numbers = [float(value) for value in values] if are_numbers and values else None
-    return Coded(values, list(map(translated.__getitem__, codes)), numbers)
+    return {"values": values, "codes": list(map(translated.__getitem__, codes)), "numbers": numbers}
 
 
-def coded(texts: Sequence[str]) -> Coded:
-    """Encode texts in natural order; empty texts are missing."""
+def coded(texts: Sequence[str]) -> dict[str, Any]:
+    """Encode texts in natural order, as `parameter_column` does; empty texts are missing."""
     used = {words: shortened(words) for words in dict.fromkeys(texts)}
     values = _ordered(used.values(), by_number=False)
     places = {words: place for place, words in enumerate(values)}
     translated = {words: places.get(short, -1) for words, short in used.items()}
-    return Coded(values, list(map(translated.__getitem__, texts)))
+    return {"values": values, "codes": list(map(translated.__getitem__, texts)), "numbers": None}
 
 
 def lists(found: Sequence[Sequence[str]]) -> dict[str, Any]:

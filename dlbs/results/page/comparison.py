@@ -6,15 +6,14 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from dlbs.config.declarations import Parameter
 from dlbs.files import make_parent, write_atomically
 from dlbs.results.grouping import common_label
 from dlbs.results.keys import quantity
 from dlbs.results.page.assets import COMPARISON_SCRIPTS, document, five_digits
-from dlbs.results.runs import THROUGHPUT, TIME, Record, Runs, usual_metric
+from dlbs.results.runs import THROUGHPUT, TIME, Runs, usual_metric
 from dlbs.results.statistics.compare import (
     Comparison,
     ComparisonBy,
@@ -25,79 +24,38 @@ from dlbs.results.statistics.compare import (
     side_by_side,
 )
 from dlbs.results.statistics.ratio import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, Rules
-from dlbs.results.tables.comparison import (
-    STATISTIC_NAMES,
-    meanings_of,
-    ratio_cell,
-    run_count,
-    sources_of,
-    summary,
-    tone_of,
-    value_cell,
-)
+from dlbs.results.tables import comparison as tables
 from dlbs.results.tables.table import Table
 from dlbs.text import finite, first_few, text
 
 _MOST_NAMED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Regression:
-    """A row of the summary: experiment, verdict, ratio with its interval, notes."""
-
-    cells: tuple[str, str, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Summary of a comparison.
-
-    Attributes:
-        since: The earlier results, as given by the user.
-        quantity: The compared quantity with its unit.
-        threshold: The threshold as text.
-        summary: Verdicts and the mean ratio in one line.
-        regressions: The worst regressions, including broken and missing experiments.
-        count: Number of all regressions.
-    """
-
-    since: str
-    quantity: str
-    threshold: str
-    summary: str
-    regressions: list[Regression]
-    count: int
-
-
-def changes_since(
-    since: str, before: Sequence[Record], records: Sequence[Record], declarations: Mapping[str, Parameter]
-) -> Changes:
+def changes_since(since: str, before: Runs, runs: Runs) -> dict[str, Any]:
     """Compare experiments with earlier ones by the default rules.
 
-    Args:
-        since: Name of the earlier results.
-        before: Earlier experiments.
-        records: The experiments.
-        declarations: Declared parameters, with those that identify an experiment.
+    Returns:
+        `since`, the name of the earlier results; `quantity` and `threshold` as texts; `summary`, verdicts and mean ratio in one line; `count` of all
+        regressions, including broken and missing experiments; and the worst `regressions`: experiment, verdict, ratio with its interval, notes.
 
     Raises:
         LogError: numpy or scipy is not installed.
     """
-    runs, sides = side_by_side((before, records))
-    metric = usual_metric(runs)
-    made = compare(sides[0], sides[1], declarations, Rules(metric=metric), sides=("before", "now"))
+    both, sides = side_by_side((before, runs))
+    metric = usual_metric(both)
+    made = compare(sides[0], sides[1], Rules(metric=metric), sides=("before", "now"))
     worst = sorted(made.regressions, key=_ratio)
-    return Changes(
-        since,
-        quantity(metric, runs),
-        f"{100 * made.threshold:g} %",
-        summary(made),
-        [
-            Regression((match.label, match.verdict, ratio_cell(match.estimate).words(), "; ".join(match.notes)))
+    return {
+        "since": since,
+        "quantity": quantity(metric, both),
+        "threshold": f"{100 * made.threshold:g} %",
+        "summary": tables.summary(made),
+        "regressions": [
+            (match.label, match.verdict, tables.ratio_cell(match.estimate).words(), "; ".join(match.notes))
             for match in worst[:_MOST_NAMED]
         ],
-        len(worst),
-    )
+        "count": len(worst),
+    }
 
 
 def _ratio(match: Match) -> float:
@@ -129,8 +87,14 @@ def write_comparison(path: str, made: Comparison | ComparisonBy, table: Table, *
         stream.write(page)
 
 
-def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str | None = None) -> str:
-    """Render the page as text; arguments as for `write_comparison`."""
+def comparison_html(
+    made: Comparison | ComparisonBy, table: Table, *, title: str | None = None, links: Mapping[str, Any] | None = None
+) -> str:
+    """Render the page as text; arguments as for `write_comparison`.
+
+    Args:
+        links: Of a page of the history: `back`, `swap`, and `runs`, the address and words of each run of each side.
+    """
     comparisons = made.comparisons
     one = comparisons[0]
     by = made.name if isinstance(made, ComparisonBy) else ""
@@ -139,19 +103,20 @@ def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str
     of = quantity(one.metric, runs)
     counts = Counter(match.verdict for comparison in comparisons for match in comparison.matches)
     usual = f"{of.partition(',')[0]} by {by}" if by else f"{of.partition(',')[0]}, {one.sides[1]} compared with {base}"
-    meanings = VERDICTS if by else meanings_of(one)
+    meanings = tables.meanings_of(made)
     variables = {
         "by": by,
+        "links": links,
         "base": base,
-        "sources": [] if by else sources_of(one),
+        "sources": [] if by else tables.sources_of(one),
         "quantity": of,
         "tiles": [
             ("comparisons", f"{sum(counts.values()):,}", ""),
-            *((verdict, f"{counts[verdict]:,}", tone_of(verdict)) for verdict in VERDICTS if counts[verdict]),
+            *((verdict, f"{counts[verdict]:,}", tables.tone_of(verdict)) for verdict in VERDICTS if counts[verdict]),
             ("threshold", f"{100 * one.threshold:g} %", ""),
             ("confidence", f"{100 * one.confidence:.4g} %", ""),
         ],
-        "summary": summary(made).splitlines(),
+        "summary": tables.summary(made).splitlines(),
         "meanings": [(verdict, meanings[verdict]) for verdict in VERDICTS if counts[verdict]],
         "sides": [base, *(comparison.sides[1] for comparison in comparisons)],
         "differences": _differences(made),
@@ -160,7 +125,7 @@ def comparison_html(made: Comparison | ComparisonBy, table: Table, *, title: str
         "legend": [
             line
             for line in table.legend
-            if line.partition(":")[0] not in VERDICTS and (by or line not in sources_of(one))
+            if line.partition(":")[0] not in VERDICTS and (by or line not in tables.sources_of(one))
         ],
         "findings": table.findings[:_MOST_NOTES],
         "formulas": table.formulas[:_MOST_NOTES],
@@ -178,7 +143,7 @@ def _data(comparisons: Sequence[Comparison], of: str, by: str) -> dict[str, Any]
     rows = [_row_data(*pair, with_batches=at < _MOST_BATCHES) for at, pair in enumerate(pairs)]
     return {
         "quantity": of,
-        "statistic": STATISTIC_NAMES[one.estimator],
+        "statistic": tables.STATISTIC_NAMES[one.estimator],
         "threshold": one.threshold,
         "by": by.rpartition(".")[2],
         "sides": [one.sides[0], "" if by else one.sides[1]],
@@ -203,9 +168,9 @@ def _row_data(comparison: Comparison, match: Match, *, with_batches: bool) -> di
         "low": finite(interval.low) if interval else None,
         "high": finite(interval.high) if interval else None,
         "confidence": interval.confidence if interval else None,
-        "words": [value_cell(match, side).words() for side in range(2)],
+        "words": [tables.value_cell(match, side).words() for side in range(2)],
         "sides": [finite(value) for value in match.values],
-        "runs": [run_count(*counts) for counts in zip((match.a, match.b), match.doubtful, strict=True)],
+        "runs": [tables.run_count(*counts) for counts in zip((match.a, match.b), match.doubtful, strict=True)],
         "values": [
             _values(side, comparison.metric, left_out > 0)
             for side, left_out in zip((match.a, match.b), match.doubtful, strict=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import statistics
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +19,12 @@ from dlbs.results.keys import quantity
 from dlbs.results.page.assets import HISTORY_SCRIPTS, document, five_digits
 from dlbs.results.read.logs import read_file
 from dlbs.results.runs import Record, Runs, digest_of, number, status_of, usual_metric
-from dlbs.results.statistics.compare import different_facts, is_fact
 from dlbs.results.statistics.series import FALSE_ALARMS
 from dlbs.results.store.store import Store
 from dlbs.results.trends import NO_TAG, Point, Share, Trend, machines_in, tags_in, trends_of
 from dlbs.text import text
+
+Asked = Mapping[str, str]  # query parameters of a URL
 
 
 def _spark(trend: Trend) -> dict[str, Any]:
@@ -53,7 +52,6 @@ def _chart(trend: Trend, title: str, chosen: int, address: Callable[[int], str])
         (one.interval.low, one.interval.high) if one.interval else (value, value)
         for one, value in zip(points, values, strict=True)
     ]
-    edges = [0, *(measured.index(change.at) for change in trend.changes), len(measured)]
     return {
         "title": title,
         "names": [point.name if point.day in point.name else f"{point.name}, {point.day}" for point in trend.points],
@@ -64,11 +62,7 @@ def _chart(trend: Trend, title: str, chosen: int, address: Callable[[int], str])
         "doubtful": [point.doubtful for point in points],
         "runs": [len(point.values) for point in points],
         "links": ["" if at == chosen else address(at) for at in measured],
-        "levels": [
-            [measured[first], measured[end - 1], statistics.median(values[first:end])]
-            for first, end in itertools.pairwise(edges)
-            if end > first
-        ],
+        "levels": [[measured[level.first], measured[level.end - 1], level.median] for level in trend.levels],
         "changes": [[change.at, change.words, change.is_worse] for change in trend.changes],
     }
 
@@ -86,18 +80,20 @@ class Index:
     metrics: list[str]
     _trends: dict[str, list[Trend]] = field(default_factory=dict)
 
+    def metric(self, asked: Asked) -> str:
+        """The quantity that a page is asked for, or the default one; empty if no run has any."""
+        return asked.get("metric") or next(iter(self.metrics), "")
+
     def trends(self, metric: str) -> list[Trend]:
         """Trends of a quantity, those with the latest regressions first.
 
         Raises:
             LogError: No run has it.
         """
-        from dlbs.config.load import load_config
-
         if metric not in self.metrics:
             raise LogError(f"no run has {metric!r}", hint="choose a quantity on the first page")
         if metric not in self._trends:
-            made = [trend for trend in trends_of(self.runs, load_config().declarations, metric) if trend.measured]
+            made = [trend for trend in trends_of(self.runs, metric) if trend.measured]
             self._trends[metric] = sorted(made, key=_order)
         return self._trends[metric]
 
@@ -135,13 +131,18 @@ class History:
         self._version: int | None = None
         self._index = Index(Runs.of([]), [])
 
+    def _store(self) -> Store:
+        from dlbs.config.load import load_config
+
+        return Store(self.url, read_only=True, declarations=load_config().declarations)
+
     def index(self) -> Index:
         """Current contents of the store.
 
         Raises:
             LogError: The store cannot be read.
         """
-        with self._lock, Store(self.url, read_only=True) as store:
+        with self._lock, self._store() as store:
             version = store.version()
             if version != self._version:
                 runs = store.runs()
@@ -155,7 +156,7 @@ class History:
         Raises:
             LogError: The store cannot be read, or a run no longer exists.
         """
-        with Store(self.url, read_only=True) as store:
+        with self._store() as store:
             found = store.runs(ids=ids)
         places = {one: row for row, one in enumerate(found.values("db.id"))}
         if len(places) < len(set(ids)):
@@ -218,9 +219,6 @@ def _output(path: Path) -> str:
 
 _ON_A_PAGE = 50  # trends
 _LONGEST = 500  # characters of a value of a run
-_IMAGE = "exp.docker_image"
-
-Asked = Mapping[str, str]  # query parameters of a URL
 
 
 class HistoryPages:
@@ -237,21 +235,12 @@ class HistoryPages:
     def overview(self, asked: Asked) -> str:
         """Overview of the store: machines, tags, trends."""
         index = self.history.index()
-        if not index.metrics:
-            return self._page(
-                "overview.html",
-                "History",
-                trends=[],
-                tags=_tag_rows(tags_in(index.runs), ""),
-                machines=machines_in(index.runs),
-                runs=len(index.runs),
-            )
-        metric = asked.get("metric") or index.metrics[0]
+        metric = index.metric(asked)
         words = asked.get("words", "")
         wanted = words.lower().split()
         found = [
             trend
-            for trend in index.trends(metric)
+            for trend in (index.trends(metric) if index.metrics else ())
             if all(word in f"{trend.label} {trend.machine}".lower() for word in wanted)
         ]
         page = min(_position(asked, "page", 0), max(0, (len(found) - 1) // _ON_A_PAGE))
@@ -310,7 +299,7 @@ class HistoryPages:
     def tags(self, asked: Asked) -> str:
         """Comparison of the runs with one tag and those with another."""
         index = self.history.index()
-        metric = asked.get("metric") or (index.metrics[0] if index.metrics else "")
+        metric = index.metric(asked)
         chosen = [asked.get("a", ""), asked.get("b", "")]
         tags = index.runs.values("db.tags")
         runs = [index.runs.where([name in (of or [NO_TAG]) for of in tags]) for name in chosen]
@@ -334,7 +323,7 @@ class HistoryPages:
 
     def _asked_trend(self, asked: Asked) -> tuple[Index, Trend, str]:
         index = self.history.index()
-        metric = asked.get("metric") or (index.metrics[0] if index.metrics else "")
+        metric = index.metric(asked)
         return index, index.trend(metric, asked.get("key", "")), metric
 
     def _trend_row(self, trend: Trend) -> dict[str, Any]:
@@ -348,23 +337,16 @@ class HistoryPages:
             ],
         }  # fmt: skip
 
-    def _comparison(self, title: str, metric: str, sides: list[Runs], names: list[str], **more: Any) -> str:
-        from dlbs.config.load import load_config
+    def _comparison(self, title: str, metric: str, sides: list[Runs], names: list[str], **links: Any) -> str:
+        from dlbs.results.page.comparison import comparison_html
         from dlbs.results.statistics.compare import compare
         from dlbs.results.statistics.ratio import Rules
-        from dlbs.results.tables.comparison import comparison_table, summary, tone_of
+        from dlbs.results.tables.comparison import comparison_table
 
         # Versions of software differ between days, and are what is compared.
-        made = compare(
-            sides[0],
-            sides[1],
-            load_config().declarations,
-            Rules(metric=metric, ignore=("exp.framework_version", "exp.node_id")),
-        )
-        return self._page(
-            "compare.html", title, names=names, table=comparison_table(made), tone_of=tone_of, summary=summary(made), facts=_different_facts(sides),
-            command=f"dlbs compare --metric {metric}", **more,
-        )  # fmt: skip
+        rules = Rules(metric=metric, ignore=("exp.framework_version", "exp.node_id"))
+        made = compare(sides[0], sides[1], rules, sources=names)
+        return comparison_html(made, comparison_table(made), title=title, links=links)
 
     def _page(self, template: str, title: str, **variables: Any) -> str:
         return document(f"history/{template}", HISTORY_SCRIPTS, variables, title=title, has_forms=True)
@@ -426,17 +408,6 @@ def _run_words(record: Record, metric: str) -> str:
         "" if value is None else short_number(value),
     ]
     return ", ".join(filter(None, [*words, "doubtful" if warnings_of(record) else ""]))
-
-
-def _different_facts(sides: list[Runs]) -> list[tuple[str, str, str]]:
-    """Facts about machine and software that differ between the sides."""
-    names = sorted({name for side in sides for name in side.names if is_fact(name) or name == _IMAGE})
-    different = different_facts(sides, names).items()
-    return [(name, _listed(a), _listed(b)) for name, (a, b) in different]
-
-
-def _listed(values: list[str]) -> str:
-    return ", ".join(values)[:_LONGEST] or "–"
 
 
 def _words(value: Any) -> str:

@@ -17,8 +17,7 @@ from dlbs.run.status import Look, Watch
 from dlbs.text import counted, duration, rate_per
 
 if TYPE_CHECKING:
-    from dlbs.config.declarations import Parameter
-    from dlbs.results.runs import Record
+    from dlbs.results.runs import Runs
 
 
 def now_variables(look: Look, now: float | None = None) -> dict[str, Any]:
@@ -115,12 +114,11 @@ class _Budget:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """The generated content, and the records for its plots."""
+    """The generated content, and the runs for its plots."""
 
     answer: Prepared
     title: str
-    records: list[Record]
-    declarations: dict[str, Parameter]
+    runs: Runs
 
 
 class LiveResults:
@@ -167,7 +165,7 @@ class LiveResults:
             if known is not None and (known.version == made.answer.version or self._plots_budget.is_spent()):
                 return known
             began = time.monotonic()
-            self._plots = Prepared.of(plots_html(made.records, made.declarations), made.answer.version)
+            self._plots = Prepared.of(plots_html(made.runs), made.answer.version)
             self._plots_budget.spend(began)
             return self._plots
 
@@ -175,9 +173,10 @@ class LiveResults:
         """The whole page; a placeholder that polls for its content while many logs are read for the first time."""
         from dlbs.results.page.assets import fragment
         from dlbs.results.page.report import live_page_html, page_title
+        from dlbs.results.runs import Runs
 
         if self._made is None and (count := self._files()) >= _MANY_FILES:
-            return Prepared.of(live_page_html(fragment("first.html", {"count": count}), page_title([]), ""))
+            return Prepared.of(live_page_html(fragment("first.html", {"count": count}), page_title(Runs.of([])), ""))
         made = self._content()
         return Prepared.of(live_page_html(made.answer.body.decode(), made.title, made.answer.version))
 
@@ -236,22 +235,23 @@ class LiveResults:
         from dlbs.config.load import load_config
         from dlbs.results.page.report import content_html, page_title
         from dlbs.results.read.onelog import Reading
+        from dlbs.results.runs import Runs
 
         reading = Reading()
-        records: list[Record] = []
+        runs = Runs.of([])
         problems: list[str] = []
         # An empty directory is not an error: a plan is about to run.
         if any(self.directory.rglob("*.log*")):
             try:
-                found = self._logs.read(reading)
-                records = [record for record in found if not str(record["exp.log_file"]).endswith(".part")]
+                runs = self._logs.read(reading)
+                runs = runs.where(not str(log).endswith(".part") for log in runs.values("exp.log_file"))
             except LogError as error:
                 problems.append(str(error))
         self._problems = (*problems, *Reading(reading.errors).messages())
         with self._watching:
             for log, stamp, record in self._logs.complete():
                 self._watch.learn(Path(log), stamp, record)
-        declarations = load_config().declarations
+        runs = Runs.of(runs, load_config().declarations)
         # The page is cached until a log changes, so its progress must not be older than the logs.
-        html = content_html(records, declarations, logs=reading.paths, live=self._now(fresh=True))
-        return _Made(Prepared.of(html, version), page_title(records), records, dict(declarations))
+        html = content_html(runs, logs=reading.paths, live=self._now(fresh=True))
+        return _Made(Prepared.of(html, version), page_title(runs), runs)

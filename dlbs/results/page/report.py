@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import statistics
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, registered
 from dlbs.experiment import USUAL_READS, usual_names
 from dlbs.files import make_parent, write_atomically
@@ -19,10 +19,9 @@ from dlbs.results.columns import plain
 from dlbs.results.grouping import common_label, identity_names, label_names
 from dlbs.results.keys import column_title, quantity_of, unit_of
 from dlbs.results.page.assets import REPORT_SCRIPTS, coded, document, five_digits, fragment, lists, parameter_column
-from dlbs.results.page.comparison import Changes
 from dlbs.results.page.summary import BAD, failures_of, machines_of, reason_of, tiles_of, where_measured
 from dlbs.results.plots.kinds import KINDS, applicable_kinds, draw, svg, title_of
-from dlbs.results.runs import Record, Runs
+from dlbs.results.runs import Runs
 from dlbs.results.tables.cells import interval_of_run
 from dlbs.results.tables.report import default_tables
 from dlbs.results.tables.scaling import devices, scaling_tables
@@ -59,17 +58,13 @@ def batch_times(runs: Runs) -> list[list[Any] | None]:
 def _packed(times: list[float], most: int) -> list[Any]:
     together = -(-len(times) // most)
     if together > 1:
-        points = [_median(times[at : at + together]) for at in range(0, len(times), together)]
+        points = [statistics.median_high(times[at : at + together]) for at in range(0, len(times), together)]
     else:
         points = times
     low, high = float(min(points)), float(max(points))
     scale = _STEPS / (high - low) if high > low else 0.0
     words = "".join([_PAIRS[int((point - low) * scale + 0.5)] for point in points])
     return [together, len(times), low, high, words]
-
-
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
 
 
 _MANY = 10_000  # experiments from which digits that nobody reads are left out
@@ -81,12 +76,12 @@ _FIGURES = (
 _MACHINE = ("exp.env.host", "exp.device_title", "exp.framework_version")
 
 
-def facet_names(runs: Runs, declarations: Mapping[str, Parameter], labels: Sequence[str]) -> list[str]:
+def facet_names(runs: Runs, labels: Sequence[str]) -> list[str]:
     """Further varied parameters for filters: those that follow from the labels, and the machines.
 
     A parameter with a different value for nearly every experiment is not a facet.
     """
-    others = [name for name in (*_MACHINE, *identity_names(runs, declarations)) if name not in labels]
+    others = [name for name in (*_MACHINE, *identity_names(runs)) if name not in labels]
     found = []
     for name in dict.fromkeys(others):
         if 1 < len(runs.distinct(name)) <= min(_MOST_VALUES, max(2, len(runs) // 2)):
@@ -95,29 +90,23 @@ def facet_names(runs: Runs, declarations: Mapping[str, Parameter], labels: Seque
 
 
 def experiment_data(
-    runs: Runs,
-    declarations: Mapping[str, Parameter],
-    labels: Sequence[str],
-    *,
-    logs: Collection[str] = (),
-    beside: str | None = None,
+    runs: Runs, labels: Sequence[str], *, logs: Collection[str] = (), beside: str | None = None
 ) -> dict[str, Any]:
     """Data for rows, facets and plots of the page's script; plain data with finite numbers.
 
     Args:
         runs: The experiments, in the order of the table.
-        declarations: Declared parameters, with those that identify an experiment.
         labels: The parameters that distinguish them, from `label_names`.
         logs: Logs that were just read and may be linked. The log paths in records are not trusted.
         beside: Directory of the page, for relative links; None for a page without links to files.
 
     Returns:
-        `count`, `common` (common parameters), `parameters` (title and `Coded`, `label` if it distinguishes experiments), `status`, `warnings`,
+        `count`, `common` (common parameters), `parameters` (title, `parameter_column`, `label` if it tells experiments apart), `status`, `warnings`,
         `reasons`, `figures` (key, title, digits as logged), `batches` (from `batch_times`), `logs` (a common prefix and the rest), `links`.
     """
     if not labels:
         labels = list(dict.fromkeys(name for names in runs.each(USUAL_READS, usual_names) for name in names))
-    others = facet_names(runs, declarations, labels)
+    others = facet_names(runs, labels)
     statuses = runs.statuses
     titles = {name: column_title(name) for name in (*labels, *others)}
     clear = len(set(titles.values())) == len(titles)
@@ -131,11 +120,11 @@ def experiment_data(
                 "name": name,
                 "title": titles[name] if clear else name,
                 "label": name in labels,
-                **parameter_column(runs, name).as_data(),
+                **parameter_column(runs, name),
             }
             for name in (*labels, *others)
         ],
-        "status": coded(statuses).as_data(),
+        "status": coded(statuses),
         "bad": sorted(BAD),
         "warnings": lists(runs.doubts),
         "reasons": coded(
@@ -143,7 +132,7 @@ def experiment_data(
                 reason_of(status, message) if status in BAD else ""
                 for status, message in zip(statuses, runs.values("exp.status_msg"), strict=True)
             ]
-        ).as_data(),
+        ),
         "figures": _figures(runs),
         "batches": batch_times(runs),
         "logs": {"prefix": prefix, "rest": [place[len(prefix) :] for place in places]},
@@ -188,12 +177,8 @@ def _scaled(value: float | None, scale: float, *, is_short: bool) -> float | Non
 
 def _common_directory(places: Sequence[str]) -> str:
     """Common leading directories of paths, with a trailing slash; empty if there are none."""
-    found = [place for place in places if place]
-    first, last = (
-        (min(found), max(found)) if found else ("", "")
-    )  # a common prefix of the first and last is shared by all between them
-    same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return first[: first.rfind("/", 0, same) + 1]
+    prefix = os.path.commonprefix([place for place in places if place])  # noqa: RUF071  # cut off below
+    return prefix[: prefix.rfind("/") + 1]
 
 
 def _links(places: Sequence[str], logs: Collection[str], beside: str | None) -> dict[str, Any]:
@@ -231,26 +216,22 @@ class Plot(NamedTuple):
     size: tuple[int, int] = (0, 0)
 
 
-def figures_of(
-    records: Sequence[Record], declarations: Mapping[str, Parameter], kinds: Sequence[str] | None = None
-) -> list[Plot]:
+def figures_of(runs: Runs, kinds: Sequence[str] | None = None) -> list[Plot]:
     """Draw plots of some kinds; a plot that cannot be drawn has a reason instead of an image.
 
     Args:
-        records: The experiments.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: The experiments.
         kinds: Keys of the registry of plots; None for all that are applicable to the results.
 
     Raises:
         LogError: A kind is unknown, or matplotlib is not installed.
     """
-    runs = Runs.of(records)
     for kind in kinds or ():
         registered(KINDS, kind, "kind of plot")
     plots = []
-    for kind in applicable_kinds(runs, declarations) if kinds is None else dict.fromkeys(kinds):
+    for kind in applicable_kinds(runs) if kinds is None else dict.fromkeys(kinds):
         try:
-            figure = draw(kind, runs, declarations)
+            figure = draw(kind, runs)
         except LogError as error:
             plots.append(Plot(kind, KINDS[kind][1], "", str(error)))
             continue
@@ -272,19 +253,18 @@ class Chosen:
     Attributes:
         title: Its title; None for the default one.
         kinds: Kinds of plots to show; None for all that are applicable to the results.
-        changes: Comparison with earlier results, for the summary.
+        changes: Comparison with earlier results by `changes_since`, for the summary.
         beside: Directory of the page, for relative links to logs; None for a page without links to files.
     """
 
     title: str | None = None
     kinds: Sequence[str] | None = None
-    changes: Changes | None = None
+    changes: Mapping[str, Any] | None = None
     beside: str | None = None
 
 
 def page_content(
     runs: Runs,
-    declarations: Mapping[str, Parameter],
     logs: Collection[str],
     live: Mapping[str, Any] | None,
     chosen: Chosen,
@@ -295,15 +275,14 @@ def page_content(
 
     Args:
         runs: The experiments.
-        declarations: Declared parameters, with those that identify an experiment.
         logs: Logs that may be quoted and linked.
         live: Additional variables of the live view.
         chosen: Options of the page.
         later: Count the plots instead of drawing them.
     """
     readable = frozenset(logs)
-    made = _tables(runs, declarations)
-    labels = label_names(runs, declarations)
+    made = _tables(runs)
+    labels = label_names(runs)
     failures = failures_of(runs, readable, labels)
     failed = sum(status in BAD for status in runs.statuses)
     return {
@@ -322,23 +301,23 @@ def page_content(
         "tables": made[:_MOST_TABLES],
         "more_tables": max(0, len(made) - _MOST_TABLES),
         "most_rows": _MOST_ROWS,
-        "plots": figures_of(runs, declarations, chosen.kinds) if runs and not later else [],
-        "plots_later": len(applicable_kinds(runs, declarations)) if later else 0,
+        "plots": figures_of(runs, chosen.kinds) if runs and not later else [],
+        "plots_later": len(applicable_kinds(runs)) if later else 0,
         "failures": failures,
         "failed": failed,
         "other_reasons": failed - sum(failure["count"] for failure in failures),
         "machines": machines_of(runs),
-        "data": experiment_data(runs, declarations, labels, logs=readable, beside=chosen.beside),
+        "data": experiment_data(runs, labels, logs=readable, beside=chosen.beside),
     }
 
 
-def _tables(runs: Runs, declarations: Mapping[str, Parameter]) -> list[Table]:
+def _tables(runs: Runs) -> list[Table]:
     if not runs:
         return []
-    tables = default_tables(runs, declarations)
+    tables = default_tables(runs)
     if len({devices(run) for run in runs}) > 1:
         for kind in ("weak", "strong"):
-            made = scaling_tables(runs, declarations, kind)
+            made = scaling_tables(runs, kind)
             tables += [
                 table for table in made if table.title.startswith(("Speed-up", "Efficiency")) and _is_full(table)
             ]
@@ -359,20 +338,12 @@ def _notes(runs: Runs) -> list[str]:
 _USUAL = Chosen()
 
 
-def write_page(
-    path: str,
-    records: Sequence[Record],
-    declarations: Mapping[str, Parameter],
-    *,
-    logs: Collection[str] = (),
-    chosen: Chosen = _USUAL,
-) -> None:
+def write_page(path: str, runs: Runs, *, logs: Collection[str] = (), chosen: Chosen = _USUAL) -> None:
     """Write a self-contained page about experiments.
 
     Args:
         path: Path of the file.
-        records: The experiments.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: The experiments.
         logs: Logs that were just read and may be quoted and linked. The log paths in records are not trusted.
         chosen: Options of the page; links are relative to its path.
 
@@ -381,53 +352,38 @@ def write_page(
         ConfigError: The file cannot be written.
     """
     beside = os.path.dirname(os.path.abspath(path))
-    page = page_html(records, declarations, logs=logs, chosen=replace(chosen, beside=beside))
+    page = page_html(runs, logs=logs, chosen=replace(chosen, beside=beside))
     make_parent(path)
     with write_atomically(path) as stream:
         stream.write(page)
 
 
-def page_html(
-    records: Sequence[Record],
-    declarations: Mapping[str, Parameter],
-    *,
-    logs: Collection[str] = (),
-    chosen: Chosen = _USUAL,
-) -> str:
+def page_html(runs: Runs, *, logs: Collection[str] = (), chosen: Chosen = _USUAL) -> str:
     """Render the page as text.
 
     Args:
-        records: The experiments.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: The experiments.
         logs: Logs that may be quoted.
         chosen: Options of the page.
     """
-    runs = Runs.of(records)
-    content = page_content(runs, declarations, logs, None, chosen)
+    content = page_content(runs, logs, None, chosen)
     return document("content.html", REPORT_SCRIPTS, content, title=chosen.title or page_title(runs))
 
 
-def content_html(
-    records: Sequence[Record],
-    declarations: Mapping[str, Parameter],
-    *,
-    logs: Collection[str] = (),
-    live: Mapping[str, Any],
-) -> str:
+def content_html(runs: Runs, *, logs: Collection[str] = (), live: Mapping[str, Any]) -> str:
     """Render the content of a live page, without head, foot and plots (`plots_html`).
 
     Args:
-        records: The experiments.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: The experiments.
         logs: Logs that may be quoted.
         live: Current progress, from `now_variables`.
     """
-    return fragment("content.html", page_content(Runs.of(records), declarations, logs, live, _USUAL, later=True))
+    return fragment("content.html", page_content(runs, logs, live, _USUAL, later=True))
 
 
-def plots_html(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> str:
+def plots_html(runs: Runs) -> str:
     """Render the plots of a live page."""
-    return fragment("plots.html", {"plots": figures_of(Runs.of(records), declarations)})
+    return fragment("plots.html", {"plots": figures_of(runs)})
 
 
 def live_page_html(content: str, title: str, version: str) -> str:
@@ -444,7 +400,7 @@ def live_page_html(content: str, title: str, version: str) -> str:
     return document("ready.html", REPORT_SCRIPTS, ready, title=title, live_path="/content", version=version)
 
 
-def page_title(records: Sequence[Record]) -> str:
+def page_title(runs: Runs) -> str:
     """Title of a page: the project of the experiments, if they have one."""
-    projects = {text(project) for project in Runs.of(records).distinct("exp.project") if project}
+    projects = {text(project) for project in runs.distinct("exp.project") if project}
     return f"{projects.pop()}: benchmark results" if len(projects) == 1 else "Benchmark results"

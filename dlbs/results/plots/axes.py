@@ -9,27 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import truth
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean
 from dlbs.results.columns import hashable
 from dlbs.results.grouping import distinguishing_names, label_of, title_name, varying
 from dlbs.results.keys import Quantity, key_title, label, quantity_of, titled
-from dlbs.results.plots.draw import (
-    Description,
-    Point,
-    colour,
-    draw_line,
-    explain_points,
-    left_out,
-    muted,
-    set_numeric_x,
-    set_scale,
-    set_text_x,
-)
-from dlbs.results.plots.plot import FEWER, MOST_LINES, Options, Results, in_order
+from dlbs.results.plots import draw
+from dlbs.results.plots.plot import FEWER, MOST_LINES, Options, in_order
 from dlbs.results.read.query import check_keys
 from dlbs.results.runs import Record, Runs, number, usual_metric
-from dlbs.results.tables.cells import cells_of
+from dlbs.results.tables.cells import cell_of
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import Cell
 from dlbs.text import counted, text
@@ -98,8 +86,8 @@ class Baseline:
         """
         if self.has(record):
             return Cell(1.0, runs=cell.runs)
-        partners = self._partners.get(tuple(hashable(record.get(name)) for name in self._names), Runs.of(()))
-        base = cells_of(key)(partners.having(key))
+        partners = self._partners.get(tuple(hashable(record.get(name)) for name in self._names), self._records.take([]))
+        base = cell_of(key, partners.having(key))
         if not isinstance(base.value, float) or not isinstance(cell.value, float) or base.value == 0:
             return None
         if not math.isfinite(cell.value / base.value):
@@ -167,7 +155,7 @@ class Lines:
         found = quantity_of(key, self.drawn)
         return Quantity(found.name) if self.baseline and key != self.x else found
 
-    def points(self, members: Runs, key: str) -> tuple[list[Point], int]:
+    def points(self, members: Runs, key: str) -> tuple[list[draw.Point], int]:
         """Points of a line from left to right, and the number of points without a baseline.
 
         Args:
@@ -177,7 +165,7 @@ class Lines:
         found, lost = [], 0
         factor = self.quantity(key).factor
         for runs in members.having(key).group(self.runs).values():
-            cell: Cell | None = cells_of(key)(runs)
+            cell: Cell | None = cell_of(key, runs)
             if self.baseline and cell is not None:
                 cell = self.baseline.divided(cell, runs[0], key)
             if cell is None or not isinstance(cell.value, float):
@@ -191,36 +179,35 @@ class Lines:
         """Texts of the horizontal axis in their order; empty if all its values are numbers."""
         return list(dict.fromkeys((self.places or {}).values()))
 
-    def _point(self, runs: Runs, cell: Cell) -> Point:
+    def _point(self, runs: Runs, cell: Cell) -> draw.Point:
         value = cell.value if isinstance(cell.value, float) else 0.0
         if self.along is None:
-            return Point(self._place(runs), value, cell)
-        across = cells_of(self.x)(runs).scaled(self.quantity(self.x).factor)
-        return Point(self._place(runs), value, cell, number(runs[0], self.along) or 0.0, across)
+            return draw.Point(self._place(runs), value, cell)
+        across = cell_of(self.x, runs).scaled(self.quantity(self.x).factor)
+        return draw.Point(self._place(runs), value, cell, number(runs[0], self.along) or 0.0, across)
 
     def _place(self, runs: Runs) -> float:
         if self.places is not None:
             return float(self.texts.index(self.places[hashable(runs[0][self.x])]))
-        at = cells_of(self.x)(runs).value
+        at = cell_of(self.x, runs).value
         return float(at) * self.quantity(self.x).factor if isinstance(at, (int, float)) else 0.0
 
 
-def lines_of(results: Results) -> Lines:
+def lines_of(runs: Runs, options: Options) -> Lines:
     """Select the lines of a plot with free axes.
 
     Raises:
         LogError: A key is unknown or has no values, or there are too many lines or texts on the axis.
     """
-    options, records = results.options, results.records
-    x, y = options.x or _BATCH, list(options.y) or [options.value or usual_metric(records)]
-    drawn = _with_values(options, records, x, y)
+    x, y = options.x or _BATCH, list(options.y) or [options.value or usual_metric(runs)]
+    drawn = _with_values(options, runs, x, y)
     baseline = Baseline(options.baseline, drawn) if options.baseline else None
     chosen = list(dict.fromkeys([*options.series, *options.facet]))
-    series, runs = _divisions(drawn, results.declarations, x, chosen, options)
+    series, within = _divisions(drawn, x, chosen, options)
     if baseline:
-        baseline.match_by([*runs, *chosen, *series])
+        baseline.match_by([*within, *chosen, *series])
     is_numeric = None not in drawn.numbers(x)
-    lines = Lines(x, y, drawn, series, runs, baseline, options.along, None if is_numeric else _texts(drawn, x))
+    lines = Lines(x, y, drawn, series, within, baseline, options.along, None if is_numeric else _texts(drawn, x))
     lines.labels = _labels(lines)
     return lines
 
@@ -229,12 +216,12 @@ def _is_measured(key: str) -> bool:
     return key.startswith("results.")
 
 
-def _with_values(options: Options, records: Runs, x: str, y: Sequence[str]) -> Runs:
-    known = records.names
+def _with_values(options: Options, runs: Runs, x: str, y: Sequence[str]) -> Runs:
+    known = runs.names
     asked = {"--x": [x] if options.x else [], "--y": options.y, "--series": options.series, "--facet": options.facet}
     for flag, names in {**asked, "--baseline": options.baseline}.items():
         check_keys(names, known, flag)
-    good = records.ok
+    good = runs.ok
     for key in y:
         if good.having(key):
             continue
@@ -252,15 +239,13 @@ def _with_values(options: Options, records: Runs, x: str, y: Sequence[str]) -> R
     return drawn
 
 
-def _divisions(
-    drawn: Runs, declarations: Mapping[str, Parameter], x: str, chosen: Sequence[str], options: Options
-) -> tuple[list[str], list[str]]:
+def _divisions(drawn: Runs, x: str, chosen: Sequence[str], options: Options) -> tuple[list[str], list[str]]:
     """Parameters that separate lines, and those that separate points of a line; only repeats remain within a point."""
     at = [options.along] if options.along else [] if _is_measured(x) else [x]
     given = list(dict.fromkeys([*chosen, *options.baseline, *at]))
     split = [
         name
-        for name in distinguishing_names(drawn, declarations, given=given, without=["exp.effective_batch"])
+        for name in distinguishing_names(drawn, given=given, without=["exp.effective_batch"])
         if _divides(drawn, given, name)  # parameters that follow from the given ones would only make labels longer
     ]
     own = [name for name in options.baseline if name not in (x, *chosen)]
@@ -309,10 +294,9 @@ _MOST_PANELS = 16
 _WIDTH_OF_TITLE = 40  # characters
 
 
-def draw_axes(figure: Figure, results: Results, title: str = "") -> Description:
+def draw_axes(figure: Figure, runs: Runs, options: Options, title: str = "") -> draw.Description:
     """Draw lines of medians: a row of panels for each quantity, a panel for each facet, all with the same horizontal axis; presets have titles."""
-    options = results.options
-    lines = lines_of(results)
+    lines = lines_of(runs, options)
     panels = _panels(lines, options.facet)
     columns = min(len(panels), 4 if len(lines.y) > 1 else 3)
     rows = math.ceil(len(panels) / columns)
@@ -343,16 +327,18 @@ def draw_axes(figure: Figure, results: Results, title: str = "") -> Description:
                 axes.set_title(_facet_title(panels[number_][0], options.facet), fontsize="medium")
     if lines.along:
         notes.append(_label_along(figure, lines, options))
-    explained = explain_points(cells)
+    explained = draw.explain_points(cells)
     if lines.baseline:
         explained = explained.replace("of the median", "of the ratio").replace("from the batches", "of the ratio")
     what = f"{', '.join(lines.quantity(key).name for key in lines.y)} {'by' if lines.places else 'against'} {key_title(lines.x)}"
     if lines.baseline:
         what += f", relative to {lines.baseline}"
     shown = [lines.x, *options.facet, *varying(lines.drawn, lines.series)]
-    notes = [explained, *notes, left_out(results.records, lines.drawn)]
+    notes = [explained, *notes, draw.left_out(runs, lines.drawn)]
     shown += [lines.along] if lines.along else []
-    return Description(title or titled(label(what)), lines.drawn, shown, notes, direct=_is_joined(lines), hollow=True)
+    return draw.Description(
+        title or titled(label(what)), lines.drawn, shown, notes, direct=_is_joined(lines), hollow=True
+    )
 
 
 _MOST_LABELLED = 4  # lines with labels at points
@@ -364,7 +350,7 @@ def _label_along(figure: Figure, lines: Lines, options: Options) -> str:
     groups = lines.drawn.group(lines.series)
     points = [lines.points(groups[line], lines.y[0])[0] for line in lines.labels]
     every = [point for line in points for point in line]
-    set_scale(axes.xaxis, [point.x for point in every], options.log_x, [one.across for one in every if one.across])
+    draw.set_scale(axes.xaxis, [point.x for point in every], options.log_x, [one.across for one in every if one.across])
     name = key_title(lines.along or "")
     if len(points) > _MOST_LABELLED:
         return f"lines: from the smallest {name} to the largest"
@@ -372,7 +358,7 @@ def _label_along(figure: Figure, lines: Lines, options: Options) -> str:
         for point in line:
             axes.annotate(
                 f"{point.at:.10g}", (point.x, point.value), xytext=(5, 5), textcoords="offset points", fontsize="small",
-                color=colour(index),
+                color=draw.colour(index),
             )  # fmt: skip
     return f"labels at points: {name}; lines: from the smallest to the largest"
 
@@ -412,29 +398,29 @@ def _draw_quantity(
     named: set[str],
 ) -> tuple[list[Cell], int]:
     """Draw one quantity into its panels with a common scale; returns the drawn cells, and the number of values without a baseline."""
-    points_drawn: list[Point] = []
+    points_drawn: list[draw.Point] = []
     without_base = 0
     for axes, panel in zip(places, panels, strict=True):
         members = panel.group(lines.series)
         for index, (line, words) in enumerate(lines.labels.items()):
-            points, lost = lines.points(members.get(line, Runs.of(())), key)
+            points, lost = lines.points(members.get(line, panel.take([])), key)
             without_base += lost
             if points:
                 wide = 10.0 if lines.places is not None else 4.0
-                draw_line(
+                draw.draw_line(
                     axes, points, index, None if words in named else words, lines=1 if lines.is_measured else len(lines.labels),
                     joined=_is_joined(lines), apart=wide,
                 )  # fmt: skip
                 named.add(words)
                 points_drawn += points
         if lines.baseline:
-            axes.axhline(1, color=muted(), linewidth=1, linestyle=":", zorder=0)
+            axes.axhline(1, color=draw.muted(), linewidth=1, linestyle=":", zorder=0)
     if not points_drawn:
         hint = "each value needs a baseline experiment that is equal otherwise"
         raise LogError(f"no value of {key} can be divided by a baseline value", where="--baseline", hint=hint)
     for axes in places[1:]:
         axes.sharey(places[0])
-    set_scale(
+    draw.set_scale(
         places[0].yaxis,
         [*(point.value for point in points_drawn), *([1.0] if lines.baseline else [])],
         options.log_scale,
@@ -458,11 +444,11 @@ def _set_x_axis(figure: Figure, lines: Lines, log_x: bool | None) -> None:
             raise LogError(
                 f"{lines.x} has texts, not numbers: no logarithmic axis", where="--log-x", hint="remove the flag"
             )
-        set_text_x(figure, figure.axes, lines.texts)
+        draw.set_text_x(figure, figure.axes, lines.texts)
         return
     factor = lines.quantity(lines.x).factor
     values = [value * factor for value in lines.drawn.numbers(lines.x) if value is not None]
     if lines.along:
         return  # set up with the intervals of the points
     for axes in figure.axes:
-        set_numeric_x(axes, values, log_x, is_parameter=not lines.is_measured, where=lines.x)
+        draw.set_numeric_x(axes, values, log_x, is_parameter=not lines.is_measured, where=lines.x)

@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError, did_you_mean, require
@@ -14,67 +15,24 @@ from dlbs.results.grouping import common_label
 from dlbs.results.keys import label
 from dlbs.results.runs import Record, Runs
 from dlbs.results.tables.table import DOUBTFUL, Cell
-from dlbs.text import text
+from dlbs.text import first_few, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-DOTS_PER_INCH = 150  # of PNG files
-# Colours that are distinct for all common kinds of colour blindness (Okabe and Ito 2008); markers and dashes are redundant.
-_ON_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8A8A8A")
-_ON_DARK = ("#56B4E9", "#E69F00", "#2BC49A", "#E39BC4", "#F0E442", "#FF7F3F", "#FFFFFF", "#A0A0A0")
+DOTS_PER_INCH = 150  # of PNG files, as in styles/light.mplstyle
+_COLOURS = 8  # of each style
 _MARKERS = "os^Dv<>P"
 _DASHES = ("-", "--", "-.", ":")
-_COMMON: dict[str, Any] = {
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.edgecolor": "#555555",
-    "axes.labelsize": "medium",
-    "errorbar.capsize": 3,
-    "font.family": ["DejaVu Sans"],  # included in matplotlib: the same image on every machine
-    "font.size": 10,
-    "grid.alpha": 0.3,
-    "image.cmap": "cividis",
-    "legend.frameon": False,
-    "lines.markersize": 5,
-    "pdf.fonttype": 42,  # texts stay searchable texts
-    "savefig.dpi": DOTS_PER_INCH,
-    "svg.fonttype": "none",  # the same, and files stay small
-    "svg.hashsalt": "dlbs",  # the same figure is the same file
-    "text.color": "#1a1a1a",
-    "text.parse_math": False,  # no formulas in names that contain dollar signs
-}
-_DARK: dict[str, Any] = {
-    "axes.edgecolor": "#a9b1ba",
-    "axes.facecolor": "#14181d",
-    "axes.labelcolor": "#e6e6e6",
-    "figure.facecolor": "#14181d",
-    "grid.color": "#8b949e",
-    "savefig.facecolor": "#14181d",
-    "text.color": "#e6e6e6",
-    "xtick.color": "#c9d1d9",
-    "ytick.color": "#c9d1d9",
-}
-# Style → (settings of matplotlib, colours, inches of a figure, one line of help).
-STYLES: dict[str, tuple[dict[str, Any], tuple[str, ...], tuple[float, float], str]] = {
-    "light": ({}, _ON_LIGHT, (8.0, 4.8), "dark on white"),
-    "dark": (_DARK, _ON_DARK, (8.0, 4.8), "light on black"),
-    "paper": (
-        {"font.size": 8, "lines.markersize": 4, "lines.linewidth": 1.2, "axes.linewidth": 0.6},
-        _ON_LIGHT,
-        (5.0, 3.2),
-        "smaller, for a column of a paper",
-    ),
-    "slides": (
-        {"font.size": 16, "lines.markersize": 8, "lines.linewidth": 2.5},
-        _ON_LIGHT,
-        (13.33, 7.5),
-        "larger, 16:9",
-    ),
+_DARK = "#14181d"  # background in styles/dark.mplstyle
+# Style → one line of help; the others change `light`.
+STYLES = {
+    "light": "dark on white",
+    "dark": "light on black",
+    "paper": "smaller, for a column of a paper",
+    "slides": "larger, 16:9",
 }
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*[x×]\s*(\d+(?:\.\d+)?)\s*(in|cm|mm|px)?\s*", re.ASCII)
 _PER_INCH = {"in": 1.0, "cm": 2.54, "mm": 25.4, "px": DOTS_PER_INCH}
@@ -90,9 +48,9 @@ def settings(style: str) -> dict[str, Any]:
     if style not in STYLES:
         hint = did_you_mean(style, STYLES) or f"choose from {', '.join(STYLES)}"
         raise LogError(f"unknown style {style!r}", where="--style", hint=hint)
-    changes, colours, _, _ = STYLES[style]
-    cycle = require("cycler", "reports").cycler(color=colours)
-    return {**_COMMON, **changes, "axes.prop_cycle": cycle}
+    read, styles = require("matplotlib", "reports").rc_params_from_file, Path(__file__).parent / "styles"
+    files = [styles / f"{name}.mplstyle" for name in dict.fromkeys(["light", style])]
+    return {name: value for file in files for name, value in read(file, use_default_template=False).items()}
 
 
 def size_of(words: str) -> tuple[float, float]:
@@ -121,8 +79,8 @@ def marks(index: int) -> dict[str, Any]:
     """Colour, marker and dashes of a line: eight colours, with different markers and dashes in each cycle."""
     return {
         "color": colour(index),
-        "marker": _MARKERS[(index + index // len(_ON_LIGHT)) % len(_MARKERS)],
-        "linestyle": _DASHES[index // len(_ON_LIGHT) % len(_DASHES)],
+        "marker": _MARKERS[(index + index // _COLOURS) % len(_MARKERS)],
+        "linestyle": _DASHES[index // _COLOURS % len(_DASHES)],
     }
 
 
@@ -133,7 +91,7 @@ def muted() -> str:
 
 def warning_colour() -> str:
     """Colour of notes on doubtful results."""
-    is_dark = require("matplotlib", "reports").rcParams["figure.facecolor"] == _DARK["figure.facecolor"]
+    is_dark = require("matplotlib", "reports").rcParams["figure.facecolor"] == _DARK
     return "#ff9b8a" if is_dark else "#aa3333"
 
 
@@ -312,7 +270,6 @@ TITLE = "title"  # gid of the lines of the title
 
 _LONG_LABEL = 26  # characters; longer labels are below the axes
 _MOST_DIRECT = 6  # lines that are labelled at their ends
-_MOST_NAMED = 3  # devices or versions in a title
 _LINE = 1.35  # line height relative to the font size
 _LETTER = 0.57  # average letter width relative to the font size
 _MARGIN = 5.0  # pt
@@ -327,7 +284,7 @@ class Description:
 
     Attributes:
         what: Its title.
-        records: The drawn experiments.
+        runs: The drawn experiments.
         shown: Parameters that axes, panels or the legend show.
         notes: Explanations of points, error bars and bands, and omissions.
         subject: Common parameters of all experiments; None for the usual ones.
@@ -336,7 +293,7 @@ class Description:
     """
 
     what: str
-    records: Sequence[Record]
+    runs: Runs
     shown: Collection[str] = ()
     notes: list[str] = field(default_factory=list)
     subject: str | None = None
@@ -344,10 +301,10 @@ class Description:
     hollow: bool = False
 
 
-def left_out(records: Sequence[Record], drawn: Sequence[Record]) -> str:
+def left_out(runs: Runs, drawn: Runs) -> str:
     """Note with the number of experiments that are not drawn; empty if all are."""
-    missing = len(records) - len(drawn)
-    return f"{missing} of {len(records)} experiments have no value" if missing else ""
+    missing = len(runs) - len(drawn)
+    return f"{missing} of {len(runs)} experiments have no value" if missing else ""
 
 
 def add_frame(figure: Figure, made: Description, title: str | None, warnings: str, *, grows: bool) -> None:
@@ -389,11 +346,11 @@ def add_frame(figure: Figure, made: Description, title: str | None, warnings: st
 
 def _subtitle(made: Description) -> str:
     """Common parameters of all experiments, devices and software."""
-    subject = common_label(made.records, without=made.shown) if made.subject is None else made.subject
-    runs = Runs.of(made.records)
-    devices = list(map(text, runs.distinct("exp.device_title")))
-    software = runs.each(("exp.framework_title", "exp.framework", "exp.framework_version"), _software)
-    return label(" · ".join(filter(None, [subject, _distinct(devices), _distinct(software)])), None)
+    subject = common_label(made.runs, without=made.shown) if made.subject is None else made.subject
+    devices = list(map(text, made.runs.distinct("exp.device_title")))
+    software = made.runs.each(("exp.framework_title", "exp.framework", "exp.framework_version"), _software)
+    found = (first_few(list(dict.fromkeys(filter(None, words)))) for words in (devices, software))
+    return label(" · ".join(filter(None, [subject, *found])), None)
 
 
 def _software(record: Record) -> str:
@@ -401,12 +358,6 @@ def _software(record: Record) -> str:
         return ""
     title = text(record.get("exp.framework_title") or record.get("exp.framework"))
     return f"{title} {text(record['exp.framework_version'])}"
-
-
-def _distinct(words: Sequence[str]) -> str:
-    found = [one for one in dict.fromkeys(words) if one]
-    more = len(found) - _MOST_NAMED
-    return ", ".join(found[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _wrapped(figure: Figure, words: str, size: float) -> list[str]:
@@ -507,18 +458,22 @@ def _name_lines(figure: Figure, size: float) -> bool:
 
 
 def _apart(places: Sequence[float], gap: float) -> list[float]:
-    """Nearest positions in [0, 1], ascending, with minimum gaps (isotonic regression of the positions minus the gaps)."""
-    blocks: list[list[float]] = []
-    for at, place in enumerate(places):
-        blocks.append([place - at * gap, 1.0])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            mean, count = blocks.pop()
-            before = blocks[-1]
-            before[0] = (before[0] * before[1] + mean * count) / (before[1] + count)
-            before[1] += count
+    """Nearest positions in [0, 1], ascending, with minimum gaps (from the positions minus the gaps)."""
     most = 1 - gap * (len(places) - 1)
-    starts = [min(max(mean, 0.0), most) for mean, count in blocks for _ in range(int(count))]
-    return [start + at * gap for at, start in enumerate(starts)]
+    starts = never_falling([place - at * gap for at, place in enumerate(places)])
+    return [min(max(start, 0.0), most) + at * gap for at, start in enumerate(starts)]
+
+
+def never_falling(values: Sequence[float]) -> list[float]:
+    """Nearest non-decreasing values (isotonic regression): decreasing values are replaced by their mean with the preceding ones."""
+    blocks: list[tuple[float, int]] = []
+    for value in values:
+        mean, count = value, 1
+        while blocks and blocks[-1][0] > mean:
+            before, size = blocks.pop()
+            mean, count = (before * size + mean * count) / (size + count), size + count
+        blocks.append((mean, count))
+    return [mean for mean, count in blocks for _ in range(count)]
 
 
 _APART = 4.0  # pt between points of two lines at one x

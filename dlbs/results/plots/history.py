@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
-import statistics
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean
 from dlbs.results.grouping import label_of
 from dlbs.results.keys import Quantity, better_of, key_title, label, quantity_of, titled
-from dlbs.results.plots.draw import (
-    Description,
-    Point,
-    colour,
-    draw_line,
-    explain_points,
-    left_out,
-    muted,
-    set_close_y,
-    set_text_x,
-    warning_colour,
-)
-from dlbs.results.plots.plot import FEWER, check_count, experiments_in, with_value
+from dlbs.results.plots import draw
+from dlbs.results.plots.plot import FEWER, Options, check_count, experiments_in, with_value
 from dlbs.results.runs import Runs, start_order, usual_metric
-from dlbs.results.statistics.series import FALSE_ALARMS, change_points
-from dlbs.results.tables.cells import cells_of
+from dlbs.results.statistics.series import FALSE_ALARMS, Level, levels_of
+from dlbs.results.tables.cells import cell_of
 from dlbs.text import text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dlbs.results.plots.plot import Results
 
-
-_PLACES = ("db.tags", "exp.code.commit")
+PLACES = ("db.tags", "exp.code.commit")
 # Parameters that are expected to differ between tags, and do not distinguish experiments.
 _CHANGES = ("exp.framework_version", "exp.dlbs_version", "exp.id")
 _MOST_TRENDS = 12
@@ -45,73 +29,65 @@ _MOST_PLACES = 200
 _LONGEST_COMMIT = 10
 
 
-@dataclass(slots=True)
-class Trend:
-    """One experiment over time.
+class Trend(NamedTuple):
+    """One experiment over time: its label, which is empty if there is only one, its points from left to right, and its levels.
 
-    Attributes:
-        words: Its label; empty if there is only one.
-        points: From left to right; `x` is the index of the tag or commit.
-        changes: Indices of points at which a new level begins.
+    `x` of a point is the index of the tag or commit.
     """
 
     words: str
-    points: list[Point]
-    changes: list[int] = field(default_factory=list)
+    points: list[draw.Point]
+    levels: list[Level]
 
 
-def history(figure: Figure, results: Results) -> Description:
+def history(figure: Figure, runs: Runs, options: Options) -> draw.Description:
     """Draw a panel for each experiment, all over the same tags or commits."""
-    key = results.options.value or usual_metric(results.records)
-    valued = with_value(results.records, key)
-    axis = results.options.x or next((one for one in _PLACES if any(valued.distinct(one))), "")
+    key = options.value or usual_metric(runs)
+    valued = with_value(runs, key)
+    axis = options.x or next((one for one in PLACES if any(valued.distinct(one))), "")
     if not axis:
         hint = "read tagged results from a store (--db); to add some: dlbs db add LOGS --tag v1"
         raise LogError("no experiment has a tag or a commit", hint=hint)
     drawn = valued.where(valued.each([axis], lambda run: places_in(run.get(axis))))
     if not drawn:
-        hint = did_you_mean(axis, valued.names) or f"usual keys: {', '.join(_PLACES)}"
+        hint = did_you_mean(axis, valued.names) or f"usual keys: {', '.join(PLACES)}"
         raise LogError(f"no successful experiment has {axis}", where="--x", hint=hint)
     places = _ordered(drawn, axis)
     check_count(len(places), f"values of {axis}", too_many=len(places) > _MOST_PLACES)
     quantity = quantity_of(key, drawn)
-    trends = trends_of(drawn, results.declarations, axis, key, quantity)
+    trends = trends_of(drawn, axis, key, quantity)
     check_count(len(trends), "experiments", too_many=len(trends) > _MOST_TRENDS)
-    marked = _marked(results.options.mark, places)
-    if results.options.size is None and len(trends) > 1:
+    marked = _marked(options.mark, places)
+    if options.size is None and len(trends) > 1:
         width, height = figure.get_size_inches()
         figure.set_size_inches(width, height * (0.25 + 0.42 * len(trends)))
     rows = [axes for (axes,) in figure.subplots(len(trends), 1, squeeze=False, sharex=True)]
     for axes, trend in zip(rows, trends, strict=True):
-        draw_line(axes, trend.points, 0, None)
+        draw.draw_line(axes, trend.points, 0, None)
         _draw_changes(axes, trend, better_of(key))
         for place in marked:
-            axes.axvline(place, color=muted(), linewidth=1, linestyle=":", zorder=0)
-        set_close_y(
-            axes,
-            [point.value for point in trend.points],
-            results.options.log_scale,
-            [point.cell for point in trend.points],
-        )
+            axes.axvline(place, color=draw.muted(), linewidth=1, linestyle=":", zorder=0)
+        cells = [point.cell for point in trend.points]
+        draw.set_close_y(axes, [point.value for point in trend.points], options.log_scale, cells)
         axes.set_title(label(trend.words), fontsize="medium", loc="left")
         axes.set_ylabel(str(quantity).replace(", ", ",\n") if len(trends) > 1 else str(quantity))
     names = [place[:_LONGEST_COMMIT] if axis == "exp.code.commit" else place for place in places]
-    set_text_x(figure, rows, names)
+    draw.set_text_x(figure, rows, names)
     for axes in rows[:-1]:
         axes.tick_params(labelbottom=False)
     rows[-1].set_xlabel(f"{key_title(axis)}, in chronological order")
     cells = [point.cell for trend in trends for point in trend.points]
-    notes = [explain_points(cells)]
-    if any(trend.changes for trend in trends):
+    notes = [draw.explain_points(cells)]
+    if any(len(trend.levels) > 1 for trend in trends):
         notes.append(
             f"dashed: change of level (E-divisive; false alarms: {100 * FALSE_ALARMS:g} % of series without a change); "
             "lines: median of each level"
         )
     if marked:
         notes.append("dotted: marked by --mark")
-    notes.append(left_out(results.records, drawn))
+    notes.append(draw.left_out(runs, drawn))
     shown = [axis, "exp.effective_batch", *_CHANGES]
-    return Description(titled(f"{quantity.name} over {key_title(axis)}s"), drawn, shown, notes, hollow=True)
+    return draw.Description(titled(f"{quantity.name} over {key_title(axis)}s"), drawn, shown, notes, hollow=True)
 
 
 def places_in(value: Any) -> list[str]:
@@ -119,30 +95,27 @@ def places_in(value: Any) -> list[str]:
     return [text(one) for one in value] if isinstance(value, list) else [text(value)] if value not in (None, "") else []
 
 
-def trends_of(
-    drawn: Runs, declarations: Mapping[str, Parameter], axis: str, key: str, quantity: Quantity
-) -> list[Trend]:
+def trends_of(drawn: Runs, axis: str, key: str, quantity: Quantity) -> list[Trend]:
     """Trend of each experiment over tags or commits.
 
     Args:
         drawn: Experiments with the quantity and a tag or commit.
-        declarations: Declared parameters, with those that identify an experiment.
         axis: Key of the horizontal axis.
         key: Key of the quantity.
         quantity: Its name and unit on the axis.
     """
     places = _ordered(drawn, axis)
-    experiments, shown = experiments_in(drawn, declarations, [*_CHANGES, axis])
+    experiments, shown = experiments_in(drawn, [*_CHANGES, axis])
     found = []
     for members in experiments:
         points = []
         for at, place in enumerate(places):
-            cell = cells_of(key)(members.where(place in places_in(value) for value in members.values(axis)))
+            cell = cell_of(key, members.where(place in places_in(value) for value in members.values(axis)))
             if isinstance(cell.value, float):
                 scaled = cell.scaled(quantity.factor)
-                points.append(Point(float(at), cell.value * quantity.factor, scaled))
+                points.append(draw.Point(float(at), cell.value * quantity.factor, scaled))
         words = label_of(members[0], shown) if shown else ""
-        found.append(Trend(words, points, change_points([point.value for point in points])))
+        found.append(Trend(words, points, levels_of([point.value for point in points])))
     return found
 
 
@@ -171,18 +144,13 @@ def _marked(wanted: Collection[str], places: Sequence[str]) -> list[int]:
 
 def _draw_changes(axes: Axes, trend: Trend, better: int) -> None:
     """Draw a line at each change of level with the relative difference, and the median of each level."""
-    values = [point.value for point in trend.points]
-    edges = [0, *trend.changes, len(values)]
-    if len(edges) == 2:
-        return
-    levels = [statistics.median(values[low:high]) for low, high in itertools.pairwise(edges)]
-    for (low, high), level in zip(itertools.pairwise(edges), levels, strict=True):
-        span = [trend.points[low].x - 0.4, trend.points[high - 1].x + 0.4]
-        axes.plot(span, [level, level], color=muted(), linewidth=1, zorder=1)
-    for change, before, after in zip(trend.changes, levels, levels[1:], strict=False):
-        ratio = after / before - 1 if before else 0.0
-        ink = warning_colour() if ratio * better < 0 else colour(2)
-        place = (trend.points[change - 1].x + trend.points[change].x) / 2
+    for level in trend.levels if len(trend.levels) > 1 else ():
+        span = [trend.points[level.first].x - 0.4, trend.points[level.end - 1].x + 0.4]
+        axes.plot(span, [level.median, level.median], color=draw.muted(), linewidth=1, zorder=1)
+    for before, after in pairwise(trend.levels):
+        ratio = after.median / before.median - 1 if before.median else 0.0
+        ink = draw.warning_colour() if ratio * better < 0 else draw.colour(2)
+        place = (trend.points[before.end - 1].x + trend.points[after.first].x) / 2
         axes.axvline(place, color=ink, linewidth=1.2, linestyle="--")
         axes.annotate(
             f"{100 * ratio:+.3g} %", (place, 1), xycoords=("data", "axes fraction"), xytext=(3, -2), textcoords="offset points",

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, Registry, registered, require
 from dlbs.files import make_parent, write_bytes
 from dlbs.results.grouping import distinguishing_names
 from dlbs.results.plots.batches import MOST_RUNS
-from dlbs.results.plots.draw import DOTS_PER_INCH, STYLES, TITLE, Description, add_frame, settings, size_of
-from dlbs.results.plots.history import places_in
-from dlbs.results.plots.plot import Options, Results, experiments_in, swept_load
-from dlbs.results.runs import FAMILY, Record, Runs, usual_metric
+from dlbs.results.plots.draw import DOTS_PER_INCH, TITLE, Description, add_frame, settings, size_of
+from dlbs.results.plots.history import PLACES, places_in
+from dlbs.results.plots.plot import Options, experiments_in, swept_load
+from dlbs.results.runs import FAMILY, Runs, usual_metric
 from dlbs.results.tables.cells import doubt_lines
 from dlbs.results.tables.scaling import COUNTED, devices
 from dlbs.text import text
@@ -32,7 +32,7 @@ KINDS: Registry = {
     "weak": ("dlbs.results.plots.presets:weak_scaling", "speed-up over devices with the replica batch fixed"),
     "strong": ("dlbs.results.plots.presets:strong_scaling", "speed-up over devices with the effective batch fixed"),
     "bars": ("dlbs.results.plots.presets:bars", "grouped bars, by model"),
-    "distribution": ("dlbs.results.plots.batches:runs", "each run of each experiment, with boxes"),
+    "distribution": ("dlbs.results.plots.batches:distribution", "each run of each experiment, with boxes"),
     "batches": (
         "dlbs.results.plots.batches:batches",
         "the batch times of each run, as violins, or as points if there are few",
@@ -73,15 +73,12 @@ _OF_TEXTS = (
 )  # beginnings of matplotlib's warnings about texts
 
 
-def draw(
-    kind: str, records: Sequence[Record], declarations: Mapping[str, Parameter], options: Options | None = None
-) -> Figure:
+def draw(kind: str, runs: Runs, options: Options | None = None) -> Figure:
     """Draw a figure.
 
     Args:
         kind: A key of `KINDS`.
-        records: Experiments; those without a value are left out, and a note has their number.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: Experiments; those without a value are left out, and a note has their number.
         options: Options of the plot.
 
     Raises:
@@ -93,11 +90,11 @@ def draw(
     size = size_of(options.size) if options.size is not None else None
     figure_module = require("matplotlib.figure", "reports")
     with require("matplotlib", "reports").rc_context(looks), _without_warnings_of_texts():
-        figure: Figure = figure_module.Figure(figsize=size or STYLES[options.style][2], layout="constrained")
-        made: Description = function(figure, Results(Runs.of(records), declarations, options))
+        figure: Figure = figure_module.Figure(figsize=size, layout="constrained")
+        made: Description = function(figure, runs, options)
         if size is not None:
             figure.set_size_inches(size)
-        doubts = doubt_lines(made.records, [options.value or usual_metric(records), *options.y])
+        doubts = doubt_lines(made.runs, [options.value or usual_metric(runs), *options.y])
         add_frame(figure, made, options.title, ", ".join(doubts), grows=size is None)
     return figure
 
@@ -157,88 +154,47 @@ def _without_warnings_of_texts() -> Iterator[None]:
 _BATCH = "exp.replica_batch"
 
 
-def applicable_kinds(records: Sequence[Record], declarations: Mapping[str, Parameter]) -> list[str]:
+def applicable_kinds(runs: Runs) -> list[str]:
     """List the kinds of plots for which results have enough data, in the order of `KINDS`.
 
     `axes` is never included, because it needs a choice of axes. There may still be too much data for one plot; then drawing raises an error.
-
-    Args:
-        records: Experiments, including failed ones.
-        declarations: Declared parameters, with those that identify an experiment.
     """
-    runs = Runs.of(records)
     fine = runs.ok
     valued = fine.having(usual_metric(runs))
-    found = {kind for kind, applies in _APPLIES.items() if applies(fine, valued)}
-    if _differ(valued, declarations):
-        found.add("bars")
-    if len(experiments_in(valued, declarations)[0]) < len(valued):
-        found.add("distribution")
-    return [kind for kind in KINDS if kind in found]
+    timed = valued.where(map(all, zip(*map(valued.numbers, ("results.time", "results.throughput")), strict=True)))
+    models, batches = _values(valued, "exp.model"), _values(valued, _BATCH)
+    has_times = _has_lists(fine, "results.time_data")
+    rates = {*fine.numbers(f"{FAMILY}offered_qps")} - {None}
+    moved = zip(*map(fine.numbers, ("results.bytes_per_batch", "results.mfu")), strict=True)
+    applies = {
+        "throughput": batches > 1,
+        "weak": _scales(valued, _BATCH),
+        "strong": _scales(valued, "exp.effective_batch"),
+        "bars": models > 1 or distinguishing_names(valued, without=["exp.effective_batch"]),
+        "distribution": len(experiments_in(valued)[0]) < len(valued),
+        "batches": has_times,
+        "series": has_times and len(fine) <= MOST_RUNS,
+        "heatmap": batches > 1 and models > 1,
+        "latency-throughput": swept_load(fine) is not None or _values(timed, _BATCH) > 1,
+        "interactivity": swept_load(fine.having(f"{FAMILY}tokens_per_second_user")) is not None,
+        "latency-load": len(rates) > 1 or any(fine.present(f"{FAMILY}trials")),
+        "accuracy": _has_lists(fine, "results.epoch_accuracy_top1"),
+        "history": any(len({*chain(*map(places_in, valued.distinct(axis)))}) > 1 for axis in PLACES),
+        # Without a roof, a roofline says little.
+        "roofline": any((count or 0) > 0 and mfu for count, mfu in moved),
+    }
+    return [kind for kind in KINDS if applies.get(kind)]
 
 
-def _differ(records: Runs, declarations: Mapping[str, Parameter]) -> bool:
-    return bool(distinguishing_names(records, declarations, without=["exp.effective_batch"])) or (
-        _values(records, "exp.model") > 1
-    )
+def _values(runs: Runs, key: str) -> int:
+    return len({text(value) for value in runs.distinct(key) if value not in (None, "")})
 
 
-def _values(records: Runs, key: str) -> int:
-    return len({text(value) for value in records.distinct(key) if value not in (None, "")})
+def _scales(valued: Runs, fixed: str) -> bool:
+    """Whether experiments with this parameter fixed ran on several device counts."""
+    sets = valued.where(valued.numbers("results.throughput")).group(["exp.model", fixed]).values()
+    return any(len(set(found.each(COUNTED, devices))) > 1 for found in sets)
 
 
-def _scales(fixed: str) -> Callable[[Runs, Runs], bool]:
-    """Return a test whether experiments with this parameter fixed ran on several device counts."""
-
-    def applies(_: Runs, valued: Runs) -> bool:
-        with_rate = valued.where(valued.numbers("results.throughput"))
-        sets = with_rate.group(["exp.model", fixed]).values()
-        return any(len(set(found.each(COUNTED, devices))) > 1 for found in sets)
-
-    return applies
-
-
-def _has_list(key: str) -> Callable[[Runs, Runs], bool]:
-    return lambda fine, _: any(isinstance(value, list) and len(value) > 1 for value in fine.present(key))
-
-
-def _has_places(_: Runs, valued: Runs) -> bool:
-    return any(
-        len({place for value in valued.distinct(axis) for place in places_in(value)}) > 1
-        for axis in ("db.tags", "exp.code.commit")
-    )
-
-
-def _is_served(fine: Runs, _: Runs) -> bool:
-    rates = {*fine.numbers("results.serving.offered_qps")} - {None}
-    return len(rates) > 1 or any(fine.present("results.serving.trials"))
-
-
-def _has_batches(_: Runs, valued: Runs) -> bool:
-    return _values(valued, _BATCH) > 1
-
-
-# Kind → test whether successful experiments, and those of them with the default quantity, have enough data.
-_APPLIES: dict[str, Callable[[Runs, Runs], bool]] = {
-    "throughput": _has_batches,
-    "weak": _scales("exp.replica_batch"),
-    "strong": _scales("exp.effective_batch"),
-    "batches": _has_list("results.time_data"),
-    "series": lambda fine, _: len(fine) <= MOST_RUNS and _has_list("results.time_data")(fine, _),
-    "heatmap": lambda _, valued: _has_batches(_, valued) and _values(valued, "exp.model") > 1,
-    "latency-throughput": lambda fine, valued: (
-        swept_load(fine) is not None
-        or _has_batches(
-            fine, valued.where(map(all, zip(*map(valued.numbers, ("results.time", "results.throughput")), strict=True)))
-        )
-    ),
-    "interactivity": lambda fine, _: swept_load(fine.having(f"{FAMILY}tokens_per_second_user")) is not None,
-    "latency-load": _is_served,
-    "accuracy": _has_list("results.epoch_accuracy_top1"),
-    "history": _has_places,
-    # Without a roof, a roofline says little.
-    "roofline": lambda fine, _: any(
-        (moved or 0) > 0 and mfu
-        for moved, mfu in zip(*map(fine.numbers, ("results.bytes_per_batch", "results.mfu")), strict=True)
-    ),
-}
+def _has_lists(fine: Runs, key: str) -> bool:
+    return any(isinstance(value, list) and len(value) > 1 for value in fine.present(key))

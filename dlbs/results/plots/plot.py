@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, did_you_mean
 from dlbs.results.grouping import distinguishing_names, ordered_keys, varying
-from dlbs.results.runs import FAMILY, Record, Runs, none_ended_well
+from dlbs.results.runs import FAMILY, Runs, none_ended_well
 
 # Flags that kinds with fixed axes accept nevertheless.
 _OWN = {"history": ("--x",), "throughput": ("--log-x",), "latency-throughput": ("--log-x",)}
@@ -31,7 +30,7 @@ class Options:
         facet: Axes: parameters that separate panels.
         baseline: Axes: parameters with values; every value is divided by that of the otherwise equal experiment with these values.
         log_x: Axes, throughput, latency-throughput: logarithmic horizontal axis; None decides by its values.
-        style: A key of `appearance.STYLES`.
+        style: A key of `draw.STYLES`.
         size: Size of the whole figure, such as `8x5` (inches), `16x9cm` or `1200x700px`; None chooses it by style and content.
         mark: History: tags or commits to mark.
         along: Axes over a measured value: the parameter in whose order the points of a line are joined and labelled; set by presets.
@@ -54,22 +53,7 @@ class Options:
     along: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
-    """Input of every kind of plot.
-
-    Attributes:
-        records: Experiments, including failed ones.
-        declarations: Declared parameters, with those that identify an experiment.
-        options: Options of the plot.
-    """
-
-    records: Runs
-    declarations: Mapping[str, Parameter]
-    options: Options
-
-
-def kind_for(kind: str | None, options: Options, records: Iterable[Record]) -> str:
+def kind_for(kind: str | None, options: Options, runs: Runs) -> str:
     """Select the kind of plot: the given one, else `axes` if an option of axes is given, else `throughput`, or `bars` if nothing has a batch size.
 
     Raises:
@@ -92,16 +76,16 @@ def kind_for(kind: str | None, options: Options, records: Iterable[Record]) -> s
         raise LogError("--value and --y both select the quantity: remove --value", where="--y")
     if kind or given:
         return kind or "axes"
-    return "throughput" if Runs.of(records).having("exp.replica_batch") else "bars"
+    return "throughput" if runs.having("exp.replica_batch") else "bars"
 
 
 MOST_LINES = 24
 FEWER = "select fewer experiments with --filter-query"
 
 
-def check_some_ended_well(records: Runs) -> None:
+def check_some_ended_well(runs: Runs) -> None:
     """Raise a LogError if no experiment succeeded."""
-    if failed := none_ended_well(records):
+    if failed := none_ended_well(runs):
         raise LogError(failed, hint="dlbs report shows the reasons")
 
 
@@ -111,40 +95,38 @@ def check_count(count: int | str, what: str, *, too_many: bool) -> None:
         raise LogError(f"{count} {what} are too many for one plot", hint=FEWER)
 
 
-def with_value(records: Runs, key: str) -> Runs:
+def with_value(runs: Runs, key: str) -> Runs:
     """Select successful experiments with a number.
 
     Raises:
         LogError: There are none.
     """
-    check_some_ended_well(records)
-    good = records.ok.having(key)
+    check_some_ended_well(runs)
+    good = runs.ok.having(key)
     if not good:
-        hint = did_you_mean(key, records.names) or "dlbs parse LOG shows the keys of a log"
+        hint = did_you_mean(key, runs.names) or "dlbs parse LOG shows the keys of a log"
         raise LogError(f"no successful experiment has {key}", hint=hint)
     return good
 
 
-def in_order(records: Runs, names: Sequence[str]) -> list[Runs]:
+def in_order(runs: Runs, names: Sequence[str]) -> list[Runs]:
     """Group records in the order of tables."""
-    found = records.group(names)
+    found = runs.group(names)
     return [found[key] for key in ordered_keys(found, names)]
 
 
-def experiments_in(
-    records: Runs, declarations: Mapping[str, Parameter], without: Sequence[str] = ()
-) -> tuple[list[Runs], list[str]]:
+def experiments_in(runs: Runs, without: Sequence[str] = ()) -> tuple[list[Runs], list[str]]:
     """The runs of each experiment, by model first, and the parameters that label them; parameters `without` are aggregated over."""
-    names = distinguishing_names(records, declarations, given=["exp.model"], without=["exp.effective_batch", *without])
+    names = distinguishing_names(runs, given=["exp.model"], without=["exp.effective_batch", *without])
     names = ["exp.model", *names]
-    return in_order(records, names), varying(records, names)
+    return in_order(runs, names), varying(runs, names)
 
 
 SERVED_LATENCY = f"{FAMILY}latency_p99"
 _LOADS = ("serving.users", "serving.target_qps")  # parameters of a sweep over load
 
 
-def swept_load(records: Runs) -> str | None:
+def swept_load(runs: Runs) -> str | None:
     """The parameter by which successful experiments sweep over the load of a server; None if there is none."""
-    served = records.ok.having(SERVED_LATENCY)
+    served = runs.ok.having(SERVED_LATENCY)
     return next((name for name in _LOADS if len({*served.numbers(name)} - {None}) > 1), None)

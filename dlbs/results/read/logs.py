@@ -11,6 +11,7 @@ import tarfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, chain, groupby
 from pathlib import Path
@@ -251,32 +252,30 @@ R = TypeVar("R")
 Read = tuple[list[Record], list[Finding]]
 
 
+@dataclass(slots=True)
 class _Block:
     """Logs that were read together.
 
-    Args:
+    Attributes:
         logs: Their paths.
         counts: The number of records of each.
         findings: The findings, by the index of the log.
         dumped: The dumped runs of all logs, in order.
         known: The same runs, if they are loaded.
         unchanged: Number of logs taken from the cache.
+        starts: The first run of each log, and the number of all runs.
     """
 
-    __slots__ = ("counts", "dumped", "findings", "known", "logs", "starts", "unchanged")
+    logs: list[str]
+    counts: list[int]
+    findings: dict[int, Noticed]
+    dumped: bytes | None = None
+    known: Runs | None = None
+    unchanged: int = 0
+    starts: list[int] = field(init=False)
 
-    def __init__(
-        self,
-        logs: list[str],
-        counts: list[int],
-        findings: dict[int, Noticed],
-        dumped: bytes | None = None,
-        known: Runs | None = None,
-        unchanged: int = 0,
-    ) -> None:
-        self.logs, self.counts, self.findings, self.unchanged = logs, counts, findings, unchanged
-        self.dumped, self.known = dumped, known
-        self.starts = [0, *accumulate(counts)]
+    def __post_init__(self) -> None:
+        self.starts = [0, *accumulate(self.counts)]
 
     @property
     def runs(self) -> Runs:

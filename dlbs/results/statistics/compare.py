@@ -11,32 +11,14 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import truth
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, require, suggestion
 from dlbs.results.columns import ABSENT, hashable
 from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, varying
 from dlbs.results.keys import better_of, check_known
 from dlbs.results.provenance import changes
 from dlbs.results.runs import THROUGHPUT, Record, Runs, usual_metric
-from dlbs.results.statistics.ratio import (
-    DEFAULT_RULES,
-    FEWEST_RUNS,
-    INCONCLUSIVE,
-    REGRESSIONS,
-    STATISTICS,
-    VERDICTS,
-    Estimate,
-    Rules,
-    Sample,
-    estimate_pairs,
-    estimate_ratio,
-    is_doubtful,
-    needed_repeats,
-    paired,
-    pairs_of,
-    sample_of,
-    verdict_of,
-)
+from dlbs.results.statistics import ratio
+from dlbs.results.statistics.ratio import INCONCLUSIVE, REGRESSIONS, Rules
 from dlbs.text import counted, first_few, text
 
 if TYPE_CHECKING:
@@ -64,16 +46,16 @@ def is_fact(name: str) -> bool:
     }
 
 
-def different_facts(sides: Sequence[Iterable[Record]], names: Iterable[str]) -> dict[str, list[list[str]]]:
+def different_facts(sides: Sequence[Runs], names: Iterable[str]) -> dict[str, list[list[str]]]:
     """Find facts whose values differ between the sides.
 
     Returns:
         Name → for each side, its different values as text; no values where no run knew the fact.
     """
-    runs, found = [Runs.of(side) for side in sides], {}
+    found = {}
     for name in names:
         values = [
-            list(dict.fromkeys(text(value) for value in side.present(name) if value is not None)) for side in runs
+            list(dict.fromkeys(text(value) for value in side.present(name) if value is not None)) for side in sides
         ]
         if any(set(one) != set(values[0]) for one in values):
             found[name] = values
@@ -103,14 +85,14 @@ def changed_environment(a: Runs, b: Runs, known: Mapping[str, tuple[Any, ...]]) 
 _USUAL = ("exp.model", "command.line", "exp.replica_batch")
 
 
-def differences(sides: Sequence[Runs], declarations: Mapping[str, Parameter]) -> dict[str, tuple[Any, ...]]:
+def differences(sides: Sequence[Runs]) -> dict[str, tuple[Any, ...]]:
     """Find parameters that have one value within each side, but not the same one on all sides.
 
     Returns:
         Name → its value on each side.
     """
     found = {}
-    for name in identity_names(_all(sides), declarations):
+    for name in identity_names(_all(sides)):
         values = [side.present(name) for side in sides]
         distinct = [set(map(hashable, one)) for one in values]
         if all(len(one) == 1 for one in distinct) and any(one != distinct[0] for one in distinct):
@@ -141,9 +123,7 @@ def _all(sides: Iterable[Runs]) -> Runs:
     return sides[0].take([row for side in sides for row in side.rows])
 
 
-def matching_names(
-    sides: Sequence[Runs], declarations: Mapping[str, Parameter], left_out: Collection[str]
-) -> list[str]:
+def matching_names(sides: Sequence[Runs], left_out: Collection[str]) -> list[str]:
     """Select as few parameters as possible that distinguish experiments within a side, model and batch first.
 
     Checking within sides leaves out texts composed of the compared parameter and others, such as command lines.
@@ -151,7 +131,7 @@ def matching_names(
     given = varying(_all(sides), [name for name in _USUAL if name not in left_out])
     names = dict.fromkeys(given)
     for side in sides:
-        names.update(dict.fromkeys(distinguishing_names(side, declarations, given=list(names), without=left_out)))
+        names.update(dict.fromkeys(distinguishing_names(side, given=list(names), without=left_out)))
     return list(names)
 
 
@@ -261,7 +241,7 @@ class Match:
     a: Runs
     b: Runs
     values: tuple[float | None, float | None]
-    estimate: Estimate | None
+    estimate: ratio.Estimate | None
     verdict: str
     used: tuple[int, int] = (0, 0)
     doubtful: tuple[int, int] = (0, 0)
@@ -347,7 +327,7 @@ class Comparison(_Presented):
     def counts(self) -> dict[str, int]:
         """Number of matches with each verdict."""
         found = Counter(match.verdict for match in self.matches)
-        return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
+        return {verdict: found[verdict] for verdict in ratio.VERDICTS if found[verdict]}
 
     @property
     def regressions(self) -> list[Match]:
@@ -402,8 +382,7 @@ class ComparisonBy(_Presented):
 def compare(
     a: Iterable[Record],
     b: Iterable[Record],
-    declarations: Mapping[str, Parameter],
-    rules: Rules = DEFAULT_RULES,
+    rules: Rules = ratio.DEFAULT_RULES,
     *,
     sides: tuple[str, str] = ("A", "B"),
     sources: Sequence[str] = (),
@@ -417,7 +396,6 @@ def compare(
     Args:
         a: Baseline experiments.
         b: Experiments that are compared with them.
-        declarations: Declared parameters, with those that identify an experiment.
         rules: Quantity, threshold, trusted runs, and parameters for matching.
         sides: Names of the two sides.
         sources: Their paths or queries, for readers.
@@ -426,10 +404,9 @@ def compare(
         LogError: The estimator is unknown, or numpy or scipy is not installed.
     """
     _, given = side_by_side((a, b))
-    compared = _Compared.of(given, declarations, rules, differences(given, declarations))
-    made = compared.with_first(
-        1, sides, declarations, rules, rules.each(len(compared.groups[0].keys() | compared.groups[1].keys()))
-    )
+    compared = _Compared.of(given, rules, differences(given))
+    count = len(compared.groups[0].keys() | compared.groups[1].keys())
+    made = compared.with_first(1, sides, rules, rules.each(count))
     made.sources = tuple(sources)
     return made
 
@@ -453,15 +430,9 @@ class _Compared:
     metric: str
 
     @classmethod
-    def of(
-        cls,
-        sides: Sequence[Runs],
-        declarations: Mapping[str, Parameter],
-        rules: Rules,
-        left_out: Collection[str],
-    ) -> _Compared:
+    def of(cls, sides: Sequence[Runs], rules: Rules, left_out: Collection[str]) -> _Compared:
         """Match the experiments of the sides, without these parameters."""
-        names = list(rules.match) or matching_names(sides, declarations, {*left_out, *rules.ignore})
+        names = list(rules.match) or matching_names(sides, {*left_out, *rules.ignore})
         everything = _all(sides)
         # Labels contain only parameters that all experiments of a match have in common: never a compared one or the repeat number.
         shown = varying(everything, names)
@@ -472,12 +443,10 @@ class _Compared:
             sides, [side.group(names) for side in sides], names, labels, rules.metric or usual_metric(everything)
         )
 
-    def with_first(
-        self, at: int, titles: tuple[str, str], declarations: Mapping[str, Parameter], rules: Rules, confidence: float
-    ) -> Comparison:
+    def with_first(self, at: int, titles: tuple[str, str], rules: Rules, confidence: float) -> Comparison:
         """Compare one side with the first."""
         a, b = self.sides[0], self.sides[at]
-        differing = differences((a, b), declarations)
+        differing = differences((a, b))
         made = Comparison(self.metric, rules.threshold, confidence, rules.estimator, titles)
         made.differences = {name: (one, other) for name, (one, other) in _independent(differing).items()}
         made.changes = changes(a, b)
@@ -498,11 +467,7 @@ class _Compared:
 MOST_VALUES = 50  # more suggest a measured quantity or a time, not a varied parameter
 
 
-def compare_by(
-    records: Iterable[Record],
-    declarations: Mapping[str, Parameter],
-    rules: Rules,
-) -> ComparisonBy:
+def compare_by(records: Iterable[Record], rules: Rules) -> ComparisonBy:
     """Compare the values of one parameter, or the combinations of several, within one set of experiments.
 
     Experiments that are equal in all other distinguishing parameters are compared, by the estimators and rules of `compare`. Parameters that follow
@@ -510,7 +475,6 @@ def compare_by(
 
     Args:
         records: All experiments; those without the parameter are left out.
-        declarations: Declared parameters, with those that identify an experiment.
         rules: As for `compare`, with the parameter as `by`, several separated by commas; simultaneous intervals include all values and groups.
 
     Raises:
@@ -527,8 +491,8 @@ def compare_by(
     first = _baseline(sides, by, given_baseline)
     sides = {first: sides[first], **sides}  # the baseline first, the others in order
     given = list(sides.values())
-    differing = differences(given, declarations)
-    compared = _Compared.of(given, declarations, rules, {by, *differing})
+    differing = differences(given)
+    compared = _Compared.of(given, rules, {by, *differing})
     keys = [side.keys() for side in compared.groups]
     if not any(keys[0] & other for other in keys[1:]):
         raise _nothing_in_common(by, compared)
@@ -542,7 +506,7 @@ def compare_by(
         value = side[0][by]
         made.values.append(value)
         titles = _label(by, baseline), _label(by, value)
-        made.comparisons.append(compared.with_first(at, titles, declarations, rules, confidence))
+        made.comparisons.append(compared.with_first(at, titles, rules, confidence))
     return made
 
 
@@ -689,7 +653,7 @@ def _nothing_in_common(by: str, compared: _Compared) -> LogError:
 class _Side:
     """The compared runs of one side, and their problems."""
 
-    sample: Sample | None
+    sample: ratio.Sample | None
     left_out: int
     doubts: tuple[str, ...]
     notes: tuple[str, ...]
@@ -702,7 +666,7 @@ def _side(name: str, runs: Runs, valued: Runs, metric: str, *, leave_out: bool, 
         notes.append(f"{name}: {lost} of {counted(len(runs), 'run')} {'has' if lost == 1 else 'have'} no value")
     doubtful = [kinds for kinds in valued.doubts if kinds]
     if not doubtful:
-        return _Side(sample_of(valued, metric, within=within), 0, (), tuple(notes))
+        return _Side(ratio.sample_of(valued, metric, within=within), 0, (), tuple(notes))
     # The kinds of the warnings, most frequent first; only the beginning of each, without the advice.
     counts = Counter(kind for kinds in doubtful for kind in kinds)
     shown = sorted(counts, key=lambda kind: (-counts[kind], kind))[:2]
@@ -710,8 +674,8 @@ def _side(name: str, runs: Runs, valued: Runs, metric: str, *, leave_out: bool, 
     said = f"{name}: {len(doubtful)} of {counted(len(valued), 'run')} {'is' if len(doubtful) == 1 else 'are'} doubtful ({reasons})"
     if leave_out:
         clean = valued.where(not kinds for kinds in valued.doubts)
-        return _Side(sample_of(clean, metric, within=within), len(doubtful), (), (*notes, f"{said} and left out"))
-    return _Side(sample_of(valued, metric, within=within), 0, (said,), tuple(notes))
+        return _Side(ratio.sample_of(clean, metric, within=within), len(doubtful), (), (*notes, f"{said} and left out"))
+    return _Side(ratio.sample_of(valued, metric, within=within), 0, (said,), tuple(notes))
 
 
 def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tuple[bool, bool]) -> Match:
@@ -720,14 +684,14 @@ def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tup
     If at least three of each side took turns with each other, only those count, and as pairs.
     """
     metric = comparison.metric
-    if len((partners := paired(a, b))[0]) >= FEWEST_RUNS:
+    if len((partners := ratio.paired(a, b))[0]) >= ratio.FEWEST_RUNS:
         return _matched_pairs(comparison, label, (a, b), partners, trust_doubtful=trust[1])
     valued = [runs.where(value is not None for value in runs.comparable(metric)) for runs in (a, b)]
     clean = [sum(not kinds for kinds in runs.doubts) for runs in valued]
     # On both sides or on neither: clean and disturbed runs would differ even with the same code.
-    leave_out = all(count >= min(FEWEST_RUNS, len(runs)) for count, runs in zip(clean, valued, strict=True))
+    leave_out = all(count >= min(ratio.FEWEST_RUNS, len(runs)) for count, runs in zip(clean, valued, strict=True))
     # The variation within runs counts only where there are too few of them.
-    within = min(clean if leave_out else map(len, valued)) < FEWEST_RUNS
+    within = min(clean if leave_out else map(len, valued)) < ratio.FEWEST_RUNS
     sides = [
         _side(name, runs, ok, metric, leave_out=leave_out, within=within)
         for name, runs, ok in zip(comparison.sides, (a, b), valued, strict=True)
@@ -741,7 +705,7 @@ def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tup
         return Match(label, a, b, values, None, verdict, used, notes=(*notes, *why))
     # A throughput is the inverse of a time per instance.
     above, below = (one, other) if metric == THROUGHPUT else (other, one)
-    estimate = estimate_ratio(above, below, comparison.estimator, comparison.confidence)
+    estimate = ratio.estimate_ratio(above, below, comparison.estimator, comparison.confidence)
     left_out = sides[0].left_out, sides[1].left_out
     fewest = min(one.runs, other.runs)
     doubts = [doubt for side in sides for doubt in side.doubts]
@@ -749,15 +713,15 @@ def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tup
     if estimate is None:
         notes.append(_no_ratio(comparison.sides, (one, other)))
         return Match(label, a, b, values, None, INCONCLUSIVE, used, left_out, tuple(notes))
-    verdict = verdict_of(metric, estimate.interval, comparison.threshold)
-    few, doubted = fewest < FEWEST_RUNS and not trust[0], bool(doubts) and not trust[1]
+    verdict = ratio.verdict_of(metric, estimate.interval, comparison.threshold)
+    few, doubted = fewest < ratio.FEWEST_RUNS and not trust[0], bool(doubts) and not trust[1]
     if few or doubted:
         verdict = INCONCLUSIVE
         notes.append(_remedy(fewest, few, doubted))
     elif verdict == INCONCLUSIVE and estimate.interval is None:
-        notes.append(f"no interval: {_ENOUGH} (-Pexp.repeats={FEWEST_RUNS})")
+        notes.append(f"no interval: {_ENOUGH} (-Pexp.repeats={ratio.FEWEST_RUNS})")
     elif verdict == INCONCLUSIVE:
-        notes.append(needed_repeats(estimate, comparison.threshold, fewest))
+        notes.append(ratio.needed_repeats(estimate, comparison.threshold, fewest))
     return Match(label, a, b, values, estimate, verdict, used, left_out, tuple(notes))
 
 
@@ -766,11 +730,13 @@ def _matched_pairs(
 ) -> Match:
     """Compare the runs of one experiment that took turns."""
     metric = comparison.metric
-    a, b = (runs if trust_doubtful else runs.where(not is_doubtful(record) for record in runs) for runs in partners)
-    a, b = paired(a, b)
+    a, b = (
+        runs if trust_doubtful else runs.where(not ratio.is_doubtful(record) for record in runs) for runs in partners
+    )
+    a, b = ratio.paired(a, b)
     above, below = (a, b) if metric == THROUGHPUT else (b, a)
-    pairs = pairs_of(above, below, metric)
-    one, other = (sample_of(runs, metric, within=False) for runs in (a, b))
+    pairs = ratio.pairs_of(above, below, metric)
+    one, other = (ratio.sample_of(runs, metric, within=False) for runs in (a, b))
     values = _value(one, comparison), _value(other, comparison)
     notes = [
         f"{name}: {out} of {counted(len(runs), 'run')} left out, because {'it' if out == 1 else 'they'} took no turns or "
@@ -785,27 +751,29 @@ def _matched_pairs(
     if not pairs:
         notes.append("no pair has values on both sides")
         return Match(label, *sides, values, None, INCONCLUSIVE, used, notes=tuple(notes))
-    estimate = estimate_pairs(pairs, comparison.confidence)
-    verdict = verdict_of(metric, estimate.interval, comparison.threshold)
+    estimate = ratio.estimate_pairs(pairs, comparison.confidence)
+    verdict = ratio.verdict_of(metric, estimate.interval, comparison.threshold)
     if verdict == INCONCLUSIVE and estimate.interval is not None:
         notes.append(
-            needed_repeats(estimate, comparison.threshold, len(pairs)).replace("repeats per side", "pairs (--turns)")
+            ratio.needed_repeats(estimate, comparison.threshold, len(pairs)).replace(
+                "repeats per side", "pairs (--turns)"
+            )
         )
     return Match(label, *sides, values, estimate, verdict, used, notes=tuple(notes))
 
 
-def _no_ratio(names: tuple[str, str], samples: tuple[Sample, Sample]) -> str:
+def _no_ratio(names: tuple[str, str], samples: tuple[ratio.Sample, ratio.Sample]) -> str:
     """Note on values that are not positive, which more runs would not change."""
     found = [name for name, sample in zip(names, samples, strict=True) if min(sample.values) <= 0]
     return f"no ratio: {' and '.join(found)} {'has' if len(found) == 1 else 'have'} values that are not positive"
 
 
-_ENOUGH = f"run each at least {FEWEST_RUNS} times"
+_ENOUGH = f"run each at least {ratio.FEWEST_RUNS} times"
 
 
 def _remedy(fewest: int, few: bool, doubted: bool) -> str:
     """Advice for a verdict if there are too few runs, or doubtful ones."""
-    repeats = f"(-Pexp.repeats={FEWEST_RUNS} --order round-robin)"
+    repeats = f"(-Pexp.repeats={ratio.FEWEST_RUNS} --order round-robin)"
     if few and doubted:
         return (
             f"too few runs ({fewest} per side), with warnings: {_ENOUGH} on an idle machine {repeats}, "
@@ -813,7 +781,7 @@ def _remedy(fewest: int, few: bool, doubted: bool) -> str:
         )
     if few:
         return f"too few runs ({fewest} per side): {_ENOUGH} {repeats}, or override with --trust-single-runs"
-    return f"rerun on an idle machine until {FEWEST_RUNS} runs per side have no warnings, or override with --trust-doubtful"
+    return f"rerun on an idle machine until {ratio.FEWEST_RUNS} runs per side have no warnings, or override with --trust-doubtful"
 
 
 def _one_sided(a: Runs, b: Runs, no_a: bool, no_b: bool) -> tuple[str, list[str]]:
@@ -835,11 +803,11 @@ def _lost(runs: Runs) -> bool:
     return any(runs.present("exp.lost_partner"))
 
 
-def _value(sample: Sample | None, comparison: Comparison) -> float | None:
+def _value(sample: ratio.Sample | None, comparison: Comparison) -> float | None:
     if sample is None:
         return None
     if comparison.metric == THROUGHPUT and comparison.estimator == "rank":
         # For an even number of runs, not the inverse of the median time.
         return statistics.median(1 / value for value in sample.values)
-    value = STATISTICS[comparison.estimator](sample)
+    value = ratio.STATISTICS[comparison.estimator](sample)
     return 1 / value if comparison.metric == THROUGHPUT else value

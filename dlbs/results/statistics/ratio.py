@@ -7,7 +7,6 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark_core.doubts import doubts_of
@@ -28,6 +27,14 @@ def welch_freedom(variances: Sequence[float], freedoms: Sequence[float]) -> floa
     return sum(variances) ** 2 / sum(parts)
 
 
+def welch_half(variances: Sequence[float], freedoms: Sequence[float], confidence: float) -> float:
+    """Half the width of the confidence interval of a difference with these variances of its sides."""
+    if sum(variances) == 0.0:
+        return 0.0
+    freedom = welch_freedom(variances, freedoms)
+    return student_quantile((1 + confidence) / 2, freedom) * math.sqrt(sum(variances))
+
+
 def welch_interval(first: Sequence[float], second: Sequence[float], confidence: float) -> Interval:
     """Confidence interval of the difference of two means with unequal variances.
 
@@ -38,10 +45,7 @@ def welch_interval(first: Sequence[float], second: Sequence[float], confidence: 
     """
     difference = statistics.fmean(first) - statistics.fmean(second)
     variances = [statistics.variance(side) / len(side) for side in (first, second)]
-    if sum(variances) == 0.0:
-        return Interval(difference, difference, confidence)
-    freedom = welch_freedom(variances, [len(first) - 1, len(second) - 1])
-    half = student_quantile((1 + confidence) / 2, freedom) * math.sqrt(sum(variances))
+    half = welch_half(variances, [len(first) - 1, len(second) - 1], confidence)
     return Interval(difference - half, difference + half, confidence)
 
 
@@ -214,7 +218,7 @@ class Sample:
         return statistics.median(self.values)
 
 
-def sample_of(records: Sequence[Record], metric: str, *, within: bool = True) -> Sample | None:
+def sample_of(records: Iterable[Record], metric: str, *, within: bool = True) -> Sample | None:
     """Make the sample of the runs that have a value; None if none has.
 
     A throughput is converted to the time per instance, which can be averaged.
@@ -224,16 +228,14 @@ def sample_of(records: Sequence[Record], metric: str, *, within: bool = True) ->
         metric: Key of the quantity.
         within: Also take what the runs logged about the variation within them: batch times and intervals.
     """
-    if isinstance(records, Runs):
-        found = records.comparable(metric)
-    else:  # a few, not worth a table
-        found = [number(record, metric) if has_value(record, metric) else None for record in records]
+    runs = Runs.of(records)
+    found = runs.comparable(metric)
     values = tuple(1 / value if metric == THROUGHPUT else value for value in found if value is not None)
     if not values:
         return None
     if not within:
         return Sample(values)
-    valued = list(compress(records, (value is not None for value in found)))
+    valued = runs.where(value is not None for value in found)
     times = [run.get("results.time_data") if metric in (THROUGHPUT, TIME) else None for run in valued]
     return Sample(
         values,
@@ -257,10 +259,7 @@ def batch_interval(numerator: Sample, denominator: Sample, confidence: float = 0
             variances.append(variance * share**2)
             freedoms.append(freedom)
     ratio = numerator.mean() / denominator.mean()
-    if sum(variances) == 0.0:
-        return Interval(ratio, ratio, confidence)
-    widest = student_quantile((1 + confidence) / 2, welch_freedom(variances, freedoms))
-    half = factor(widest * math.sqrt(sum(variances)))
+    half = factor(welch_half(variances, freedoms, confidence))
     return Interval(ratio / half, ratio * half, confidence)
 
 
@@ -282,17 +281,10 @@ def mean_interval(
     ratio = statistics.fmean(numerator) / statistics.fmean(denominator)
     sides = numerator, denominator
     logs = [_resampled(values, seed) for seed, values in enumerate(sides)]
-    least = _student_half(sides, confidence) if confidence > _MOST_SURE else 0.0
-    return ratio, _widened(ratio, logs, [len(side) - 1 for side in sides], confidence, least)
-
-
-def _student_half(sides: Sequence[Sequence[float]], confidence: float) -> float:
-    """Half the width of Student's interval of the logarithm of the ratio of the means."""
-    variances = [statistics.variance(values) / len(values) / statistics.fmean(values) ** 2 for values in sides]
-    if sum(variances) == 0.0:
-        return 0.0
-    freedom = welch_freedom(variances, [len(values) - 1 for values in sides])
-    return student_quantile((1 + confidence) / 2, freedom) * math.sqrt(sum(variances))
+    freedoms = [len(side) - 1 for side in sides]
+    variances = [statistics.variance(side) / len(side) / statistics.fmean(side) ** 2 for side in sides]
+    least = welch_half(variances, freedoms, confidence) if confidence > _MOST_SURE else 0.0
+    return ratio, _widened(ratio, logs, freedoms, confidence, least)
 
 
 def _resampled(values: Sequence[float], seed: int) -> NDArray[Any]:
@@ -471,13 +463,12 @@ class Rules:
         """Confidence level of the interval of one of several comparisons."""
         return 1 - (1 - self.confidence) / max(1, comparisons) if self.simultaneous else self.confidence
 
-    def for_results(self, records: Sequence[Record]) -> Rules:
+    def for_results(self, runs: Runs) -> Rules:
         """These rules with the quantity to compare in these experiments.
 
         Raises:
             LogError: No experiment has a value, or none has a named key.
         """
-        runs = Runs.of(records)
         if self.metric is None and (failed := none_ended_well(runs)):
             raise LogError(failed, hint="exp.status_msg of each has the reason, which dlbs report prints")
         made = replace(self, metric=self.metric or usual_metric(runs))

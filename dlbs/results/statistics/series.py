@@ -7,14 +7,15 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark_core.doubts import cpu_contention, doubt_kind, warnings_of
 from benchmark_core.text import short_number
 from dlbs.errors import require
 from dlbs.results.keys import key_title, unit_of
 from dlbs.results.runs import Record, number
-from dlbs.text import finite, text
+from dlbs.text import are_finite, finite, text
 
 if TYPE_CHECKING:
     import numpy
@@ -173,11 +174,8 @@ def series_of(record: Record) -> Series | None:
     return made
 
 
-def _numbers(values: Any) -> list[float]:
-    if not isinstance(values, list):
-        return []
-    good = [one for value in values if (one := finite(value)) is not None]
-    return good if len(good) == len(values) else []
+def _numbers(values: object) -> list[float]:
+    return list(map(float, values)) if are_finite(values) else []
 
 
 def _monitor(record: Record, began: float | None) -> dict[str, tuple[list[float], list[float]]]:
@@ -283,6 +281,20 @@ def change_points(values: Sequence[float], *, false_alarms: float = FALSE_ALARMS
             found.append(offset + first + at)
             todo += [(first, first + at), (first + at, end)]
     return sorted(found)
+
+
+class Level(NamedTuple):
+    """A part of a series between two changes: its first value, the one after its last, and its median."""
+
+    first: int
+    end: int
+    median: float
+
+
+def levels_of(values: Sequence[float]) -> list[Level]:
+    """The parts of a series between the changes that `change_points` finds."""
+    edges = pairwise([0, *change_points(values), len(values)])
+    return [Level(first, end, statistics.median(values[first:end])) for first, end in edges if first < end]
 
 
 def _split(numpy: Any, values: numpy.ndarray, level: float, source: Any) -> int | None:

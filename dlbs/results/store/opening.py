@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlbs.errors import LogError, require
-from dlbs.files import make_parent, open_regular
+from dlbs.files import open_regular
 from dlbs.text import is_utf8
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ def open_engine(url: str, *, create: bool, read_only: bool) -> tuple[Engine, str
         raise LogError("is not UTF-8, as names of databases must be", where=url, hint="choose another --db")
     if "://" not in url:
         _check_file(Path(url), create)
-        if create:
-            make_parent(Path(url).absolute())
         url = f"sqlite:///{url}"
     try:
         options = {"postgresql_readonly": True} if read_only and url.startswith("postgres") else {}

@@ -9,31 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from itertools import chain, compress, groupby, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dlbs.errors import LogError, require
 from dlbs.results.columns import Column, Table, constant, joined, merged
 from dlbs.results.read.query import Query, Word, check_keys
 from dlbs.results.runs import Record, Runs, blocks_of
-from dlbs.results.store.blocks import (
-    ID,
-    ROWS,
-    TAGS,
-    Block,
-    Packed,
-    Parts,
-    lazy_table,
-    parts_of,
-    rows_of,
-    rows_with,
-    runs_of,
-    shapes,
-    stored_name,
-    take_block,
-    unpacked,
-    without_added,
-    write_block,
-)
+from dlbs.results.store import blocks as packing
+from dlbs.results.store.blocks import ID, ROWS, TAGS, Block, Packed, Parts
 from dlbs.results.store.opening import database_error, open_engine
 
 if TYPE_CHECKING:
@@ -41,8 +24,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from dlbs.results.runs import Declared
+
 
 _TOGETHER = 500  # experiments per statement
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +54,20 @@ class Store:
         url: An SQLAlchemy URL, `postgresql+psycopg://user@host/name`, or the path of an SQLite file.
         create: Create a missing store; otherwise, a missing store is an error.
         read_only: Make the database reject every change, and migrate no tables.
+        declarations: Declared parameters, which all runs that are read have.
 
     Raises:
         LogError: The store cannot be opened, does not exist, has a newer version, or SQLAlchemy or the database driver is not installed.
     """
 
-    def __init__(self, url: str, *, create: bool = True, read_only: bool = False) -> None:
+    def __init__(
+        self, url: str, *, create: bool = True, read_only: bool = False, declarations: Declared = None
+    ) -> None:
         self._sql = require("sqlalchemy", "store")
         self._engine, self._where = open_engine(url, create=create and not read_only, read_only=read_only)
         from dlbs.results.store import schema
 
+        self._declarations = declarations
         self._runs, self._tags, self._changes = schema.runs, schema.tags, schema.changes
         self._blocks, self._values = schema.blocks, schema.values
 
@@ -142,7 +133,7 @@ class Store:
                     waiting.append(fresh)
                 while rows >= ROWS:
                     whole = Runs.together(waiting)
-                    write_block(connection, first, Runs(merged([whole[:ROWS]])))
+                    packing.write_block(connection, first, Runs(merged([whole[:ROWS]])))
                     waiting = [whole[ROWS:]] if len(whole) > ROWS else []
                     first += ROWS
                     rows -= ROWS
@@ -152,20 +143,22 @@ class Store:
 
     def _next(self, connection: Connection) -> int:
         """The number of the next run. Numbers are not used again, so that a page about a run never shows another."""
-        last = self._sql.select(self._blocks.c.first, self._blocks.c.rows).order_by(self._blocks.c.first.desc())
-        found = connection.execute(last.limit(1)).first()
-        return 1 if found is None else sum(Block.of(found.first, found.rows))
+        last = self._stored(connection)[-1:]
+        return sum(last[0]) if last else 1
+
+    def _stored(self, connection: Connection) -> list[Block]:
+        """All blocks, in order."""
+        found = self._sql.select(self._blocks.c.first, self._blocks.c.rows).order_by(self._blocks.c.first)
+        return [Block.of(*row) for row in connection.execute(found)]
 
     def _write_rest(self, connection: Connection, first: int, runs: Runs) -> None:
         """Write the last block, together with smaller ones before it: many small additions make few blocks."""
-        while True:
-            before = self._sql.select(self._blocks.c.first, self._blocks.c.rows).where(self._blocks.c.first < first)
-            found = connection.execute(before.order_by(self._blocks.c.first.desc()).limit(1)).first()
-            if found is None or found.rows > 2 * len(runs) or found.rows + len(runs) > ROWS:
+        for before in reversed(self._stored(connection)):
+            if before.rows > 2 * len(runs) or before.rows + len(runs) > ROWS:
                 break
-            runs = Runs.together([runs_of(*take_block(connection, found.first, found.rows), found.rows), runs])
-            first = found.first
-        write_block(connection, first, runs)
+            runs = Runs.together([packing.runs_of(*packing.take_block(connection, *before), before.rows), runs])
+            first = before.first
+        packing.write_block(connection, first, runs)
 
     def _add_rows(self, connection: Connection, runs: Runs, first: int, tag: str | None) -> Runs:
         """Add the rows of runs that the store does not have, numbered from `first`, and tag all; returns what is to be written into a block."""
@@ -180,8 +173,8 @@ class Store:
         fresh = runs.where(flags)
         if len(fresh):
             added = [now] * len(fresh)
-            fresh = without_added(fresh, [now.isoformat(timespec="seconds")] * len(fresh))
-            rows = rows_of(first, fresh, list(compress(digests, flags)), added)
+            fresh = packing.without_added(fresh, [now.isoformat(timespec="seconds")] * len(fresh))
+            rows = packing.rows_of(first, fresh, list(compress(digests, flags)), added)
             connection.execute(self._sql.insert(self._runs), rows)
         if tag is not None:
             self._tag(connection, sorted(set(numbers.values())), tag)
@@ -190,16 +183,15 @@ class Store:
     def _numbers(self, connection: Connection, digests: Sequence[str]) -> dict[str, int]:
         """The numbers of those runs that the store has."""
         table, found = self._runs, {}
-        for start in range(0, len(digests), _TOGETHER):
-            wanted = table.c.digest.in_(digests[start : start + _TOGETHER])
+        for some in _several(digests):
+            wanted = table.c.digest.in_(some)
             for digest, number in connection.execute(self._sql.select(table.c.digest, table.c.id).where(wanted)):
                 found[digest] = int(number)
         return found
 
     def _tag(self, connection: Connection, ids: Sequence[int], tag: str) -> None:
         tagged = self._sql.select(self._tags.c.run).where(self._tags.c.tag == tag)
-        for start in range(0, len(ids), _TOGETHER):
-            some = ids[start : start + _TOGETHER]
+        for some in _several(ids):
             there = set(connection.scalars(tagged.where(self._tags.c.run.in_(some))).all())
             rows = [{"run": one, "tag": tag} for one in some if one not in there]
             if rows:
@@ -228,10 +220,8 @@ class Store:
             chosen = self._all(connection) if ids is None and exp_id is None else None
             if ids is not None:
                 chosen = []
-                wanted = sorted(ids)
-                for start in range(0, len(wanted), _TOGETHER):
-                    some = asked.where(table.c.id.in_(wanted[start : start + _TOGETHER]))
-                    chosen += map(int, connection.scalars(some))
+                for some in _several(sorted(ids)):
+                    chosen += map(int, connection.scalars(asked.where(table.c.id.in_(some))))
             elif chosen is None:
                 chosen = list(map(int, connection.scalars(asked)))
             runs = self._table(connection, sorted(chosen))
@@ -252,10 +242,7 @@ class Store:
 
     def _all(self, connection: Connection) -> list[int] | None:
         """The numbers of all runs as their blocks have them; None if some were removed."""
-        found = connection.execute(
-            self._sql.select(self._blocks.c.first, self._blocks.c.rows).order_by(self._blocks.c.first)
-        )
-        blocks = [Block.of(*row) for row in found]
+        blocks = self._stored(connection)
         count = self._sql.select(self._sql.func.count()).select_from(self._runs)
         if connection.scalar(count) != sum(block.rows for block in blocks):
             return None
@@ -278,14 +265,18 @@ class Store:
                 tagged.append(set(connection.scalars(asked)) if chosen else set())
             for row in connection.execute(self._sql.select(blocks).order_by(blocks.c.first)).all():
                 block = Block.of(row.first, row.rows)
-                keys = {stored_name(key): key for shape in shapes(row.keys, block.rows).values for key in shape}
+                keys = {
+                    packing.stored_name(key): key
+                    for shape in packing.shapes(row.keys, block.rows).values
+                    for key in shape
+                }
                 asked = self._sql.select(values.c.name, values.c.data).where(
                     values.c.first == block.first, values.c.name.not_like("results.%")
                 )
                 columns = {keys[name]: Packed.of(data) for name, data in connection.execute(asked) if name in keys}
                 rows = set(range(block.rows))
                 for word, others in zip(words, tagged, strict=True):
-                    rows &= rows_with(word, columns, block.rows) | {one - block.first for one in others}
+                    rows &= packing.rows_with(word, columns, block.rows) | {one - block.first for one in others}
                 found += sorted(one + block.first for one in rows)
         return found
 
@@ -294,37 +285,31 @@ class Store:
         blocks = self._blocks
         rows = connection.execute(self._sql.select(blocks).order_by(blocks.c.first)).all()
         data = {int(row.first): row.keys for row in rows}
-        parts = parts_of(ids, (Block.of(row.first, row.rows) for row in rows))
+        parts = packing.parts_of(ids, (Block.of(row.first, row.rows) for row in rows))
         if sum(len(part) for _, part in parts) != len(ids):
             raise ValueError("a block of runs is missing")
-        keys = [shapes(data[block.first], block.rows) for block, _ in parts]
+        keys = [packing.shapes(data[block.first], block.rows) for block, _ in parts]
+        read = partial(self._column, ids, parts, self._number(connection))
         return Runs(
-            lazy_table(
-                parts,
-                keys,
-                ids,
-                partial(self._column, ids, parts, self._number(connection)),
-                {TAGS: partial(self._tags_of, ids)},
-            )
+            packing.lazy_table(parts, keys, ids, read, {TAGS: partial(self._tags_of, ids)}), None, self._declarations
         )
 
     def _column(self, ids: Sequence[int], parts: Parts, version: int, name: str) -> Column:
         """Read the column of a key. Blocks may have been joined since the table was made, but the values of a run never change."""
-        blocks, values = self._blocks, self._values
+        values = self._values
         with self._reading() as connection:
             if self._number(connection) != version:
-                found = connection.execute(self._sql.select(blocks.c.first, blocks.c.rows).order_by(blocks.c.first))
-                parts = parts_of(ids, (Block.of(first, rows) for first, rows in found))
+                parts = packing.parts_of(ids, self._stored(connection))
                 if not set(ids) <= set(connection.scalars(self._sql.select(self._runs.c.id))):
                     raise LogError("runs were removed while they were read", where=self._where, hint="try again")
-            wanted = self._sql.select(values.c.first, values.c.data).where(values.c.name == stored_name(name))
+            wanted = self._sql.select(values.c.first, values.c.data).where(values.c.name == packing.stored_name(name))
             if len(parts) == 1:
                 wanted = wanted.where(values.c.first == parts[0][0].first)
             data = {int(first): one for first, one in connection.execute(wanted)}
             if not data:
                 raise ValueError(f"the values of {name} are missing")
             return joined(
-                (part, unpacked(data[block.first], block.rows) if block.first in data else None)
+                (part, packing.unpacked(data[block.first], block.rows) if block.first in data else None)
                 for block, part in parts
             )[0]
 
@@ -367,8 +352,7 @@ class Store:
         removed = 0
         wanted = sorted(ids)
         with self._writing() as connection:
-            for first in range(0, len(wanted), _TOGETHER):
-                some = wanted[first : first + _TOGETHER]
+            for some in _several(wanted):
                 labels = self._sql.delete(tags).where(tags.c.run.in_(some))
                 if tag is not None:
                     removed += connection.execute(labels.where(tags.c.tag == tag)).rowcount
@@ -381,12 +365,16 @@ class Store:
 
     def _blank(self, connection: Connection, ids: Sequence[int]) -> None:
         """Remove the values of runs from their blocks. The blocks keep their numbers."""
-        found = connection.execute(self._sql.select(self._blocks.c.first, self._blocks.c.rows)).all()
-        for block, part in parts_of(ids, (Block.of(first, rows) for first, rows in found)):
+        for block, part in packing.parts_of(ids, self._stored(connection)):
             gone = set(part.rows)
-            keys, columns = take_block(connection, *block)
+            keys, columns = packing.take_block(connection, *block)
             none = Runs(Table({}, block.rows, constant((), block.rows)))
-            whole = runs_of(keys, columns, block.rows)
+            whole = packing.runs_of(keys, columns, block.rows)
             left = groupby(range(block.rows), gone.__contains__)
             parts = [(none if is_gone else whole).take(list(rows)) for is_gone, rows in left]
-            write_block(connection, block.first, Runs(merged(parts)))
+            packing.write_block(connection, block.first, Runs(merged(parts)))
+
+
+def _several(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many as fit into a statement at a time."""
+    return (things[start : start + _TOGETHER] for start in range(0, len(things), _TOGETHER))

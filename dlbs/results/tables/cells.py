@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from benchmark_core.text import short_number
 from dlbs.doubts import doubt_words
 from dlbs.errors import Registry, registered
 from dlbs.results.grouping import label_of, varying
-from dlbs.results.runs import FAMILY, HIGHEST_RATE, Record, Runs, number
+from dlbs.results.runs import FAMILY, HIGHEST_RATE, THROUGHPUT, TIME, Record, Runs, number
 from dlbs.results.statistics.ratio import Interval, logged_interval, median_interval
 from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell
-from dlbs.text import counted, finite, first_few, text
+from dlbs.text import counted, first_few, text
 
 AGGREGATES: Registry = {
     "median": ("statistics:median", "median with its confidence interval"),
@@ -42,12 +42,8 @@ _MOST_REASONS = 10
 _MOST_TERMS = 5  # binomials of a formula that are written as numbers: those of many runs have hundreds of digits
 
 
-def cells_of(key: str, aggregate: str = "median") -> Callable[[Iterable[Record]], Cell]:
-    """Return a function from runs to the cell of a quantity."""
-    return lambda records: _cell(Runs.of(records), key, aggregate)
-
-
-def _cell(runs: Runs, key: str, aggregate: str) -> Cell:
+def cell_of(key: str, runs: Runs, aggregate: str = "median") -> Cell:
+    """The cell of a quantity of runs."""
     if not runs:
         return Cell(None, "missing")
     fine = runs.ok
@@ -73,13 +69,9 @@ def _cell(runs: Runs, key: str, aggregate: str) -> Cell:
     return Cell(None, bad[0] if bad else "no-result", lost=len(runs))
 
 
-def formulas_of(key: str, aggregate: str = "median") -> Callable[[Iterable[Record]], str]:
-    """Return a function from runs to the formula of their cell in `cells_of`: `median of 10.00, 11.00, 30.00 = 11.00; ...`; empty without a number."""
-    return lambda records: _formula(Runs.of(records), key, aggregate)
-
-
-def _formula(runs: Runs, key: str, aggregate: str) -> str:
-    cell = _cell(runs, key, aggregate)
+def formula_of(key: str, runs: Runs, aggregate: str = "median") -> str:
+    """The formula of a cell: `median of 10.00, 11.00, 30.00 = 11.00; ...`; empty without a number."""
+    cell = cell_of(key, runs, aggregate)
     if not isinstance(cell.value, float):
         return ""
     valued = runs.ok.having(key)
@@ -116,16 +108,13 @@ def interval_of_run(record: Record, key: str) -> Interval | None:
     """Confidence interval that a single run logged for a quantity; for the mean batch time, derived from that of the throughput."""
     if key.startswith(FAMILY):
         return logged_interval(record, key)
-    bounds, throughput = record.get("results.throughput_ci95"), number(record, "results.throughput")
-    if key not in {"results.throughput", "results.time"} or not isinstance(bounds, list) or len(bounds) != 2:
+    found, throughput = logged_interval(record, THROUGHPUT), number(record, THROUGHPUT)
+    if key not in {THROUGHPUT, TIME} or found is None or throughput is None:
         return None
-    low, high = map(finite, bounds)
-    if throughput is None or low is None or high is None or not 0 < low <= high:
-        return None
-    if key == "results.throughput":
-        return Interval(low, high, USUAL)
-    time = number(record, "results.time") or 0.0
-    return Interval(time * throughput / high, time * throughput / low, USUAL)
+    if key == THROUGHPUT:
+        return found
+    time = number(record, TIME) or 0.0
+    return Interval(time * throughput / found.high, time * throughput / found.low, USUAL)
 
 
 def statistic(aggregate: str, cells: Sequence[Cell]) -> str:
@@ -160,9 +149,9 @@ def interval_lines(cells: Sequence[Cell], keys: Sequence[str] = ()) -> list[str]
     return lines
 
 
-def doubt_lines(records: Sequence[Record], keys: Sequence[str]) -> list[str]:
+def doubt_lines(runs: Runs, keys: Sequence[str]) -> list[str]:
     """Explain the mark of doubtful runs in a table."""
-    fine = Runs.of(records).ok
+    fine = runs.ok
     used = fine.where(any(value is not None for value in row) for row in zip(*map(fine.numbers, keys), strict=True))
     kinds = [found for found in used.doubts if found]
     if not kinds:
@@ -171,14 +160,14 @@ def doubt_lines(records: Sequence[Record], keys: Sequence[str]) -> list[str]:
     return [f"{DOUBTFUL}: {len(kinds)} of {counted(len(used), 'run')} doubtful: {words}"]
 
 
-def unit_lines(records: Sequence[Record], names: Sequence[str]) -> list[str]:
+def unit_lines(runs: Runs, names: Sequence[str]) -> list[str]:
     """List the experiments of each unit of throughput in a table, if there are several: `sequences/s: bert`.
 
     Args:
-        records: All experiments of the table.
+        runs: All experiments of the table.
         names: Parameters that distinguish them.
     """
-    runs = Runs.of(records).having("results.throughput")
+    runs = runs.having("results.throughput")
     shown, by_unit = varying(runs, names), runs.group(["results.unit"])
     if len(by_unit) < 2:
         return []
@@ -191,14 +180,13 @@ def unit_lines(records: Sequence[Record], names: Sequence[str]) -> list[str]:
     ]
 
 
-def reason_lines(records: Sequence[Record], names: Sequence[str]) -> list[str]:
+def reason_lines(runs: Runs, names: Sequence[str]) -> list[str]:
     """List the reasons of unsuccessful experiments, each once with its experiments.
 
     Args:
-        records: All experiments of a table.
+        runs: All experiments of a table.
         names: Parameters that distinguish them.
     """
-    runs = Runs.of(records)
     bad = runs.where([status != "ok" for status in runs.statuses])
     shown = varying(runs, names) if bad else []
     found: dict[tuple[str, str], dict[str, None]] = {}

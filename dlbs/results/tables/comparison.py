@@ -343,15 +343,6 @@ def summary(made: Comparison | ComparisonBy) -> str:
     return line
 
 
-_MEANINGS = {
-    **VERDICTS,
-    "broken": "succeeded with the baseline, but not with this value",
-    "missing": "with the baseline, but not with this value",
-    "fixed": "succeeded with this value, but not with the baseline",
-    "new": "with this value, but not with the baseline",
-}
-
-
 def _notes(made: Comparison | ComparisonBy) -> Iterator[tuple[str, str]]:
     """Yield subject and text of each note; notes on the baseline, shared by all matches of an experiment, once."""
     rows = made.rows
@@ -380,7 +371,7 @@ def _legend(made: Comparison | ComparisonBy, over: str) -> list[str]:
             about = [experiment] if len(rows) > 1 or not value else []
             matches.append((", ".join([*about, *value]), match))
     seen = {verdict for comparison in made.comparisons for verdict in explained_verdicts(comparison)}
-    meanings = _MEANINGS if isinstance(made, ComparisonBy) else meanings_of(made)
+    meanings = meanings_of(made)
     sources = {match.estimate.source for _, match in matches if match.estimate}
     lines = method_lines(over, one.estimator, matches)
     lines += [f"{verdict}: {meanings[verdict]}" for verdict in VERDICTS if verdict in seen]
@@ -396,15 +387,17 @@ def _legend(made: Comparison | ComparisonBy, over: str) -> list[str]:
     return lines + (_other_values(made) if isinstance(made, ComparisonBy) else _other_sides(made))
 
 
-def meanings_of(made: Comparison) -> dict[str, str]:
+def meanings_of(made: Comparison | ComparisonBy) -> dict[str, str]:
     """Meaning of each verdict, with the names of the sides."""
-    a, b = made.sides
+    a, b = (f"in {side}" for side in made.comparisons[0].sides)
+    if isinstance(made, ComparisonBy):
+        a, b = "with the baseline", "with this value"
     return {
         **VERDICTS,
-        "broken": f"succeeded in {a}, but not in {b}",
-        "missing": f"in {a}, but not in {b}",
-        "fixed": f"succeeded in {b}, but not in {a}",
-        "new": f"in {b}, but not in {a}",
+        "broken": f"succeeded {a}, but not {b}",
+        "missing": f"{a}, but not {b}",
+        "fixed": f"succeeded {b}, but not {a}",
+        "new": f"{b}, but not {a}",
     }
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark_core.text import short_number
-from dlbs.config.declarations import Parameter
 from dlbs.results.grouping import (
     distinguishing_names,
     identity_names,
@@ -32,18 +31,14 @@ _DOUBTED = frozenset({"results.throughput", "results.time"})  # quantities that 
 _LONGEST = 60  # characters of a text
 
 
-def listing_table(
-    records: Sequence[Record], columns: Sequence[str] = (), declarations: Mapping[str, Parameter] | None = None
-) -> Table:
+def listing_table(runs: Runs, columns: Sequence[str] = ()) -> Table:
     """Make a table with a row for each experiment.
 
     Args:
-        records: The experiments.
+        runs: The experiments.
         columns: Keys to show; by default start time, distinguishing parameters, machine and results.
-        declarations: Declared parameters, with those that identify an experiment.
     """
-    runs = Runs.of(records)
-    names = distinguishing_names(runs, declarations or {}, without=["exp.effective_batch", "exp.id"])
+    names = distinguishing_names(runs, without=["exp.effective_batch", "exp.id"])
     if len(runs.distinct("exp.repeat")) > 1:
         names.append("exp.repeat")
     # Distinguishing parameters are the labels; runs of one experiment differ in their start time.
@@ -68,10 +63,9 @@ def listing_table(
     return table
 
 
-def history_table(records: Sequence[Record], columns: Sequence[str]) -> Table:
+def history_table(runs: Runs, columns: Sequence[str]) -> Table:
     """Make a table of runs of one experiment, with all facts that differ between them."""
     always = ["exp.start_time", "exp.env.host", "exp.status", "results.throughput", "results.time"]
-    runs = Runs.of(records)
     changing = [
         name
         for name in sorted(runs.names)
@@ -79,11 +73,7 @@ def history_table(records: Sequence[Record], columns: Sequence[str]) -> Table:
         and name not in always
         and len(runs.distinct(name)) > 1
     ]
-    return _table(
-        counted(len(runs), "run"),
-        runs,
-        [*(columns or [*always, *changing]), "db.tags"],
-    )
+    return _table(counted(len(runs), "run"), runs, [*(columns or [*always, *changing]), "db.tags"])
 
 
 def _table(title: str, runs: Runs, names: Sequence[str], *, labels: int = 1) -> Table:
@@ -116,20 +106,18 @@ def _words(name: str, value: object) -> str:
 _MOST_VALUES = 20
 
 
-def summary_table(records: Sequence[Record], declarations: Mapping[str, Parameter], names: Sequence[str] = ()) -> Table:
+def summary_table(runs: Runs, names: Sequence[str] = ()) -> Table:
     """Make a table of parameters with their distinct values: varied parameters first, in the plan's order.
 
     Args:
-        records: Experiments, including failed ones.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: Experiments, including failed ones.
         names: Parameters or results, shown with all values; if empty, all parameters that identify an experiment, with at most 20 values each.
     """
-    runs = Runs.of(records)
     chosen = list(names)
     if not names:
         known = [
             name
-            for name in identity_names(runs, declarations)
+            for name in identity_names(runs)
             if any(text(value) not in ("", "[]", "{}") for value in runs.distinct(name))
         ]
         differing = varying(runs, known)
@@ -142,14 +130,13 @@ def summary_table(records: Sequence[Record], declarations: Mapping[str, Paramete
         if not names and len(words) > _MOST_VALUES:
             words[_MOST_VALUES:] = [f"and {len(words) - _MOST_VALUES} more"]
         cells.append([Cell(len(keys)), Cell(", ".join(words) or "-")])
-    table = Table(
+    return Table(
         f"Parameters of {counted(len(runs), 'experiment')}",
         ["parameter"],
         [[name] for name in chosen],
         ["distinct", "values (experiments)"],
         cells,
     )
-    return table
 
 
 USUAL = ("results.time", "results.throughput")

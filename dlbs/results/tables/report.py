@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
-from dlbs.config.declarations import Parameter
 from dlbs.errors import LogError, Registry, registered
 from dlbs.results.grouping import common_label, distinguishing_names, label_of, ordered_keys, title_name
 from dlbs.results.keys import check_known, header, quantity
 from dlbs.results.provenance import mixed_lines
 from dlbs.results.runs import RATE, Record, Runs, none_ended_well, served_values, usual_metric
 from dlbs.results.tables.cells import (
-    cells_of,
+    cell_of,
     doubt_lines,
-    formulas_of,
+    formula_of,
     interval_lines,
     reason_lines,
     statistic,
@@ -26,8 +25,7 @@ from dlbs.text import counted, text
 
 
 def custom_tables(
-    records: Iterable[Record],
-    declarations: Mapping[str, Parameter],
+    runs: Runs,
     rows: Sequence[str],
     columns: Sequence[str],
     values: Sequence[str],
@@ -39,8 +37,7 @@ def custom_tables(
     """Make tables of quantities over the values of parameters.
 
     Args:
-        records: Experiments, including failed ones.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: Experiments, including failed ones.
         rows: Parameters whose values label the rows.
         columns: Parameters whose values label the columns.
         values: Keys of the quantities; each makes a table for each group of experiments that differ otherwise.
@@ -48,15 +45,13 @@ def custom_tables(
         without: Parameters whose values are aggregated over instead of making separate tables.
         explain: Add the formula of each cell.
     """
-    runs = Runs.of(records)
     shown = [*rows, *columns]
-    split = distinguishing_names(runs, declarations, given=shown, without=without)
+    split = distinguishing_names(runs, given=shown, without=without)
     tables = []
     for group in runs.group(split).values():
         for at, key in enumerate(values):
             title = f"{quantity(key, group)}{group_title(group[0], split)}"
-            formula = formulas_of(key, aggregate) if explain else None
-            table = pivot(title, group, rows, columns, cells_of(key, aggregate), formula=formula)
+            table = pivot(title, group, rows, columns, key, aggregate=aggregate, explain=explain)
             table.title = with_statistic(title, aggregate, table)
             # The reasons of failures are below the first table of a group.
             add_notes(table, group, shown, [key], reasons=at == 0)
@@ -70,14 +65,12 @@ def with_statistic(title: str, aggregate: str, table: Table) -> str:
     return f"{title}; {words}" if words else title
 
 
-def add_notes(
-    table: Table, records: Sequence[Record], shown: Sequence[str], keys: Sequence[str], *, reasons: bool = True
-) -> None:
+def add_notes(table: Table, runs: Runs, shown: Sequence[str], keys: Sequence[str], *, reasons: bool = True) -> None:
     """Add notes to a table that explain its cells and list the common parameters of its experiments.
 
     Args:
         table: The table.
-        records: Its experiments.
+        runs: Its experiments.
         shown: Parameters that label its rows and columns.
         keys: Quantities in its cells.
         reasons: Add the reasons of unsuccessful experiments.
@@ -85,13 +78,13 @@ def add_notes(
     cells = [cell for row in table.cells for cell in row]
     table.legend += interval_lines(cells, keys)
     table.add_legend()
-    table.legend += doubt_lines(records, keys)
+    table.legend += doubt_lines(runs, keys)
     if "results.throughput" in keys:
-        table.legend += unit_lines(records, shown)
-    table.legend += mixed_lines(Runs.of(records), shown)
+        table.legend += unit_lines(runs, shown)
+    table.legend += mixed_lines(runs, shown)
     if reasons:
-        table.legend += reason_lines(records, shown)
-    if common := common_label(records, without=shown):
+        table.legend += reason_lines(runs, shown)
+    if common := common_label(runs, without=shown):
         table.legend.append(f"all runs: {common}")
 
 
@@ -105,10 +98,11 @@ def pivot(
     runs: Runs,
     rows: Sequence[str],
     columns: Sequence[str],
-    cell: Callable[[Iterable[Record]], Cell],
+    key: str,
     *,
+    aggregate: str = "median",
     sort_rows: bool = False,
-    formula: Callable[[Iterable[Record]], str] | None = None,
+    explain: bool = False,
 ) -> Table:
     """Make one table. Rows and columns are in the order of the records, which is the plan's; numbers in columns are sorted.
 
@@ -117,30 +111,39 @@ def pivot(
         runs: The experiments.
         rows: Parameters whose values label the rows.
         columns: Parameters whose values label the columns.
-        cell: Function from the experiments of a cell to the cell.
+        key: The quantity.
+        aggregate: Aggregate of several values in a cell.
         sort_rows: Sort numbers in the labels of rows too.
-        formula: Function from the experiments of a cell to its formula, if formulas are shown.
+        explain: Add the formula of each cell.
     """
     by_row, by_column = runs.group(rows), runs.group(columns)
     row_order = ordered_keys(by_row, rows) if sort_rows else list(by_row)
     column_order = ordered_keys(by_column, columns)
-    both = runs.group([*rows, *columns])
+    both, nothing = runs.group([*rows, *columns]), runs.take([])
     table = Table(
         title,
         [header(name) for name in rows],
-        [[shown_value(by_row[key][0], name) for name in rows] for key in row_order],
+        [[shown_value(by_row[row][0], name) for name in rows] for row in row_order],
         [
-            ", ".join(f"{header(name)} {shown_value(by_column[key][0], name) or '-'}" for name in columns) or "value"
-            for key in column_order
+            ", ".join(f"{header(name)} {shown_value(by_column[column][0], name) or '-'}" for name in columns) or "value"
+            for column in column_order
         ],
-        [[cell(both.get((*row, *column), ())) for column in column_order] for row in row_order],
+        [],
         is_divisible=True,
     )
-    if formula is not None:
-        for row, labels in zip(row_order, table.rows, strict=True):
-            for column, label in zip(column_order, table.columns, strict=True):
-                if words := formula(both.get((*row, *column), ())):
-                    table.formulas.append(f"{', '.join([*labels, *([label] if columns else [])])}: {words}")
+    members = [[(key, both.get((*row, *column), nothing)) for column in column_order] for row in row_order]
+    return _filled(table, members, aggregate, explain=explain, named=bool(columns))
+
+
+def _filled(
+    table: Table, members: Sequence[Sequence[tuple[str, Runs]]], aggregate: str, *, explain: bool, named: bool = True
+) -> Table:
+    """Add the cells of quantities of runs, and their formulas, with the names of columns or without."""
+    table.cells += [[cell_of(key, runs, aggregate) for key, runs in row] for row in members]
+    for labels, row in zip(table.rows, members, strict=True) if explain else ():
+        for column, (key, runs) in zip(table.columns, row, strict=True):
+            if words := formula_of(key, runs, aggregate):
+                table.formulas.append(f"{', '.join([*labels, column] if named else labels)}: {words}")
     return table
 
 
@@ -153,54 +156,53 @@ _BATCH = "exp.replica_batch"
 _COMPUTED = ("exp.effective_batch",)  # follows from the replica batch and the devices
 
 
-def default_tables(
-    records: Iterable[Record], declarations: Mapping[str, Parameter], *, explain: bool = False
-) -> list[Table]:
+def default_tables(runs: Runs, *, explain: bool = False) -> list[Table]:
     """Make tables of varied parameters against batch sizes, one for each quantity, or one of all quantities if batch sizes do not vary.
 
     Runs that differ only in `exp.repeat` are one cell: the median. All other differences are rows or columns, so that a cell never mixes
     experiments.
 
     Args:
-        records: Experiments, including failed ones.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: Experiments, including failed ones.
         explain: Add the formula of each cell.
     """
-    runs = Runs.of(records)
-    rows, columns = usual_axes(runs, declarations)
+    rows, columns = usual_axes(runs)
     values = usual_values(runs)
     if columns or len(values) == 1:
-        tables = custom_tables(runs, declarations, rows, columns, values, without=_COMPUTED, explain=explain)
+        tables = custom_tables(runs, rows, columns, values, without=_COMPUTED, explain=explain)
         if failed := none_ended_well(runs):
             for table in tables:
                 table.title = failed.capitalize() + table.title.removeprefix(quantity(values[0], runs))
         return tables
-    return [_of_quantities(runs, rows, values, explain)]
+    table = Table(
+        "Results", [header(name) for name in rows], [], [quantity(key, runs) for key in values], [], is_divisible=True
+    )
+    found = runs.group(rows).values()
+    table.rows += [[shown_value(group[0], name) for name in rows] for group in found]
+    _filled(table, [[(key, group) for key in values] for group in found], "median", explain=explain)
+    table.title = with_statistic("Results", "median", table)
+    add_notes(table, runs, rows, values)
+    return [table]
 
 
-def usual_values(records: Sequence[Record]) -> list[str]:
+def usual_values(runs: Runs) -> list[str]:
     """Default quantities: those that programs log, with accuracy first after trainings that measure it; for inference under load, its own ones."""
     keys = ("results.accuracy_top1", "results.throughput", "results.time")
-    runs = Runs.of(records)
     timed = runs.where([rate is None for rate in runs.numbers(RATE)])
     return [*filter(timed.having, keys), *served_values(runs)] or ["results.throughput"]
 
 
-def usual_axes(
-    records: Sequence[Record], declarations: Mapping[str, Parameter], *, cols: Sequence[str] = ()
-) -> tuple[list[str], list[str]]:
+def usual_axes(runs: Runs, *, cols: Sequence[str] = ()) -> tuple[list[str], list[str]]:
     """Default parameters for the labels of rows and columns.
 
     Varied parameters are rows. Batch sizes are columns if some row has several of them; otherwise, columns would be nearly empty. If nothing
     varies, the row is the model, or the command or framework of a program without one.
 
     Args:
-        records: Experiments, including failed ones.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: Experiments, including failed ones.
         cols: Chosen parameters for the columns, if any; all other varied parameters are rows then, which results in one table.
     """
-    runs = Runs.of(records)
-    rows = distinguishing_names(runs, declarations, given=cols, without=_COMPUTED)
+    rows = distinguishing_names(runs, given=cols, without=_COMPUTED)
     if cols:
         return rows or list(filter(None, [title_name(runs)])), list(cols)
     others = [name for name in rows if name != _BATCH]
@@ -211,37 +213,16 @@ def usual_axes(
     return rows or ([usual] if usual else []), columns
 
 
-def _of_quantities(runs: Runs, rows: Sequence[str], values: Sequence[str], explain: bool) -> Table:
-    """Make a table with a column for each quantity."""
-    found = runs.group(rows)
-    table = Table(
-        "Results",
-        [header(name) for name in rows],
-        [[shown_value(group[0], name) for name in rows] for group in found.values()],
-        [quantity(key, runs) for key in values],
-        [[cells_of(key)(group) for key in values] for group in found.values()],
-        is_divisible=True,
-    )
-    table.title = with_statistic("Results", "median", table)
-    add_notes(table, runs, rows, values)
-    if explain:
-        for group, labels in zip(found.values(), table.rows, strict=True):
-            for key, column in zip(values, table.columns, strict=True):
-                if words := formulas_of(key)(group):
-                    table.formulas.append(f"{', '.join([*labels, column])}: {words}")
-    return table
-
-
 _MOST_EQUAL = 10  # settings that are listed beside the best
 
 
-def _best_table(runs: Runs, declarations: Mapping[str, Parameter], per: Sequence[str], metric: str) -> Table:
+def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
     """The best setting of each benchmark, and those that are not significantly worse."""
     from dlbs.results.statistics.compare import best_of
     from dlbs.results.statistics.ratio import FEWEST_RUNS
     from dlbs.results.tables.comparison import ratio_cell
 
-    names = distinguishing_names(runs, declarations, given=per, without=_COMPUTED)
+    names = distinguishing_names(runs, given=per, without=_COMPUTED)
     title = quantity(metric, runs)
     table = Table(
         f"Best settings: {title}", [*map(header, per), "setting"], [], [title, "runs", "ratio", "verdict"], []
@@ -265,7 +246,7 @@ def _best_table(runs: Runs, declarations: Mapping[str, Parameter], per: Sequence
             rows.append((match.label, match.b, ratio_cell(match.estimate), Cell(words, tone="doubt" if few else "")))
         cut += max(0, len(found.others) - _MOST_EQUAL)
         for label, members, ratio, verdict in rows:
-            cell = cells_of(metric)(members)
+            cell = cell_of(metric, members)
             table.rows.append([*labels, label])
             table.cells.append([cell, Cell(cell.runs), ratio, verdict])
     words = statistic("median", [row[0] for row in table.cells])
@@ -288,8 +269,7 @@ KINDS: Registry = {
 
 
 def chosen_tables(
-    records: Sequence[Record],
-    declarations: Mapping[str, Parameter],
+    runs: Runs,
     *,
     kind: str,
     rows: list[str],
@@ -307,34 +287,21 @@ def chosen_tables(
     Raises:
         LogError: No experiment has a named key, or the kind has fixed tables.
     """
-    runs = Runs.of(records)
-    known = runs.names
-    for flag, names in (("--rows", rows), ("--cols", cols), ("--values", values), ("--over", over), ("--per", per)):
-        check_known(names, known, flag)
+    named = {"--rows": rows, "--cols": cols, "--values": values, "--over": over}
+    for flag, names in {**named, "--per": per}.items():
+        check_known(names, runs.names, flag)
     if scores:
-        return [score_table(scores_of(runs, declarations), explain=explain)]
+        return [score_table(scores_of(runs), explain=explain)]
     if best:
         per = per or [title_name(runs) or "exp.model"]
-        return [_best_table(runs, declarations, per, metric) for metric in values or [usual_metric(runs)]]
-    if rows or cols or values or over or aggregate != "median":
+        return [_best_table(runs, per, metric) for metric in values or [usual_metric(runs)]]
+    if flags := [*(flag for flag, names in named.items() if names), *["--aggregate"] * (aggregate != "median")]:
         if kind != "regular":
-            given = {
-                "--rows": rows,
-                "--cols": cols,
-                "--values": values,
-                "--over": over,
-                "--aggregate": aggregate != "median",
-            }
-            flags = [flag for flag, value in given.items() if value]
-            raise LogError(
-                "prints fixed tables",
-                where=f"--type {kind}",
-                hint=f"remove {' and '.join(flags)}, or --type {kind}",
-            )
-        usual_rows, usual_cols = usual_axes(runs, declarations, cols=cols)
+            hint = f"remove {' and '.join(flags)}, or --type {kind}"
+            raise LogError("prints fixed tables", where=f"--type {kind}", hint=hint)
+        usual_rows, usual_cols = usual_axes(runs, cols=cols)
         return custom_tables(
             runs,
-            declarations,
             rows or [name for name in usual_rows if name not in (*cols, *over)],
             cols or [name for name in usual_cols if name not in (*rows, *over)],
             values or usual_values(runs),
@@ -342,5 +309,5 @@ def chosen_tables(
             without=["exp.effective_batch", *over],
             explain=explain,
         )
-    made: list[Table] = registered(KINDS, kind, "kind of table")(runs, declarations, explain=explain)
+    made: list[Table] = registered(KINDS, kind, "kind of table")(runs, explain=explain)
     return made

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple
 
 from benchmark_core.text import short_number
-from dlbs.config.declarations import Parameter
 from dlbs.experiment import describe
 from dlbs.results.columns import ABSENT, hashable
-from dlbs.results.grouping import distinguishing_names
+from dlbs.results.grouping import distinguishing_names, label_of
 from dlbs.results.keys import quantity
-from dlbs.results.runs import Record, Runs, number
-from dlbs.results.tables.cells import cells_of, doubt_lines, formulas_of
-from dlbs.results.tables.report import add_notes, group_title, pivot, with_statistic
+from dlbs.results.runs import THROUGHPUT, TIME, Record, Runs, number
+from dlbs.results.tables.cells import doubt_lines
+from dlbs.results.tables.report import add_notes, pivot, with_statistic
 from dlbs.results.tables.table import Cell, Table
 from dlbs.text import finite, text
 
@@ -25,9 +24,81 @@ LAYOUT = "layout"  # of the devices, where several have the same number of them
 _PER_REPLICA, _NODES, _GPUS = "GPUs per replica", "nodes", "GPUs"
 
 
-def scaling_tables(
-    records: Iterable[Record], declarations: Mapping[str, Parameter], kind: str, *, explain: bool = False
-) -> list[Table]:
+class Scaling(NamedTuple):
+    """Experiments that differ in their devices, with their throughput over the number of devices.
+
+    Attributes:
+        runs: The experiments.
+        members: The same, and again those that belong to a second row.
+        label: What distinguishes them from the experiments of others; may be empty.
+        rows: Parameters that label the rows of the table.
+        follows: Parameters that follow from the devices.
+        counts: The numbers of devices, the columns of the table.
+        throughput: The table.
+    """
+
+    runs: Runs
+    members: Runs
+    label: str
+    rows: list[str]
+    follows: list[str]
+    counts: list[int]
+    throughput: Table
+
+
+class Speedup(NamedTuple):
+    """A throughput relative to that of the smallest number of devices, `least`."""
+
+    devices: int
+    rate: Cell
+    least: int
+    base: Cell
+
+    @property
+    def value(self) -> float:
+        """The speed-up, which is `least` for the smallest number of devices."""
+        assert isinstance(self.rate.value, float)
+        assert isinstance(self.base.value, float)
+        return self.rate.value / self.base.value * self.least
+
+
+def speedups(counts: Sequence[int], rates: Sequence[Cell]) -> list[Speedup]:
+    """The speed-ups of a row, for each number of devices with a throughput."""
+    found = [
+        (count, rate)
+        for count, rate in zip(counts, rates, strict=True)
+        if isinstance(rate.value, float) and rate.value > 0
+    ]
+    return [Speedup(*one, *found[0]) for one in found]
+
+
+def scalings(runs: Runs, kind: str, *, explain: bool = False) -> Iterator[Scaling]:
+    """Groups of experiments that differ in their devices; arguments as for `scaling_tables`."""
+    kept, varying = ("exp.replica_batch", "exp.effective_batch")[:: 1 if kind == "weak" else -1]
+    runs = runs.derived(DEVICES, runs.each(COUNTED, devices))
+    follows = [varying, "exp.gpus", "exp.gpu_ids", "exp.num_gpus", "exp.num_local_gpus", "exp.num_replicas"]
+    follows += ["exp.num_local_replicas", "exp.num_nodes", "exp.node_id"]
+    rows = ["exp.model", kept]
+    split = distinguishing_names(runs, given=[*rows, DEVICES], without=follows)
+    layouts = _layouts(runs, [*split, *rows], varying)
+    again: dict[tuple[Any, ...], Runs] = {}
+    if layouts:
+        rows.append(LAYOUT)
+        whole = runs.take([at for at, _ in layouts]).derived(LAYOUT, [layout for _, layout in layouts])
+        runs, again = whole[: len(runs)], whole[len(runs) :].group(split)
+    for key, group in runs.group(split).items():
+        members = runs.take([*group.rows, *again[key].rows]) if key in again else group
+        label = label_of(group[0], split) if split else ""
+        table = _pivot(THROUGHPUT, members, rows, f"{kind} scaling{f' ({label})' if label else ''}", explain)
+        yield Scaling(group, members, label, rows, follows, sorted(group.distinct(DEVICES)), table)
+
+
+def _pivot(key: str, runs: Runs, rows: list[str], what: str, explain: bool) -> Table:
+    title = f"{quantity(key, runs)}, {what}"
+    return pivot(title, runs, rows, [DEVICES], key, sort_rows=True, explain=explain)
+
+
+def scaling_tables(runs: Runs, kind: str, *, explain: bool = False) -> list[Table]:
     """Make tables of throughput, batch time, speed-up and efficiency over the number of devices.
 
     Weak scaling fixes the replica batch, strong scaling the effective batch. The speed-up is the throughput divided by that of the smallest
@@ -36,54 +107,27 @@ def scaling_tables(
     the fewest nodes for each number of devices, and every other row has one number of nodes.
 
     Args:
-        records: Experiments, including failed ones.
-        declarations: Declared parameters, with those that identify an experiment.
+        runs: Experiments, including failed ones.
         kind: `weak` or `strong`.
         explain: Add the formulas with their numbers.
     """
-    kept, varying = ("exp.replica_batch", "exp.effective_batch")[:: 1 if kind == "weak" else -1]
-    runs = Runs.of(records)
-    runs = runs.derived(DEVICES, runs.each(COUNTED, devices))
-    follows = [varying, "exp.gpus", "exp.gpu_ids", "exp.num_gpus", "exp.num_local_gpus", "exp.num_replicas"]
-    follows += ["exp.num_local_replicas", "exp.num_nodes", "exp.node_id"]
-    rows = ["exp.model", kept]
-    split = distinguishing_names(runs, declarations, given=[*rows, DEVICES], without=follows)
-    layouts = _layouts(runs, [*split, *rows], varying)
-    again: dict[tuple[Any, ...], Runs] = {}
-    if layouts:
-        rows.append(LAYOUT)
-        whole = runs.take([at for at, _ in layouts]).derived(LAYOUT, [layout for _, layout in layouts])
-        runs, again = whole[: len(runs)], whole[len(runs) :].group(split)
     tables = []
-    for key, group in runs.group(split).items():
-        shared = group_title(group[0], split)
-        throughput, time = (
-            pivot(
-                f"{quantity(name, group)}, {kind} scaling{shared}",
-                runs.take([*group.rows, *again[key].rows]) if key in again else group,
-                rows,
-                [DEVICES],
-                cells_of(name),
-                sort_rows=True,
-                formula=formulas_of(name) if explain else None,
-            )
-            for name in ("results.throughput", "results.time")
-        )
-        counts = sorted(group.distinct(DEVICES))
-        speedup, efficiency = _speedup(throughput, counts, kind, shared)
-        made = [throughput, time, speedup, efficiency]
+    for one in scalings(runs, kind, explain=explain):
+        what = f"{kind} scaling{f' ({one.label})' if one.label else ''}"
+        throughput, time = one.throughput, _pivot(TIME, one.members, one.rows, what, explain)
+        speedup, efficiency = _speedup(one, what)
         for table in (throughput, time):
             table.title = with_statistic(table.title, "median", table)
-        add_notes(throughput, group, [*rows, DEVICES, *follows], ["results.throughput"])
+        add_notes(throughput, one.runs, [*one.rows, DEVICES, *one.follows], [THROUGHPUT])
         for table in (time, speedup, efficiency):
             table.add_legend()
-            table.legend += doubt_lines(group, ["results.throughput"])
-        if len(counts) == 1:
-            speedup.legend.append(nothing_to_scale(counts))
+            table.legend += doubt_lines(one.runs, [THROUGHPUT])
+        if len(one.counts) == 1:
+            speedup.legend.append(nothing_to_scale(one.counts))
         if not explain:
-            for table in made:
-                table.formulas.clear()
-        tables += made
+            speedup.formulas.clear()
+            efficiency.formulas.clear()
+        tables += [throughput, time, speedup, efficiency]
     return tables
 
 
@@ -203,49 +247,36 @@ def _set_gpus(places: Sequence[_Place]) -> None:
             place.words[_GPUS] = usual if place.gpus == members[0].gpus else text(place.gpus)
 
 
-def _speedup(throughput: Table, counts: Sequence[int], kind: str, shared: str) -> tuple[Table, Table]:
-    speedup = Table(f"Speed-up, {kind} scaling{shared}", throughput.names, throughput.rows, throughput.columns, [])
-    efficiency = Table(
-        f"Efficiency, %, {kind} scaling{shared}", throughput.names, throughput.rows, throughput.columns, []
+def _speedup(one: Scaling, what: str) -> tuple[Table, Table]:
+    rates, bases = one.throughput, set[int]()
+    speedup, efficiency = (
+        Table(f"{title}, {what}", rates.names, rates.rows, rates.columns, []) for title in ("Speed-up", "Efficiency, %")
     )
-    bases = set()
-    for labels, cells in zip(throughput.rows, throughput.cells, strict=True):
-        base = next(
-            (
-                (count, cell.value, cell.doubtful)
-                for count, cell in zip(counts, cells, strict=True)
-                if _is_number(cell.value)
-            ),
-            None,
-        )
-        measured = sum(_is_number(cell.value) for cell in cells)
+    for labels, cells in zip(rates.rows, rates.cells, strict=True):
+        found = {up.devices: up for up in speedups(one.counts, cells)}
         ups, shares = [], []
-        for count, cell in zip(counts, cells, strict=True):
-            if not _is_number(cell.value) or base is None:
+        for count, cell in zip(one.counts, cells, strict=True):
+            up = found.get(count)
+            if up is None:
                 ups.append(cell)
                 shares.append(cell)
                 continue
-            up = cell.value / base[1] * base[0]
-            bases.add(base[0])
-            doubtful = cell.doubtful + (base[2] if count != base[0] else 0)
-            made = Cell(up, runs=cell.runs, lost=cell.lost, doubtful=doubtful, tone="doubt" if doubtful else "")
+            doubtful = cell.doubtful + (up.base.doubtful if count != up.least else 0)
+            made = Cell(up.value, runs=cell.runs, lost=cell.lost, doubtful=doubtful, tone="doubt" if doubtful else "")
             ups.append(made)
+            share = 100 * up.value / count
             # The efficiency of the only device count of a row would be 100 %, whatever its throughput.
-            shares.append(replace(made, value=100 * up / count) if measured > 1 else Cell(None, status="no-base"))
-            ratio = f"{short_number(cell.value)} / {short_number(base[1])}"
-            name = ", ".join(filter(None, labels))
-            speedup.formulas.append(f"{name}, {_devices(count)}: speed-up = {ratio} × {base[0]} = {short_number(up)}")
-            if measured > 1:
-                share = short_number(100 * up / count)
-                efficiency.formulas.append(
-                    f"{name}, {_devices(count)}: efficiency = {short_number(up)} / {count} = {share} %"
-                )
+            shares.append(replace(made, value=share) if len(found) > 1 else Cell(None, status="no-base"))
+            name = f"{', '.join(filter(None, labels))}, {_devices(count)}"
+            rate, divisor, words = (short_number(float(value or 0)) for value in (cell.value, up.base.value, up.value))
+            speedup.formulas.append(f"{name}: speed-up = {rate} / {divisor} × {up.least} = {words}")
+            if len(found) > 1:
+                efficiency.formulas.append(f"{name}: efficiency = {words} / {count} = {short_number(share)} %")
         speedup.cells.append(ups)
         efficiency.cells.append(shares)
-    for base_count in sorted(bases - {1}):
-        speedup.legend.append(
-            f"where the smallest device count is {base_count}, its speed-up is {base_count} by definition"
-        )
+        bases.update(up.least for up in found.values())
+    for base in sorted(bases - {1}):
+        speedup.legend.append(f"where the smallest device count is {base}, its speed-up is {base} by definition")
     return speedup, efficiency
 
 
@@ -265,7 +296,3 @@ def nothing_to_scale(counts: Sequence[int]) -> str:
 
 def _devices(count: int) -> str:
     return f"{count} device{'s' if count != 1 else ''}"
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, float) and value > 0

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark_core.text import short_number
-from dlbs.config.declarations import Parameter
 from dlbs.results.grouping import distinguishing_names, label_of, ordered_keys, title_name, varying
 from dlbs.results.runs import Record, Runs, number
 from dlbs.results.tables.cells import doubt_lines
@@ -65,12 +64,11 @@ class Score:
         return self.perf * (self.n - self.fail) / self.n if self.n else 0.0
 
 
-def scores(records: Iterable[Record], declarations: Mapping[str, Parameter]) -> list[Score]:
+def scores(runs: Runs) -> list[Score]:
     """Compute the score of each benchmark, a group of experiments that differ only in `exp.repeat`. Skipped experiments do not count."""
-    runs = Runs.of(records)
     ran = runs.where([status not in {"skipped", "cancelled", "unfinished"} for status in runs.statuses])
     names = [title_name(ran) or "exp.model", "exp.replica_batch"]
-    keys = [*names, *distinguishing_names(ran, declarations, given=names, without=["exp.effective_batch"])]
+    keys = [*names, *distinguishing_names(ran, given=names, without=["exp.effective_batch"])]
     found, shown = ran.group(keys), varying(ran, keys)
     return [_score(label_of(found[key][0], shown), found[key]) for key in ordered_keys(found, keys)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,21 @@ def divided(table: Table, width: int) -> list[Table]:
 
 
 def _columns(table: Table, begin: int, end: int) -> Table:
-    return replace(table, columns=table.columns[begin:end], cells=[row[begin:end] for row in table.cells])
+    labels = len(table.names)
+    return _chosen(table, [*range(labels), *range(labels + begin, labels + end)])
+
+
+def _chosen(table: Table, places: Sequence[int]) -> Table:
+    """The table with these columns of its header alone, in order."""
+    labels = [at for at in places if at < len(table.names)]
+    values = [at - len(table.names) for at in places if at >= len(table.names)]
+    return replace(
+        table,
+        names=[table.names[at] for at in labels],
+        rows=[[row[at] for at in labels] for row in table.rows],
+        columns=[table.columns[at] for at in values],
+        cells=[[row[at] for at in values] for row in table.cells],
+    )
 
 
 def _without_namespaces(table: Table) -> Table:
@@ -103,19 +117,8 @@ def _without_constant(table: Table, name: str) -> Table:
     values = {row[at] for row in table.texts()}
     if len(table.rows) < 2 or len(values) > 1 or len(table.header) == 1:
         return table
-    labels = len(table.names)
-
-    def left(items: list[str]) -> list[str]:
-        return [*items[:at], *items[at + 1 :]]
-
-    note = f"all rows: {name} {values.pop()}"
-    if at < labels:
-        names, rows = left(table.names), [left(row) for row in table.rows]
-        return replace(table, names=names, rows=rows, legend=[*table.legend, note])
-    column = at - labels
-    cells = [[*row[:column], *row[column + 1 :]] for row in table.cells]
-    columns = [*table.columns[:column], *table.columns[column + 1 :]]
-    return replace(table, columns=columns, cells=cells, legend=[*table.legend, note])
+    others = [place for place in range(len(table.header)) if place != at]
+    return replace(_chosen(table, others), legend=[*table.legend, f"all rows: {name} {values.pop()}"])
 
 
 def _width(table: Table) -> int:

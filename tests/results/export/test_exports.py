@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.export.kinds import KINDS, SUFFIXES, export, kind_of_file
 from dlbs.results.read.records import read_runs
 from tests.conftest import RunDlbs
-from tests.made_logs import make_logs, make_record
+from tests.made_logs import declared, make_logs, make_record
 
 HOSTILE = '<b>"&\\ ]]>\x1b[31m\n# TYPE x counter\nx{a="b"} 1'
 WARNING = "CPU contention: 86 % of the CPUs were used by others"
@@ -33,7 +32,7 @@ def some_records() -> list[dict[str, Any]]:
 
 
 def exported(path: Path, records: list[dict[str, Any]], kind: str = "") -> Path:
-    export(kind or kind_of_file(str(path)), records, load_config().declarations, str(path))
+    export(kind or kind_of_file(str(path)), declared(records), str(path))
     return path
 
 
@@ -191,7 +190,7 @@ def test_mlflow_finds_runs_with_parameters_metrics_and_outcomes(
 
     records = some_records()
     for new in (7, 0):  # a second export adds nothing
-        count, _ = export("mlflow", records, load_config().declarations, str(tmp_path / "mlruns"))
+        count, _ = export("mlflow", declared(records), str(tmp_path / "mlruns"))
         assert count == new
     client = mlflow.MlflowClient(tracking_uri=(tmp_path / "mlruns").as_uri())
     experiment = client.get_experiment_by_name("dlbs")
@@ -229,7 +228,7 @@ def test_a_run_that_an_interrupted_export_left_incomplete_is_replaced(
         with pytest.raises(KeyboardInterrupt):
             exported(store, records, "mlflow")
     for new in (1, 0):
-        assert export("mlflow", records, load_config().declarations, str(store))[0] == new
+        assert export("mlflow", declared(records), str(store))[0] == new
     client = mlflow.MlflowClient(tracking_uri=store.as_uri())
     experiment = client.get_experiment_by_name("dlbs")
     assert experiment is not None

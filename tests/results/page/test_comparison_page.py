@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 
-from dlbs.config.load import load_config
 from dlbs.results.page.comparison import comparison_html
 from dlbs.results.statistics.compare import compare, compare_by
 from dlbs.results.statistics.ratio import Rules
 from dlbs.results.tables.comparison import comparison_table
 from tests.conftest import RunDlbs
-from tests.made_logs import make_logs, make_record
+from tests.made_logs import declared, make_logs, make_record
 
-DECLARATIONS = load_config().declarations
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
@@ -31,7 +29,7 @@ def runs(factor: float, **more: Any) -> list[dict[str, Any]]:
 
 
 def page_of(a: list[dict[str, Any]], b: list[dict[str, Any]], title: str | None = None) -> str:
-    made = compare(a, b, DECLARATIONS)
+    made = compare(declared(a), b)
     return comparison_html(made, comparison_table(made), title=title)
 
 
@@ -44,7 +42,7 @@ def data_of(page: str) -> dict[str, Any]:
 
 def test_a_row_has_its_verdict_the_interval_and_the_values_of_its_runs() -> None:
     before, now = runs(1), runs(1.3)
-    made = compare(before, now, DECLARATIONS)
+    made = compare(declared(before), now)
     data = data_of(comparison_html(made, comparison_table(made)))
     row = next(row for row in data["rows"] if row["label"] == "vgg16")
     match = next(match for match in made.matches if match.label == "vgg16")
@@ -105,7 +103,7 @@ def test_values_of_a_parameter_are_rows_of_their_own() -> None:
         for kind, time in (("system", 10), ("keep", 8), ("huge", 12))
         for repeat in range(1, 7)
     ]
-    made = compare_by(records, DECLARATIONS, Rules(by="runtime.malloc"))
+    made = compare_by(declared(records), Rules(by="runtime.malloc"))
     page = comparison_html(made, comparison_table(made))
     assert [(row["value"], row["verdict"]) for row in data_of(page)["rows"]] == [("keep", "faster"), ("huge", "slower")]
     assert "<td>runtime.malloc</td><td>system</td><td>keep</td><td>huge</td>" in page

@@ -10,21 +10,19 @@ from urllib.parse import unquote
 
 import pytest
 
-from dlbs.config.load import load_config
 from dlbs.results.page.report import Chosen, page_html
 from dlbs.results.page.summary import failures_of, where_measured
 from dlbs.results.runs import Runs
 from dlbs.version import __version__
 from tests.conftest import RunDlbs
-from tests.made_logs import make_logs, make_record, write_log
+from tests.made_logs import declared, make_logs, make_record, write_log
 
-DECLARATIONS = load_config().declarations
 HOSTILE = "<img src=x onerror=alert(1)>'\"&{{ 7*7 }}\x1b[0m"
 
 
 def page_of(records: list[dict[str, Any]]) -> str:
     """The page without plots, which take most of its time."""
-    return page_html(records, DECLARATIONS, chosen=Chosen(kinds=()))
+    return page_html(declared(records), chosen=Chosen(kinds=()))
 
 
 def test_nothing_comes_from_elsewhere_and_only_its_own_script_may_run(dlbs: RunDlbs, tmp_path: Path) -> None:
@@ -48,7 +46,7 @@ def test_hostile_values_are_escaped() -> None:
         exp__log_file=HOSTILE,
     )
     record[HOSTILE] = HOSTILE
-    page = page_html([record, make_record("b")], DECLARATIONS, chosen=Chosen(title=HOSTILE))
+    page = page_html(declared([record, make_record("b")]), chosen=Chosen(title=HOSTILE))
     assert "<img src=x" not in page
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
     assert "{{ 7*7 }}" in page
@@ -284,7 +282,7 @@ def test_ten_thousand_experiments_make_a_page_of_less_than_four_megabytes(tmp_pa
         )
         for n in range(10_000)
     ]  # fmt: skip
-    page = page_html(records, DECLARATIONS, chosen=Chosen(kinds=["bars", "heatmap"]))
+    page = page_html(declared(records), chosen=Chosen(kinds=["bars", "heatmap"]))
     assert data_of(page)["count"] == 10_000
     assert page.count("data:image/svg+xml;base64,") == 2
     assert len(page.encode()) < 4_000_000

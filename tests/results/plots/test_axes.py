@@ -8,17 +8,16 @@ from typing import Any
 import pytest
 
 import dlbs
-from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.plots.kinds import draw, title_of
 from dlbs.results.plots.plot import Options, kind_for
-from tests.made_logs import make_record
+from tests.made_logs import declared, make_record
 
 Records = list[dict[str, Any]]
 
 
 def drawn(records: Records, **options: Any) -> Any:
-    return draw("axes", records, load_config().declarations, Options(**options))
+    return draw("axes", declared(records), Options(**options))
 
 
 def frameworks() -> Records:
@@ -198,14 +197,14 @@ def test_too_many_lines_and_places_are_errors() -> None:
 
 
 def test_options_of_axes_choose_the_kind() -> None:
-    assert kind_for(None, Options(), [make_record()]) == "throughput"
-    assert kind_for(None, Options(), [{"command.line": "sleep 1", "results.time": 1.0}]) == "bars"
-    assert kind_for(None, Options(x="exp.num_gpus"), []) == "axes"
-    assert kind_for("bars", Options(value="results.time"), []) == "bars"
+    assert kind_for(None, Options(), declared([make_record()])) == "throughput"
+    assert kind_for(None, Options(), declared([{"command.line": "sleep 1", "results.time": 1.0}])) == "bars"
+    assert kind_for(None, Options(x="exp.num_gpus"), declared([])) == "axes"
+    assert kind_for("bars", Options(value="results.time"), declared([])) == "bars"
     with pytest.raises(LogError, match="--x: plots of type bars have fixed axes"):
-        kind_for("bars", Options(x="exp.num_gpus"), [])
+        kind_for("bars", Options(x="exp.num_gpus"), declared([]))
     with pytest.raises(LogError, match="remove --value"):
-        kind_for(None, Options(value="results.time", y=["results.time"]), [])
+        kind_for(None, Options(value="results.time", y=["results.time"]), declared([]))
 
 
 def test_python_has_the_same_options_and_names_them() -> None:

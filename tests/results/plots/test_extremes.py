@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.plots.kinds import draw, svg
 from dlbs.results.plots.plot import Options
-from tests.made_logs import make_record
+from tests.made_logs import declared, make_record
 
-DECLARATIONS = load_config().declarations
 SMALLEST = [5e-324, 1e-308]
 
 
@@ -29,7 +27,7 @@ def two(value: float, **more: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("kind", ["bars", "throughput", "axes"])
 def test_the_smallest_numbers_fit_a_logarithmic_axis(kind: str, value: float) -> None:
     options = Options(log_scale=True, x="my.x" if kind == "axes" else None, log_x=True if kind == "axes" else None)
-    low, high = draw(kind, two(value), DECLARATIONS, options).axes[0].get_ylim()
+    low, high = draw(kind, declared(two(value)), options).axes[0].get_ylim()
     assert 0 < low <= value < 2 < high
 
 
@@ -37,7 +35,7 @@ def test_the_smallest_numbers_fit_a_logarithmic_axis(kind: str, value: float) ->
 def test_speed_ups_over_next_to_nothing_are_refused(value: float) -> None:
     records = [{**one, "exp.num_gpus": gpus, "exp.seed": 1} for gpus, one in enumerate(two(value), 1)]
     with pytest.raises(LogError, match="too far apart for a speed-up"):
-        draw("weak", records, DECLARATIONS)
+        draw("weak", declared(records))
 
 
 @pytest.mark.parametrize("value", SMALLEST)
@@ -45,11 +43,11 @@ def test_ratios_over_next_to_nothing_are_refused(value: float) -> None:
     options = Options(x="exp.model", y=("results.throughput",), baseline={"exp.seed": "1"})
     records = [{**one, "exp.seed": seed} for seed, one in enumerate(two(value), 1)]
     with pytest.raises(LogError, match="can be divided by a baseline value"):
-        draw("axes", records, DECLARATIONS, options)
+        draw("axes", declared(records), options)
 
 
 def test_letters_that_no_font_has_print_no_warning() -> None:
     records = [{**one, "exp.model": f"日本 {at}"} for at, one in enumerate(two(1.0))]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert "<svg" in svg(draw("throughput", records, DECLARATIONS))
+        assert "<svg" in svg(draw("throughput", declared(records)))

@@ -6,20 +6,18 @@ from typing import Any
 
 import pytest
 
-from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.plots.draw import STYLES, _apart, size_of
 from dlbs.results.plots.kinds import draw, title_of
 from dlbs.results.plots.plot import Options
-from tests.made_logs import make_record
+from tests.made_logs import declared, make_record
 
 Records = list[dict[str, Any]]
-DECLARATIONS = load_config().declarations
 SOFTWARE = {"exp.framework_title": "PyTorch", "exp.framework_version": "2.13.0"}
 
 
 def drawn(kind: str, records: Records, **options: Any) -> Any:
-    return draw(kind, records, DECLARATIONS, Options(**options))
+    return draw(kind, declared(records), Options(**options))
 
 
 def sweep(models: str = "abc", runs: int = 3, **more: Any) -> Records:

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from matplotlib.colors import to_rgba
 
-from dlbs.config.load import load_config
 from dlbs.results.plots.kinds import KINDS, draw, rendered
 from scripts.plot_images import DOTS_PER_INCH, EXAMPLES, IMAGES, TOLERANCE, difference, image_of, read_example
+from tests.made_logs import declared
 
 _LARGEST = 1_000_000  # bytes of all images
 
 
 def drawn(kind: str, directory: Path) -> Any:
-    return draw(kind, read_example(EXAMPLES[kind], directory), load_config().declarations, EXAMPLES[kind].options)
+    return draw(kind, declared(read_example(EXAMPLES[kind], directory)), EXAMPLES[kind].options)
 
 
 def test_each_kind_has_an_example_an_image_and_a_place_in_the_manual() -> None:

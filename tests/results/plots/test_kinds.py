@@ -6,19 +6,17 @@ from typing import Any
 
 import pytest
 
-from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.page.report import figures_of
 from dlbs.results.plots.kinds import KINDS, applicable_kinds, draw, svg, title_of
 from dlbs.results.plots.plot import Options, kind_for
-from tests.made_logs import make_record
+from tests.made_logs import declared, make_record
 
 Records = list[dict[str, Any]]
-DECLARATIONS = load_config().declarations
 
 
 def drawn(kind: str, records: Records, **options: Any) -> Any:
-    return draw(kind, records, DECLARATIONS, Options(**options))
+    return draw(kind, declared(records), Options(**options))
 
 
 def words_of(figure: Any) -> list[str]:
@@ -126,7 +124,7 @@ def test_colour_bars_have_plain_numbers(spread: float) -> None:
     words = ticks(figure.axes[-1].yaxis)
     assert len(words) >= 2
     assert not any("$" in one or "mathdefault" in one for one in words)
-    assert "mathdefault" not in svg(draw("heatmap", records, DECLARATIONS))
+    assert "mathdefault" not in svg(draw("heatmap", declared(records)))
 
 
 @pytest.mark.parametrize("kind", ["heatmap", "bars", "throughput", "distribution", "latency-throughput"])
@@ -134,7 +132,7 @@ def test_numbers_as_far_apart_as_they_can_be_are_drawn(kind: str) -> None:
     records = [
         make_record("a", batch) | {"results.throughput": value} for batch, value in ((1, 1e-300), (2, 0.0), (4, 1e300))
     ]
-    assert "</svg>" in svg(draw(kind, records, DECLARATIONS))
+    assert "</svg>" in svg(draw(kind, declared(records)))
 
 
 # Roofline
@@ -158,7 +156,7 @@ def test_a_roofline_without_a_known_peak_says_so_and_how_to_give_one() -> None:
 
 
 def test_a_roofline_without_a_known_peak_is_not_on_the_page() -> None:
-    assert "roofline" not in applicable_kinds(rooflines(), DECLARATIONS)
+    assert "roofline" not in applicable_kinds(declared(rooflines()))
 
 
 def test_a_roofline_has_one_unit_throughout() -> None:
@@ -246,7 +244,7 @@ def test_doubtful_runs_are_hollow_in_a_distribution() -> None:
 
 def test_many_runs_make_no_large_file() -> None:
     records = [make_record("a", 8, repeat=repeat, batches=1) for repeat in range(2000)]
-    assert len(svg(draw("distribution", records, DECLARATIONS))) < 200_000
+    assert len(svg(draw("distribution", declared(records)))) < 200_000
 
 
 def test_batches_of_each_run_are_a_violin_or_points_where_they_are_few() -> None:
@@ -374,22 +372,22 @@ def test_history_over_commits_and_marks() -> None:
 
 
 def test_only_a_history_takes_marks_and_an_axis_of_its_own() -> None:
-    assert kind_for("history", Options(x="db.tags", mark=["v1"]), []) == "history"
+    assert kind_for("history", Options(x="db.tags", mark=["v1"]), declared([])) == "history"
     with pytest.raises(LogError, match="only plots of type history have tags to mark"):
-        kind_for("bars", Options(mark=["v1"]), [])
+        kind_for("bars", Options(mark=["v1"]), declared([]))
 
 
 # What a page offers
 
 
 def test_kinds_apply_where_results_have_something_to_show() -> None:
-    assert applicable_kinds([], DECLARATIONS) == []
-    assert applicable_kinds([make_record(status="failure")], DECLARATIONS) == []
-    assert applicable_kinds([make_record()], DECLARATIONS) == ["batches", "series"]
+    assert applicable_kinds(declared([])) == []
+    assert applicable_kinds(declared([make_record(status="failure")])) == []
+    assert applicable_kinds(declared([make_record()])) == ["batches", "series"]
     sweep = [make_record(model, batch, repeat=repeat) for model in "ab" for batch in (1, 8) for repeat in (1, 2)]
-    found = applicable_kinds(sweep, DECLARATIONS)
+    found = applicable_kinds(declared(sweep))
     assert found == ["throughput", "bars", "distribution", "batches", "series", "heatmap", "latency-throughput"]
-    assert "series" not in applicable_kinds([*sweep, *sweep], DECLARATIONS), "16 runs are too many for one plot"
+    assert "series" not in applicable_kinds(declared([*sweep, *sweep])), "16 runs are too many for one plot"
 
 
 def every_kind() -> dict[str, Records]:
@@ -408,20 +406,20 @@ def every_kind() -> dict[str, Records]:
 
 
 def test_a_page_offers_every_kind_but_that_of_free_axes() -> None:
-    offered = {kind for kind, records in every_kind().items() if kind in applicable_kinds(records, DECLARATIONS)}
+    offered = {kind for kind, records in every_kind().items() if kind in applicable_kinds(declared(records))}
     assert offered == KINDS.keys() - {"axes"}
 
 
 def test_the_kinds_that_apply_are_on_the_page() -> None:
     records = [make_record()]
-    assert [one.kind for one in figures_of(records, DECLARATIONS)] == applicable_kinds(records, DECLARATIONS)
+    assert [one.kind for one in figures_of(declared(records))] == applicable_kinds(declared(records))
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"axes"}))
 def test_every_kind_is_drawn_for_the_page(kind: str) -> None:
     records = every_kind()[kind]
-    (shown,) = figures_of(records, DECLARATIONS, [kind])
+    (shown,) = figures_of(declared(records), [kind])
     assert shown.title
     assert shown.source
-    assert svg(draw(kind, records, DECLARATIONS, Options(style="dark"))).count("<svg") == 1
+    assert svg(draw(kind, declared(records), Options(style="dark"))).count("<svg") == 1

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.page.report import figures_of
 from dlbs.results.plots.draw import Point
@@ -15,10 +14,9 @@ from dlbs.results.plots.limits import knee_of, loads_of
 from dlbs.results.plots.plot import Options
 from dlbs.results.runs import Runs
 from dlbs.results.tables.table import Cell
-from tests.made_logs import make_record
+from tests.made_logs import declared, make_record
 
 Records = list[dict[str, Any]]
-DECLARATIONS = load_config().declarations
 
 
 def served(rate: float, latency: float, repeat: int = 1, model: str = "a", **more: Any) -> dict[str, Any]:
@@ -43,7 +41,7 @@ SEARCH = served(61.0, 12.0) | {
 
 
 def plotted(records: Records, **options: Any) -> Any:
-    return draw("latency-load", records, DECLARATIONS, Options(**options))
+    return draw("latency-load", declared(records), Options(**options))
 
 
 def knees(axes: Any) -> list[str]:
@@ -117,6 +115,6 @@ def test_a_log_may_hold_anything(trials: object) -> None:
 
 @pytest.mark.integration
 def test_the_page_draws_it_where_there_are_several_rates() -> None:
-    assert "Latency against offered load" in [one.title for one in figures_of(SWEEP, DECLARATIONS)]
-    assert "Latency against offered load" in [one.title for one in figures_of([SEARCH], DECLARATIONS)]
-    assert "Latency against offered load" not in [one.title for one in figures_of(SWEEP[:1], DECLARATIONS)]
+    assert "Latency against offered load" in [one.title for one in figures_of(declared(SWEEP))]
+    assert "Latency against offered load" in [one.title for one in figures_of(declared([SEARCH]))]
+    assert "Latency against offered load" not in [one.title for one in figures_of(declared(SWEEP[:1]))]

@@ -10,18 +10,17 @@ from typing import Any
 import pytest
 from matplotlib.text import Text
 
-from dlbs.config.load import load_config
 from dlbs.errors import ConfigError, LogError
 from dlbs.results.plots.kinds import FORMATS, KINDS, draw, rendered, save, svg, title_of
 from dlbs.results.plots.plot import Options
 from tests.conftest import RunDlbs
-from tests.made_logs import make_logs, make_record
+from tests.made_logs import declared, make_logs, make_record
 
 Records = list[dict[str, Any]]
 
 
 def drawn(kind: str, records: Records, **options: Any) -> Any:
-    return draw(kind, records, load_config().declarations, Options(**options))
+    return draw(kind, declared(records), Options(**options))
 
 
 def sweep(**more: Any) -> Records:

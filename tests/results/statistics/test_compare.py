@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 import dlbs as package
-from dlbs.config.declarations import Parameter
-from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as compare_with
@@ -20,20 +18,16 @@ from dlbs.results.statistics.ratio import ESTIMATORS, Estimate, Rules
 from dlbs.results.tables.comparison import as_document, comparison_table, summary
 from dlbs.results.tables.report import default_tables
 from tests.conftest import RunDlbs
-from tests.made_logs import make_logs, make_record
+from tests.made_logs import declared, make_logs, make_record
 
 Records = list[dict[str, Any]]
 
 
 def compare(a: Records, b: Records, **options: Any) -> Comparison:
-    return compare_with(a, b, _declarations(), Rules(**options))
+    return compare_with(declared(a), b, Rules(**options))
 
 
 @functools.cache
-def _declarations() -> dict[str, Parameter]:
-    return load_config().declarations
-
-
 def repeats(count: int = 5, **options: Any) -> Records:
     return [make_record(**{"time": 10 + 0.05 * (n % 3), **options}, repeat=n + 1) for n in range(count)]
 
@@ -157,7 +151,7 @@ def test_the_values_are_the_statistic_of_the_estimator() -> None:
 def test_the_table_shows_what_dlbs_report_shows() -> None:
     """The same runs have the same number in both: the median."""
     a = [*repeats(4), *repeats(1, time=20.0)]
-    (reported,) = default_tables(a, load_config().declarations)
+    (reported,) = default_tables(declared(a))
     assert reported.texts()[0][1].split(" ")[0] == comparison_table(compare(a, a)).texts()[0][1]
 
 

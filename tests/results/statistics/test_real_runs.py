@@ -6,11 +6,11 @@ from itertools import islice
 
 import pytest
 
-from dlbs.config.load import load_config
 from dlbs.results.runs import Record
 from dlbs.results.statistics.compare import compare
 from dlbs.results.statistics.ratio import INCONCLUSIVE, verdict_of
 from tests.conftest import ROOT
+from tests.made_logs import declared
 from tests.results.statistics.real_runs import (
     CANDIDATES,
     COLUMNS,
@@ -151,12 +151,11 @@ def test_runs_that_others_disturbed_strongly_are_doubtful() -> None:
 
 
 def test_the_draws_are_judged_as_compare_judges_them() -> None:
-    declarations = load_config().declarations
     for condition in CONDITIONS:
         for count in (2, 5):
             for a, b in islice(draws(configurations()[0], condition, count), 10):
                 one, other = ([_as_logged(record) for record in side] for side in (a, b))
-                (match,) = compare(one, other, declarations).matches
+                (match,) = compare(declared(one), other).matches
                 interval = default(a, b)
                 expected = INCONCLUSIVE if interval is None else verdict_of("results.throughput", interval, 0.03)
                 assert match.verdict == expected

@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 
 import dlbs as package
-from dlbs.config.load import load_config
 from dlbs.errors import LogError
 from dlbs.results.statistics.compare import MOST_VALUES, ComparisonBy, compare, compare_by
 from dlbs.results.statistics.ratio import ESTIMATORS, METHODS, Rules
@@ -21,7 +20,7 @@ from dlbs.results.tables.comparison import as_document, comparison_table, senten
 from dlbs.results.tables.report import default_tables
 from dlbs.results.tables.terminal import print_table
 from tests.conftest import RunDlbs
-from tests.made_logs import make_logs, make_record
+from tests.made_logs import declared, make_logs, make_record
 
 Records = list[dict[str, Any]]
 TIMES = {"system": 13.0, "keep": 10.0, "arena": 20.0}
@@ -45,13 +44,11 @@ def test_combinations_of_parameters_are_compared() -> None:
         for one in runs(value, factor * time, model=model, noise=0.001)
     ]
     records.append(make_record(repeat=9))
-    found = compare_by(records, load_config().declarations, Rules(by="runtime.malloc, exp.dtype"))
+    found = compare_by(declared(records), Rules(by="runtime.malloc, exp.dtype"))
     assert found.baseline == "system + float32"
     assert found.left_out == 1
     assert not {"runtime.malloc", "exp.dtype"} & found.differences.keys()
-    other = compare_by(
-        records, load_config().declarations, Rules(by="runtime.malloc,exp.dtype", baseline="keep, float16")
-    )
+    other = compare_by(declared(records), Rules(by="runtime.malloc,exp.dtype", baseline="keep, float16"))
     assert other.baseline == "keep + float16"
     ratios = {
         value: round(one.matches[0].estimate.ratio, 1)
@@ -61,9 +58,9 @@ def test_combinations_of_parameters_are_compared() -> None:
     assert as_document(other)["by"] == "runtime.malloc,exp.dtype"
     assert "by malloc + dtype" in comparison_table(other).title
     with pytest.raises(LogError, match=r"no experiment has 'exp\.dtyp'"):
-        compare_by(records, load_config().declarations, Rules(by="runtime.malloc,exp.dtyp"))
+        compare_by(declared(records), Rules(by="runtime.malloc,exp.dtyp"))
     with pytest.raises(LogError, match="no experiment has malloc \\+ dtype = keep,int8"):
-        compare_by(records, load_config().declarations, Rules(by="runtime.malloc,exp.dtype", baseline="keep,int8"))
+        compare_by(declared(records), Rules(by="runtime.malloc,exp.dtype", baseline="keep,int8"))
 
 
 def sweep(*, models: tuple[str, ...] = ("alexnet",), batches: tuple[int, ...] = (16,), **options: Any) -> Records:
@@ -78,7 +75,7 @@ def sweep(*, models: tuple[str, ...] = ("alexnet",), batches: tuple[int, ...] = 
 
 
 def by(records: Records, name: str = "runtime.malloc", *, baseline: Any = None, **rules: Any) -> ComparisonBy:
-    return compare_by(records, load_config().declarations, Rules(by=name, baseline=baseline, **rules))
+    return compare_by(declared(records), Rules(by=name, baseline=baseline, **rules))
 
 
 def test_values_are_compared_with_the_first_one_in_the_plan() -> None:
@@ -101,8 +98,10 @@ def test_the_baseline_may_be_chosen_and_the_others_keep_their_order() -> None:
 def test_numbers_and_verdicts_are_those_of_two_filtered_sets(estimator: str, metric: str) -> None:
     records = sweep(models=("a", "b"), batches=(1, 2))
     for value, one in zip(("keep", "arena"), by(records, metric=metric, estimator=estimator).comparisons, strict=True):
-        sides = ([record for record in records if record["runtime.malloc"] == side] for side in ("system", value))
-        apart = compare(*sides, load_config().declarations, Rules(metric=metric, estimator=estimator))
+        base, other = (
+            declared(record for record in records if record["runtime.malloc"] == side) for side in ("system", value)
+        )
+        apart = compare(base, other, Rules(metric=metric, estimator=estimator))
         inside = {match.label: (match.values, match.estimate, match.verdict) for match in one.matches}
         assert inside == {match.label: (match.values, match.estimate, match.verdict) for match in apart.matches}
         assert len(inside) == 4
@@ -371,9 +370,7 @@ def test_the_notes_name_the_method_of_each_interval() -> None:
 
 
 def test_the_method_is_named_for_two_sets_too() -> None:
-    table = comparison_table(
-        compare(runs("system", 13.0, count=3), runs("keep", 10.0, count=3), load_config().declarations)
-    )
+    table = comparison_table(compare(declared(runs("system", 13.0, count=3)), runs("keep", 10.0, count=3)))
     assert any(line.endswith(f"interval: {METHODS['student']}") for line in table.legend)
     assert "Mann-Whitney" not in " ".join(table.notes)
 
@@ -418,19 +415,19 @@ def test_a_command_is_an_identity_of_its_own() -> None:
     assert made.experiments == ["sort {file}", "wc {file}"]
     assert made.counts == {"b": {"slower": 2}}
     assert made.differences == {}
-    (table,) = default_tables(records, load_config().declarations)
+    (table,) = default_tables(declared(records))
     assert table.header[:2] == ["command", "file"]
     by_command = by(records, "command.line")
     assert comparison_table(by_command).header[1] == "command"
     old, new = ([one for one in records if one["command.line"] == line] for line in ("sort {file}", "sleep {n}"))
-    (match,) = compare([one for one in old if one["file"] == "a"], new, load_config().declarations).matches
+    (match,) = compare(declared([one for one in old if one["file"] == "a"]), new).matches
     assert match.label == "sort {file} → sleep {n}"
 
 
 def test_units_of_throughput_are_told_apart() -> None:
     units = {"alexnet": "images", "bert": "sequences"}
     records = [{**one, "results.unit": units[one["exp.model"]]} for one in sweep(models=("alexnet", "bert"))]
-    table = default_tables(records, load_config().declarations)[0]
+    table = default_tables(declared(records))[0]
     assert table.columns[0] == "Throughput, images/s or sequences/s"
     assert {"images/s: alexnet", "sequences/s: bert"} <= set(table.legend)
     (comparison,) = by(records, "exp.model").comparisons

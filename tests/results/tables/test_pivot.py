@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
 from dlbs.results.tables.formats import FORMATS, parquet, write_tables
 from dlbs.results.tables.report import custom_tables, default_tables, usual_axes
 from dlbs.results.tables.scaling import scaling_tables
 from dlbs.results.tables.table import Cell, Table
 from tests.conftest import RunDlbs
-from tests.made_logs import make_record
+from tests.made_logs import declared, make_record
 
 
 def record(
@@ -30,7 +29,7 @@ def record(
 
 
 def tables(*records: dict[str, Any]) -> list[Table]:
-    return default_tables(records, load_config().declarations)
+    return default_tables(declared(records))
 
 
 def test_models_against_batches() -> None:
@@ -141,7 +140,7 @@ def test_what_else_differs_makes_rows() -> None:
 
 def test_what_differs_besides_rows_of_one_s_own_makes_tables() -> None:
     records = [record(exp__phase="training"), record(exp__phase="inference")]
-    made = custom_tables(records, load_config().declarations, ["exp.model"], [], ["results.throughput"])
+    made = custom_tables(declared(records), ["exp.model"], [], ["results.throughput"])
     assert [table.title for table in made] == [
         "Throughput, instances/s (training)",
         "Throughput, instances/s (inference)",
@@ -254,7 +253,7 @@ def test_explain_says_how_each_cell_was_computed(dlbs: RunDlbs, tmp_path: Path) 
 
 def test_explained_intervals_name_their_order_statistics() -> None:
     values = [record(time=1000 / rate, exp__repeat=rate) for rate in range(101, 110)]
-    (formula, _) = default_tables(values, load_config().declarations, explain=True)[0].formulas
+    (formula, _) = default_tables(declared(values), explain=True)[0].formulas
     assert formula.endswith("[102.0, 108.0]: value 2 from either end of 9, 1 - 2 · (1 + 9) / 2^9 = 96.1 %")
     assert formula.startswith("alexnet, Throughput, instances/s: median of 101.0, 102.0,")
 
@@ -262,13 +261,13 @@ def test_explained_intervals_name_their_order_statistics() -> None:
 def test_explained_intervals_with_ties_are_the_computed_ones() -> None:
     """The lower bound is the minimum, because three values are equal; the interval is still that of the second values."""
     values = [record(time=1000 / rate, exp__repeat=n) for n, rate in enumerate([10, 10, 10, *range(11, 17)])]
-    (formula, _) = default_tables(values, load_config().declarations, explain=True)[0].formulas
+    (formula, _) = default_tables(declared(values), explain=True)[0].formulas
     assert formula.endswith("[10.00, 15.00]: value 2 from either end of 9, 1 - 2 · (1 + 9) / 2^9 = 96.1 %")
 
 
 def test_tables_of_more_than_a_thousand_runs() -> None:
     values = [record(time=1000 / (100 + n), exp__repeat=n) for n in range(1100)]
-    table = default_tables(values, load_config().declarations, explain=True)[0]
+    table = default_tables(declared(values), explain=True)[0]
     assert table.texts()[0][1:] == ["649.5 [617.0, 682.0]", "1.540 [1.466, 1.621]"]
     said = "value 518 from either end of 1100, 1 - 2 · (1 + 1100 + 604450 + 221228700 + 60671970975 + 13299296037720"
     assert f"{said} + … + C(1100, 517)) / 2^1100 = 95 %" in table.formulas[0]
@@ -295,7 +294,7 @@ def scaled(**more: Any) -> list[dict[str, Any]]:
 
 
 def test_weak_scaling_keeps_the_replica_batch() -> None:
-    throughput, time, speedup, efficiency = scaling_tables(scaled(), load_config().declarations, "weak", explain=True)
+    throughput, time, speedup, efficiency = scaling_tables(declared(scaled()), "weak", explain=True)
     assert throughput.header == ["model", "batch", "devices 1", "devices 2", "devices 4"]
     assert throughput.texts() == [["alexnet", "8", "800.0", "1,455", "2,645"]]
     assert time.texts() == [["alexnet", "8", "10.00", "11.00", "12.10"]]
@@ -351,13 +350,13 @@ def laid_out(gpus: str, rate: float, nodes: int = 1, **more: Any) -> dict[str, A
     ],
 )
 def test_scaling_separates_layouts_with_equal_numbers_of_devices(records: list[Any], rows: list[list[str]]) -> None:
-    speedup = scaling_tables(records, load_config().declarations, "weak")[2]
+    speedup = scaling_tables(declared(records), "weak")[2]
     assert [texts[2:] for texts in speedup.texts()] == rows
 
 
 def test_the_only_number_of_a_row_has_no_efficiency() -> None:
     records = [laid_out("0", 100), laid_out("0,1", 198), laid_out("0", 120, nodes=2)]
-    efficiency = scaling_tables(records, load_config().declarations, "weak", explain=True)[3]
+    efficiency = scaling_tables(declared(records), "weak", explain=True)[3]
     assert [texts[2:] for texts in efficiency.texts()] == [["nodes=1", "100.0", "99.00"], ["nodes=2", "-", "no-base"]]
     assert "no-base: no baseline value to compare with" in efficiency.legend
     assert len(efficiency.formulas) == 2
@@ -371,7 +370,7 @@ def test_experiments_in_two_rows_count_once() -> None:
         laid_out("0", 120, nodes=2),
         laid_out("0,1", 380, nodes=2, **warned),
     ]
-    throughput, _, speedup, _ = scaling_tables(records, load_config().declarations, "weak")
+    throughput, _, speedup, _ = scaling_tables(declared(records), "weak")
     rows = [["nodes=1 / 2", "1.000", "1.980", "3.800 ⚠"], ["nodes=2", "-", "2.000", "6.333 ⚠"]]
     assert [texts[2:] for texts in speedup.texts()] == rows
     for table in (throughput, speedup):
@@ -381,7 +380,7 @@ def test_experiments_in_two_rows_count_once() -> None:
 def test_speedups_of_doubtful_runs_are_marked() -> None:
     warned: dict[str, Any] = {"results__warnings": ["drift: +9 %"]}
     records = [laid_out("0", 100, **warned), laid_out("0,1", 190), laid_out("0,1,2", 280, **warned)]
-    speedup, efficiency = scaling_tables(records, load_config().declarations, "weak")[2:]
+    speedup, efficiency = scaling_tables(declared(records), "weak")[2:]
     assert speedup.texts()[0][2:] == ["1.000 ⚠", "1.900 ⚠", "2.800 ⚠"]
     assert efficiency.texts()[0][2:] == ["100.0 ⚠", "95.00 ⚠", "93.33 ⚠"]
     assert [cell.doubtful for cell in speedup.cells[0]] == [1, 1, 2]
@@ -393,7 +392,7 @@ def test_strong_scaling_keeps_the_effective_batch() -> None:
         {**make_record("alexnet", 64 // gpus, gpus=gpus, noise=0.0, time=time), "results.throughput": 64000 / time}
         for gpus, time in ((1, 40.0), (2, 25.0), (4, 20.0))
     ]
-    speedup, efficiency = scaling_tables(records, load_config().declarations, "strong")[2:]
+    speedup, efficiency = scaling_tables(declared(records), "strong")[2:]
     assert speedup.header == ["model", "effective batch", "devices 1", "devices 2", "devices 4"]
     assert speedup.texts() == [["alexnet", "64", "1.000", "1.600", "2.000"]]
     assert efficiency.texts() == [["alexnet", "64", "100.0", "80.00", "50.00"]]
@@ -403,11 +402,11 @@ def test_strong_scaling_keeps_the_effective_batch() -> None:
 def test_scaling_from_two_devices_on_and_with_failures() -> None:
     one, two, four = scaled()
     failed = {**one, "exp.status": "failure"}
-    speedup, efficiency = scaling_tables([failed, two, four], load_config().declarations, "weak")[2:]
+    speedup, efficiency = scaling_tables(declared([failed, two, four]), "weak")[2:]
     assert speedup.texts() == [["alexnet", "8", "failure", "2.000", "3.636"]]
     assert efficiency.texts() == [["alexnet", "8", "failure", "100.0", "90.91"]]
     assert "where the smallest device count is 2, its speed-up is 2 by definition" in speedup.legend
-    (only, *_) = scaling_tables([one], load_config().declarations, "weak")[2:]
+    (only, *_) = scaling_tables(declared([one]), "weak")[2:]
     assert only.legend[0].endswith(": nothing to scale")
 
 
@@ -418,19 +417,16 @@ def test_custom_tables() -> None:
         for batch in (1, 2)
         for kind in ("x", "y")
     ]
-    (table,) = custom_tables(
-        records, load_config().declarations, ["exp.model", "exp.dtype"], ["exp.replica_batch"], ["results.time"]
-    )
+    (table,) = custom_tables(declared(records), ["exp.model", "exp.dtype"], ["exp.replica_batch"], ["results.time"])
     assert table.header == ["model", "dtype", "batch 1", "batch 2"]
     assert table.texts()[:2] == [["a", "x", "10.00", "20.00"], ["a", "y", "10.00", "20.00"]]
     (flat,) = custom_tables(
-        records, load_config().declarations, ["exp.model"], [], ["results.time"], aggregate="max",
+        declared(records), ["exp.model"], [], ["results.time"], aggregate="max",
         without=["exp.dtype", "exp.replica_batch"],
     )  # fmt: skip
     assert flat.texts() == [["a", "20.00"], ["b", "20.00"]]
     (text,) = custom_tables(
-        records,
-        load_config().declarations,
+        declared(records),
         ["exp.model"],
         [],
         ["exp.dtype"],
@@ -445,9 +441,7 @@ def test_custom_tables() -> None:
 )
 def test_aggregates(aggregate: str, expected: float) -> None:
     records = [record(time=time, exp__repeat=n) for n, time in enumerate([10, 30, 11], 1)]
-    (table,) = custom_tables(
-        records, load_config().declarations, ["exp.model"], [], ["results.time"], aggregate=aggregate
-    )
+    (table,) = custom_tables(declared(records), ["exp.model"], [], ["results.time"], aggregate=aggregate)
     assert table.cells[0][0].value == pytest.approx(expected, rel=1e-3)
 
 
@@ -574,12 +568,9 @@ def test_bad_input(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: st
 def test_chosen_columns_make_one_table_of_everything_else() -> None:
     """exp.gpus and the effective batch follow from the number of GPUs: neither is a row."""
     records = [make_record(model, batch, gpus=gpus) for model in ("a", "b") for batch in (8, 16) for gpus in (1, 2, 4)]
-    declarations = load_config().declarations
-    rows, columns = usual_axes(records, declarations, cols=["exp.num_gpus"])
+    rows, columns = usual_axes(declared(records), cols=["exp.num_gpus"])
     assert (rows, columns) == (["exp.model", "exp.replica_batch"], ["exp.num_gpus"])
-    (table,) = custom_tables(
-        records, declarations, rows, columns, ["results.throughput"], without=["exp.effective_batch"]
-    )
+    (table,) = custom_tables(declared(records), rows, columns, ["results.throughput"], without=["exp.effective_batch"])
     assert table.columns == ["exp.num_gpus 1", "exp.num_gpus 2", "exp.num_gpus 4"]
     assert table.rows == [["a", "8"], ["a", "16"], ["b", "8"], ["b", "16"]]
     assert all(isinstance(cell.value, float) for row in table.cells for cell in row)

@@ -10,18 +10,17 @@ from typing import Any
 
 import pytest
 
-from dlbs.config.load import load_config
 from dlbs.results.runs import Runs
 from dlbs.results.statistics.compare import best_of
 from dlbs.results.tables.scores import Score, score_table, scores, total_score
 from tests.conftest import RunDlbs
-from tests.made_logs import make_logs, make_record
+from tests.made_logs import declared, make_logs, make_record
 
 Records = list[dict[str, Any]]
 
 
 def of(records: Records) -> list[Score]:
-    return scores(records, load_config().declarations)
+    return scores(declared(records))
 
 
 def runs(model: str, *throughputs: float | None, **more: Any) -> Records:

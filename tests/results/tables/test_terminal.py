@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dlbs.config.load import load_config
 from dlbs.results.read.records import write_records
+from dlbs.results.runs import Runs
 from dlbs.results.statistics.compare import compare, compare_by
 from dlbs.results.statistics.ratio import Rules
 from dlbs.results.store.store import Store
@@ -23,7 +23,7 @@ from dlbs.results.tables.scores import score_table, scores
 from dlbs.results.tables.table import Cell, Table
 from dlbs.results.tables.terminal import divided, fitted, print_table
 from tests.conftest import ROOT, RunDlbs
-from tests.made_logs import make_record
+from tests.made_logs import declared, make_record
 from tests.waiting import PATIENCE
 
 
@@ -125,12 +125,11 @@ def test_a_long_title_is_folded_as_the_notes_are() -> None:
 @pytest.mark.parametrize("width", [40, 80])
 @pytest.mark.parametrize("inside", [True, False])
 def test_verdict_and_ratio_are_always_shown_and_the_verdict_is_never_folded(width: int, inside: bool) -> None:
-    declarations = load_config().declarations
     before, after = ([{**one, "runtime.malloc": malloc} for one in records()] for malloc in ("system", "keep"))
     table = (
-        comparison_table(compare_by([*before, *after], declarations, Rules(by="runtime.malloc")))
+        comparison_table(compare_by(declared([*before, *after]), Rules(by="runtime.malloc")))
         if inside
-        else comparison_table(compare(before, after, declarations, Rules(threshold=0.0)))
+        else comparison_table(compare(declared(before), after, Rules(threshold=0.0)))
     )
     assert set(table.answers) <= set(fitted(table, width).header)
     words = "same" if inside else "inconclusive"
@@ -152,11 +151,10 @@ def records() -> list[dict[str, object]]:
 
 
 def tables() -> dict[str, Table]:
-    declarations = load_config().declarations
     return {
-        "compare": comparison_table(compare(records(), records(), declarations)),
-        "query": listing_table(records()),
-        "scores": score_table(scores(records(), declarations)),
+        "compare": comparison_table(compare(declared(records()), records())),
+        "query": listing_table(Runs.of(records())),
+        "scores": score_table(scores(declared(records()))),
     }
 
 
@@ -232,7 +230,7 @@ def test_db_query_tells_rows_apart_in_80_columns(tmp_path: Path) -> None:
 def test_long_texts_are_shortened_only_where_that_tells_rows_apart() -> None:
     long = "x" * 100
     same, different = (
-        listing_table([{"a": long + end} for end in ends], ["a"]).texts() for ends in (["", ""], ["1", "2"])
+        listing_table(Runs.of([{"a": long + end} for end in ends]), ["a"]).texts() for ends in (["", ""], ["1", "2"])
     )
     assert same == [["x" * 59 + "…"]] * 2
     assert different == [[long + "1"], [long + "2"]]
