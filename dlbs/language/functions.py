@@ -206,8 +206,8 @@ _METHODS: dict[type, frozenset[str]] = {
 
 
 def _join(separator: str, iterable: Iterable[Any]) -> str:
-    texts = [as_text(item) for item in iterable]
-    METER.charge(sum(map(len, texts)) + len(separator) * len(texts))
+    texts = [sized(as_text(item)) for item in iterable]
+    METER.charge(len(separator) * len(texts))
     return separator.join(texts)
 
 

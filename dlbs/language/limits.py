@@ -141,12 +141,14 @@ def hashed(items: Iterable[Any]) -> list[Any]:
     """
     members, groups = list(items), dict[int, list[Any]]()
     for one in members:
+        before = METER.left
         paid(one)
+        weight = before - METER.left
         if one.__class__ is str or (one.__class__ is int and one.bit_length() < _HASH_BITS):
             continue
         group = groups.setdefault(hash(one), [])
         for other in group:
-            METER.charge(1 + len(one) if one.__class__ is tuple else 1)
+            METER.charge(weight)
             if other == one:
                 break
         else:
@@ -284,8 +286,11 @@ def _modulo(a: Any, b: Any) -> Any:
         value if isinstance(value, (int, float, str)) else as_text(value)
         for value in (b if isinstance(b, tuple) else (b,))
     )
-    longest = max((len(value) for value in values if isinstance(value, str)), default=0)
-    widths = sum(map(int, re.findall(r"\d+", a)))
+    longest = max(
+        (len(value) if isinstance(value, str) else value.bit_length() for value in values if not isinstance(value, float)),
+        default=0,
+    )
+    widths = sum(map(int, re.findall(r"(?<!\d)\d{1,3}(?!\d)", a)))
     METER.charge(len(a) + widths + a.count("%") * (32 + longest))
     return a % values
 
