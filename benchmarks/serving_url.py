@@ -4,6 +4,7 @@
 
 The server (`tests/known_server.py`) needs 0.5 ms per prompt token and 10 ms per output token, and shares the machine with the client. It reports when
 it wrote each event. The bare client reads sockets of asyncio and nothing else: events that it sees late are late because of the server or the machine.
+The client `aiohttp` has that library between them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,42 +32,61 @@ from pytorch_benchmarks.serving import requests  # noqa: E402
 PROMPT, PER_PROMPT_TOKEN, PER_TOKEN = 256, 0.5, 10.0
 
 
-async def bare(url: str, streams: int, tokens: int, seconds: float) -> tuple[list[float], list[float], list[float]]:
-    """Times to first token, gaps and latencies in milliseconds."""
+Figures = tuple[list[float], list[float], list[float]]  # times to first token, gaps and latencies in milliseconds
+
+
+async def asked(client: str, url: str, streams: int, tokens: int, seconds: float) -> Figures:
+    """The figures of streams that a client of this process reads: `bare` or `aiohttp`."""
     firsts: list[float] = []
     gaps: list[float] = []
     latencies: list[float] = []
-    number = 0
+    numbers = itertools.count()
     host, _, port = url.removeprefix("http://").partition(":")
 
-    async def use(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal number
+    async def use(read: Callable[[bytes], AsyncIterator[bytes]]) -> None:
         while time.monotonic() < end:
-            number += 1
-            body = json.dumps({"prompt": [number] * PROMPT, "max_tokens": tokens, "stream": True}).encode()
-            writer.write(f"POST /v1/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            body = json.dumps({"prompt": [next(numbers)] * PROMPT, "max_tokens": tokens, "stream": True}).encode()
             sent = time.monotonic()
             times = []
-            while not (block := await reader.read(1 << 16)).endswith(b"0\r\n\r\n"):
+            async for block in read(body):
                 times += [time.monotonic()] * block.count(b'"text"')
-            times += [time.monotonic()] * block.count(b'"text"')
             firsts.append(1000 * (times[0] - sent))
             latencies.append(1000 * (times[-1] - sent))
             gaps.extend(1000 * (after - before) for before, after in itertools.pairwise(times))
-        writer.close()
+
+    def bare(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Callable[[bytes], AsyncIterator[bytes]]:
+        async def read(body: bytes) -> AsyncIterator[bytes]:
+            writer.write(f"POST /v1/completions HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            block = b""
+            while not block.endswith(b"0\r\n\r\n"):
+                block = await reader.read(1 << 16)
+                yield block
+
+        return read
 
     with suppress(OSError):  # as ours
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    connections = [await asyncio.open_connection(host, int(port)) for _ in range(streams)]
-    end = time.monotonic() + seconds
-    await asyncio.gather(*itertools.starmap(use, connections))
+    if client == "bare":
+        connections = [await asyncio.open_connection(host, int(port)) for _ in range(streams)]
+        end = time.monotonic() + seconds
+        await asyncio.gather(*(use(bare(*connection)) for connection in connections))
+    else:
+        import aiohttp
+
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+            async def read(body: bytes) -> AsyncIterator[bytes]:
+                async with session.post(url + "/v1/completions", data=body) as answer:
+                    async for block in answer.content.iter_any():
+                        yield block
+
+            end = time.monotonic() + seconds
+            await asyncio.gather(*(use(read) for _ in range(streams)))
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return firsts, gaps, latencies
 
 
-def ours(
-    url: str, streams: int, tokens: int, seconds: float, file: Path
-) -> tuple[list[float], list[float], list[float]]:
+def ours(url: str, streams: int, tokens: int, seconds: float, file: Path) -> Figures:
     command = [
         sys.executable, str(ROOT / "python/pytorch_benchmarks/benchmarks.py"), "--serving", "--model=m", f"--serving_url={url}",
         "--serving_scenario=concurrent", f"--serving_users={streams}", f"--serving_prompt_tokens={PROMPT}",
@@ -110,10 +130,14 @@ def main() -> None:
         print("client  figure    truth ms   p50 ms   p99 ms   the server's own p50 and p99")
         with tempfile.TemporaryDirectory() as directory:
             for _ in range(options.rounds):
-                for name in ("bare", "ours"):
+                for name in ("bare", "aiohttp", "ours"):
                     given = url, options.streams, options.tokens, options.seconds
                     before = len(served(url))
-                    found = asyncio.run(bare(*given)) if name == "bare" else ours(*given, Path(directory) / "r.jsonl")
+                    found = (
+                        ours(*given, Path(directory) / "r.jsonl")
+                        if name == "ours"
+                        else asyncio.run(asked(name, *given))
+                    )
                     own = list(zip(*served(url)[before:], strict=True))
                     for (figure, true), times in zip(truth.items(), found, strict=True):
                         words = "".join(f"{value:>9.1f}" for value in middle_and_end(times))

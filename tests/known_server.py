@@ -38,6 +38,7 @@ class Truth:
         stall, stall_every: A pause at every n-th token.
         shorter: Tokens that answers lack.
         metrics: Whether /metrics has the counters of vLLM.
+        pages: Kind of `_fail` that answers /metrics and other pages.
     """
 
     prompt: float = 0.0
@@ -54,6 +55,7 @@ class Truth:
     stall_every: int = 0
     shorter: int = 0
     metrics: bool = False
+    pages: str = ""
 
 
 class _Reader(asyncio.StreamReader):
@@ -140,7 +142,9 @@ class KnownServer:
                 )
                 body = await reader.readexactly(length)
                 arrived = reader.arrived
-                if not head.startswith("POST"):
+                if not head.startswith("POST") and self.truth.pages:
+                    await self._fail(writer, self.truth.pages)
+                elif not head.startswith("POST"):
                     self._metrics(head, writer)
                 else:
                     self._now += 1
@@ -160,7 +164,9 @@ class KnownServer:
             json.dumps(self.times)
             if "/times" in head
             else (
-                f'vllm:prefix_cache_queries_total{{model="m"}} {float(self.counts["prompt tokens"])}\n'
+                "# HELP a page of a real server is long\n"
+                * 5000
+                + f'vllm:prefix_cache_queries_total{{model="m"}} {float(self.counts["prompt tokens"])}\n'
                 f'vllm:prefix_cache_hits_total{{model="m"}} {float(self.counts["cached tokens"])}\n'
             )
         )
@@ -177,7 +183,7 @@ class KnownServer:
             return _plain(writer, "404 Not Found", "no such path")
         if truth.fails and len(self.asked) % truth.every == 0:
             self.counts["failed"] += 1
-            return await self._fail(writer, len(self.asked))
+            return await self._fail(writer, truth.fails)
         async with self._slots:
             await self._stream(body, arrived, max(arrived, time.monotonic() if truth.slots else 0.0), writer)
 
@@ -240,9 +246,8 @@ class KnownServer:
         self._known.update(tuple(tokens[:end]) for end in ends)
         return min(found, len(tokens) - 1)
 
-    async def _fail(self, writer: asyncio.StreamWriter, number: int) -> None:
+    async def _fail(self, writer: asyncio.StreamWriter, kind: str) -> None:
         """A failure; endless ones end when the client closes the connection."""
-        kind = self.truth.fails
         event = 'data: {"choices": [{"text": "x"}]}\n\n'
         if kind.isdigit():
             _plain(writer, f"{kind} Out of order", "out of order")

@@ -148,10 +148,7 @@ class ServingOptions(CommonOptions):
         metavar="QPS",
     )
     serving_target_latency: float = option(
-        0.0,
-        "Bound of the latency percentile in the server scenario, in milliseconds.",
-        positive,
-        metavar="MS",
+        0.0, "Bound of the latency percentile in the server scenario, in milliseconds.", positive, metavar="MS"
     )
     serving_percentile: float = option(
         0.0,
@@ -160,10 +157,7 @@ class ServingOptions(CommonOptions):
         metavar="PERCENT",
     )
     serving_min_duration: float = option(
-        10.0,
-        "Minimum duration of a run in seconds. A submission to MLPerf needs 600.",
-        positive,
-        metavar="SECONDS",
+        10.0, "Minimum duration of a run in seconds. A submission to MLPerf needs 600.", positive, metavar="SECONDS"
     )
     serving_min_queries: int = option(
         0,

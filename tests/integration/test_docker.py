@@ -433,3 +433,25 @@ def test_a_container_and_a_process_take_turns(dlbs: RunDlbs, tmp_path: Path) -> 
     one, other = map(values, logs(tmp_path))
     assert one["results.turns.pair"] == other["results.turns.pair"]
     assert {one["exp.docker"], other["exp.docker"]} == {True, False}
+
+
+def test_a_server_and_its_client_share_a_container(dlbs: RunDlbs, tmp_path: Path, pytorch_image: str) -> None:
+    """Also where the image has an entry point, as those of servers have."""
+    build = ["docker", "build", "--tag", "dlbs/image:entry", "-"]
+    subprocess.run(build, input=f'FROM {pytorch_image}\nENTRYPOINT ["false"]\n', text=True, check=True)
+    url = "http://127.0.0.1:18765"  # of the container
+    flags = (*SERVER, "-Pexp.docker=true", f"-Pserving.url={url}", "-Pserving.min_duration=0.1")
+    flags += (f"-Pserving.command=python3 {ROOT}/tests/known_server.py '{{}}' 18765",)
+    volume = f"--volume={ROOT}/tests:{ROOT}/tests:ro"
+    try:
+        for image, arguments in ((pytorch_image, [volume]), ("dlbs/image:entry", [volume, "--entrypoint=env"])):
+            done = dlbs("run", *flags, f"-Pexp.docker_image={image}", f"-Pexp.docker_args={json.dumps(arguments)}")
+            assert done.returncode == 0, done.stderr
+        for log in logs(tmp_path):
+            found, kept = values(log), tmp_path / "logs" / f"{log.name}.loadgen"
+            assert found["results.serving.failed"] == 0
+            assert (kept / "server.log").read_text() == f"{url}\n"
+            assert len((kept / "requests.jsonl").read_text().splitlines()) == found["results.serving.queries"]
+    finally:
+        _docker("image", "rm", "--force", "dlbs/image:entry")
+    assert not containers(tmp_path)

@@ -107,6 +107,18 @@ def test_repeated_prompts_hit_the_cache_and_shared_prefixes_their_share(known: S
     assert len({tuple(body["prompt"]) for body in server.asked}) == len(server.asked)
 
 
+def test_hits_are_those_of_the_servers_own_counters(known: Start, ask: Ask) -> None:
+    server = known(cache="16", metrics=True, usage=False)
+    found = finished(ask(server, *SERVER, "--serving_prompts=repeat", "--serving_samples=4", "--num_warmup_batches=0"))
+    assert served(found, "cache_hit_rate") == server.counts["cached tokens"] / server.counts["prompt tokens"] > 0.5
+
+
+@pytest.mark.parametrize("kind", ["a header byte by byte", "endless text", "no HTTP", "500"])
+def test_pages_of_a_hostile_server_are_none(known: Start, ask: Ask, kind: str) -> None:
+    found = finished(ask(known(cache="16", pages=kind), *SERVER))
+    assert (served(found, "failed"), served(found, "cache_hit_rate")) == (0, 0)  # as `usage` says
+
+
 def test_a_server_that_caches_what_it_should_not_know_is_a_doubt(known: Start, ask: Ask, tmp_path: Path) -> None:
     (tmp_path / "same.jsonl").write_text('{"prompt": [1, 2, 3, 4, 5, 6, 7, 8], "output_tokens": 4}\n' * 40)
     server = known(cache="prompt")

@@ -35,6 +35,7 @@ _MOST_TOKENS = 1 << 31
 _SHOWN = 120  # characters of an answer in a message
 _OPENED = 5.0  # seconds for a connection that is opened before the start
 _TAIL = 1.0  # seconds to wait for the end of an answer that is complete
+_PAGE = 2.0  # seconds for a page such as /metrics
 _TOO_LATE = "no complete answer in time (serving.timeout)"
 _WATCHED = 0.005  # seconds between observations of the event loop
 _REJECTED = (429, 503)
@@ -96,7 +97,7 @@ class Connection(asyncio.Protocol):
         self._waiting: asyncio.Future[None] | None = None
 
     def ask(self, request: bytes, answer: Answer, kind: str, timeout: float) -> asyncio.Future[None]:
-        """Send a request and fill `answer` from `events`, an `object` or `predictions`; the future fails with a `FailedError`."""
+        """Send a request and fill `answer` from `events`, an `object`, `predictions` or a `page`; the future fails with a `FailedError`."""
         loop = asyncio.get_running_loop()
         self._answer, self._kind, self._parser = answer, kind, httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
@@ -219,7 +220,9 @@ class Connection(asyncio.Protocol):
         if self._status != 200:
             kind = "rejected" if self._status in _REJECTED else f"HTTP {self._status}"
             raise FailedError(kind, f"the server answered {self._status} {_shown(self._reason)}: {_shown(body)}")
-        if self._kind != "events":
+        if self._kind == "page":
+            answer.text.append(body.decode(errors="replace"))
+        elif self._kind != "events":
             found = json.loads(body)
             answer.done = now
             if self._kind == "object":
@@ -232,7 +235,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """The answer is complete; the rest is read for a moment, so that the connection can be used again."""
-        if self._kind != "predictions" and not self._answer.text:
+        if self._kind in {"events", "object"} and not self._answer.text:
             raise FailedError("malformed", "the answer has no text")
         self._is_finished = True
         self._end.cancel()
@@ -268,10 +271,9 @@ class Client:
         self._pool = random.Random(plan["nonce"]).choices(self._tokens, k=_POOL)
         self._prefix = self._random(plan["prefix"], "prefix")
         self._kind = "predictions" if plan["protocol"] == "predict" else "events" if plan["stream"] else "object"
-        parts = urlsplit(plan["url"])
-        self._secure = ssl.create_default_context() if parts.scheme == "https" else None
-        self._host, self._port = parts.hostname or "", parts.port or (443 if self._secure else 80)
-        self._head = _head(parts, {"Content-Type": plan["kind"], **plan["headers"]})
+        self._address = urlsplit(plan["url"])
+        self._secure = ssl.create_default_context() if self._address.scheme == "https" else None
+        self._head = _head("POST", self._address, {"Content-Type": plan["kind"], **plan["headers"]})
         self._idle: deque[Connection] = deque()
         self._ready: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(max(_READY, plan["users"]))
 
@@ -419,10 +421,7 @@ class Client:
         await connection.ask(request, answer, self._kind, max(0.0, end - time.monotonic()))
 
     async def _connect(self) -> Connection:
-        _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: Connection(self._idle), self._host, self._port, ssl=self._secure
-        )
-        return connection
+        return await _connected(self._address, self._secure, self._idle)
 
     def _item(self, number: int) -> tuple[list[Any], int]:
         items = self._plan["items"]
@@ -511,7 +510,31 @@ def _count(value: Any) -> int | None:
     return value
 
 
-def _head(parts: SplitResult, headers: Mapping[str, str]) -> bytes:
+async def _connected(address: SplitResult, secure: ssl.SSLContext | None, idle: deque[Connection]) -> Connection:
+    port = address.port or (443 if secure else 80)
+    make = asyncio.get_running_loop().create_connection
+    return (await make(lambda: Connection(idle), address.hostname or "", port, ssl=secure))[1]
+
+
+def fetch(address: SplitResult) -> str | None:
+    """A page of a server; None if it is missing, or not complete within two seconds."""
+
+    async def ask() -> str:
+        answer = Answer()
+        secure = ssl.create_default_context() if address.scheme == "https" else None
+        connection = await _connected(address, secure, deque())
+        try:
+            await connection.ask(_head("GET", address, {}) + b"0\r\n\r\n", answer, "page", _PAGE)
+        finally:
+            connection.transport.abort()
+        return answer.text[0]
+
+    with suppress(FailedError, OSError, UnicodeError, asyncio.TimeoutError):
+        return asyncio.run(asyncio.wait_for(ask(), _PAGE))
+    return None
+
+
+def _head(method: str, parts: SplitResult, headers: Mapping[str, str]) -> bytes:
     """The beginning of each request, up to the length of its body."""
     path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe="/%:@!$&'()*+,;=~?")
     given = {"Host": parts.netloc.rpartition("@")[2], "Accept-Encoding": "identity", "User-Agent": "dlbs"}
@@ -519,7 +542,7 @@ def _head(parts: SplitResult, headers: Mapping[str, str]) -> bytes:
         words = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         given["Authorization"] = "Basic " + base64.b64encode(words.encode()).decode()
     given |= {name: value for name, value in headers.items() if name.lower() != "content-length"}
-    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items()), "Content-Length: "]
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items()), "Content-Length: "]
     return "\r\n".join(lines).encode("utf-8")
 
 
@@ -559,9 +582,8 @@ def main() -> int:
     """Send the requests of the plan on standard input; returns the exit code."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with suppress(
-        OSError
-    ):  # Where it is permitted: a server that saturates this machine does not delay the clock of its answers.
+    # Where it is permitted: a server that saturates this machine does not delay the clock of its answers.
+    with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     with suppress(KeyboardInterrupt, BrokenPipeError):
         asyncio.run(_main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import gc
 import json
 import sys
@@ -18,14 +19,14 @@ from benchmark_core.exits import BenchmarkError, UsageError
 from benchmark_core.timing import Moments, rate_words
 from pytorch_benchmarks.serving.system import Pace, System
 
-_SWITCH = (
-    0.0005  # seconds that a thread may keep others waiting; Python's default of 5 ms would be visible in latencies
-)
+# Seconds that a thread may keep others waiting; Python's default of 5 ms would be visible in latencies.
+_SWITCH = 0.0005
 PERCENTILES = {"single-stream": 90.0, "multi-stream": 99.0, "server": 99.0, "offline": 99.0}
 _SCENARIOS = {"single-stream": "SingleStream", "multi-stream": "MultiStream", "server": "Server", "offline": "Offline"}
 _NO_BOUND = 10**15  # nanoseconds, eleven days
 _PREFIX = "mlperf_log_"
 _EARLY_STOPPING = 0.01  # 1 - the confidence that LoadGen requires
+_MOST_QUERIES = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +192,7 @@ def fewest_queries(percentile: float) -> int:
     def chance(count: int) -> float:  # probability that at most one is too late
         return share**count + count * (1 - share) * share ** (count - 1)
 
-    low, high = 1, 2
-    while chance(high) >= _EARLY_STOPPING:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if chance(middle) >= _EARLY_STOPPING else (low, middle)
-    return high
+    return 1 + bisect.bisect_left(range(1, _MOST_QUERIES), True, key=lambda count: chance(count) < _EARLY_STOPPING)
 
 
 @contextmanager

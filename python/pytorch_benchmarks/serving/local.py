@@ -122,10 +122,11 @@ def load_samples(options: BenchmarkOptions, model: Model, device: torch.device, 
     return Samples(map_tensors(Tensor.clone, inputs), source.title)
 
 
+@dataclass(slots=True)
 class NetworkBackend:
     """Runs the inference step on batches of samples.
 
-    Args:
+    Attributes:
         step: Function of a batch `(inputs, targets)`.
         samples: Library of samples.
         synchronize: Waits until the device has finished.
@@ -134,24 +135,18 @@ class NetworkBackend:
         tunes: Whether the device tunes every size separately: then sizes between those of `warmup_sizes` run, too, at most twice.
     """
 
-    def __init__(
-        self,
-        step: Callable[[Any], Any],
-        samples: Samples,
-        synchronize: Callable[[], Any],
-        max_batch: int,
-        warmup: int,
-        *,
-        tunes: bool = False,
-    ) -> None:
-        self._step, self._samples, self._synchronize = step, samples, synchronize
-        self._max_batch, self._warmup, self._tunes = max_batch, warmup, tunes
+    step: Callable[[Any], Any]
+    samples: Samples
+    synchronize: Callable[[], Any]
+    max_batch: int
+    warmup: int
+    tunes: bool = False
 
     def warm_up(self) -> None:
-        usual = warmup_sizes(self._max_batch)
-        for size in range(1, self._max_batch + 1) if self._tunes and self._warmup else usual:
-            for _ in range(self._warmup if size in usual else min(self._warmup, _TUNING)):
-                self._run([number % self._samples.count for number in range(size)])
+        usual = warmup_sizes(self.max_batch)
+        for size in range(1, self.max_batch + 1) if self.tunes and self.warmup else usual:
+            for _ in range(self.warmup if size in usual else min(self.warmup, _TUNING)):
+                self._run([number % self.samples.count for number in range(size)])
 
     def answer(self, samples: Sequence[int], progress: BatchListener) -> None:
         self._run(samples)
@@ -160,8 +155,8 @@ class NetworkBackend:
         pass
 
     def _run(self, samples: Sequence[int]) -> None:
-        self._step((self._samples.batch(samples), None))
-        self._synchronize()
+        self.step((self.samples.batch(samples), None))
+        self.synchronize()
 
 
 class Prompts:

@@ -16,11 +16,9 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,21 +43,20 @@ _BUSY = 0.8  # share of a CPU above which a client is late for its events
 _LAG = 10.0  # milliseconds of the event loop's lag, 99th percentile
 _QUEUED = 0.01  # share of requests that waited for max_concurrency
 _FEWEST_ERRORS = 10  # before a run ends because of its errors
-_CLIMB, _ROUNDS, _GROWTH, _MOST_USERS = (
-    2.0,
-    4,
-    1.1,
-    1024,
-)  # seconds, rounds and growth of a step to the highest throughput
+# Seconds, rounds and growth of a step to the highest throughput.
+_CLIMB, _ROUNDS, _GROWTH, _MOST_USERS = 2.0, 4, 1.1, 1024
 _UNLOADED = 8  # requests without load: enough to see that a bound is out of reach
 _PACED = 150  # requests of a trial: with fewer, a server 10 % too slow seems to keep pace
 _METRICS = (
     ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"),
     ("sglang:cached_tokens_total", "sglang:prompt_tokens_total"),
 )
-_GRACE = 10.0  # seconds that a server has to end
-# Runs a command and ends a process group at the end of its input.
-_GUARD = 'read -r _; pid=$1; grace=$2; shift 2; "$@"; kill -TERM "-$pid" && sleep "$grace"; kill -KILL "-$pid"; "$@"'
+# At the end of its input, ends the process group $1, by force after $2 tenths of a second, with a command before and afterwards. It outlives all others.
+_GUARD = (
+    'read -r _; pid=$1; left=$2; shift 2; "$@"; kill -TERM "-$pid"; '
+    'while kill -0 "-$pid" && [ "$left" -gt 0 ]; do left=$((left - 1)); sleep 0.1; done; kill -KILL "-$pid"; "$@"'
+)
+_GRACE = 100  # tenths of a second that a server has to end
 _START = 0.05  # seconds from the announcement of the start to the start
 
 
@@ -339,7 +336,13 @@ class Remote:
             with replaced(self._options.serving_requests) as stream:
                 stream.writelines(json.dumps(record) + "\n" for record in records)
 
-    def log_run(self, scenario: str, records: Sequence[Record], hits: float | None, rate: float = 0.0) -> None:
+    def measure(self, scenario: str, rate: float) -> None:
+        """One run, whose results are those of the experiment."""
+        before, records, after = self._cache_counters(), self.run(scenario, rate), self._cache_counters()
+        hits = (after[0] - before[0]) / (after[1] - before[1]) if before and after and after[1] > before[1] else None
+        self._log_run(scenario, records, hits, rate)
+
+    def _log_run(self, scenario: str, records: Sequence[Record], hits: float | None, rate: float) -> None:
         """Log the results of a run, with a warning for each reason to doubt them."""
         options, log = self._options, self._log
         percentile = options.serving_percentile or (90.0 if scenario == "single-stream" else 99.0)
@@ -363,7 +366,7 @@ class Remote:
         for text in self._doubts(records, found, reasons):
             log.warn(text)
         if log.reports and not options.serving_find:
-            print_line(options.model, found)
+            print_line(options.model, log.values)
 
     def _energy(self, records: Sequence[Record]) -> dict[str, float]:
         """Joules of all GPUs of the server, per request and per output token; empty if one of them does not report its energy."""
@@ -380,7 +383,7 @@ class Remote:
         reasons = []
         is_even = options.serving_arrivals.partition(":")[0] not in {"ramp", "trace"}
         if scenario == "server" and is_even and not requests.keeps_pace(records, rate):
-            arrived, more, _ = requests.backlog(records, rate)
+            arrived, more, *_ = requests.backlog(records, rate)
             reasons.append(
                 f"the server answered {arrived - more} requests while {arrived} arrived: its queue grows with the run"
             )
@@ -394,33 +397,31 @@ class Remote:
         return reasons
 
     def _doubts(self, records: Sequence[Record], found: dict[str, Any], reasons: Sequence[str]) -> list[str]:
-        doubts = []
-        if reasons:
-            doubts.append(warning("invalid result", "; ".join(reasons)))
+        doubts = {"invalid result": "; ".join(reasons), "client limit": self.bound_by_client(records)}
         answered = [record for record in records if requests.is_ok(record)]
         if found["failed"]:
             kinds = ", ".join(f"{kind}: {count}" for kind, count in found["errors"].items())
-            doubts.append(warning("failed requests", f"{found['failed']} of {len(records)} ({kinds})"))
-        if self._options.serving_prompts == "unique" and (found.get("cache_hit_rate") or 0) > _HIT_RATE:
-            doubts.append(warning("cached prompts", f"{100 * found['cache_hit_rate']:.1f} % of prompt tokens"))
+            doubts["failed requests"] = f"{found['failed']} of {len(records)} ({kinds})"
+        is_unique = self._options.serving_prompts == "unique" and not any(record["turn"] for record in records)
+        if is_unique and (found.get("cache_hit_rate") or 0) > _HIT_RATE:
+            doubts["cached prompts"] = f"{100 * found['cache_hit_rate']:.1f} % of prompt tokens"
         if self._options.serving_protocol != "predict" and answered:
             counts = [record["output_tokens"] for record in answered]
             events = sum(len(record["gaps"]) + 1 for record in answered)
             if None in counts:
-                doubts.append(warning("tokens not counted", f"{counts.count(None)} of {len(counts)} answers"))
+                doubts["tokens not counted"] = f"{counts.count(None)} of {len(counts)} answers"
             elif self._options.serving_stream and sum(counts) > 1.05 * events:
-                doubts.append(warning("several tokens per event", f"{sum(counts) / events:.1f} tokens on average"))
-            lengths = [(record["output_tokens"], record["asked_tokens"]) for record in answered]
-            short = sum(bool(made and made < (asked or 0)) for made, asked in lengths)
-            if short:
-                doubts.append(warning("short answers", f"{short} of {len(answered)}"))
-        if bound := self.bound_by_client(records):
-            doubts.append(warning("client limit", bound))
-        return doubts
+                doubts["several tokens per event"] = f"{sum(counts) / events:.1f} tokens on average"
+            short = sum(
+                bool(record["output_tokens"]) and record["output_tokens"] < (record["asked_tokens"] or 0)
+                for record in answered
+            )
+            doubts["short answers"] = f"{short} of {len(answered)}" if short else ""
+        return [warning(name, figures) for name, figures in doubts.items() if figures]
 
-    def cache_counters(self) -> tuple[float, float] | None:
+    def _cache_counters(self) -> tuple[float, float] | None:
         """Cached and all prompt tokens so far, from the server's /metrics; None without them."""
-        text = _found(self._options, "/metrics") or ""
+        text = _page(self._options, "/metrics") or ""
         with suppress(ValueError):
             for pair in _METRICS:
                 sums = [_metric(text, name) for name in pair]
@@ -465,24 +466,16 @@ class Remote:
 
     def confirm(self, rate: float, log: Log) -> None:
         """The final run, whose results are those of the experiment."""
-        self.log_run("server", self.run("server", rate), None, rate)
+        self.measure("server", rate)
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def print_line(model: str, found: dict[str, Any]) -> None:
-    """Print results, by their names without `results.serving.`, as one line."""
-    target = found["latency_target"]
+def print_line(model: str, values: dict[str, Any]) -> None:
+    """Print log values of a run as one line."""
+    found = {key.removeprefix("results.serving."): value for key, value in values.items()}
+    target, percentile = found["latency_target"], requests.percentile_name(found["percentile"])
     words = "without an answer" if target is None else f"{target:.2f} ms"
-    validity = "valid" if found["valid"] else "INVALID"
-    print(
-        f"{model} serving, {found['scenario']}: {found['qps']:.1f} queries/s, {requests.percentile_name(found['percentile'])} {words}, "
-        f"{found['queries']} queries, {validity}",
-        flush=True,
-    )
+    figures = f"{found['qps']:.1f} queries/s, {percentile} {words}, {found['queries']} queries"
+    print(f"{model} serving, {found['scenario']}: {figures}, {'valid' if found['valid'] else 'INVALID'}", flush=True)
 
 
 def bounds_of(options: BenchmarkOptions) -> dict[str, float]:
@@ -524,11 +517,7 @@ def serve_url(options: BenchmarkOptions, log: Log, search: Callable[..., object]
         if options.serving_find:
             search(options, remote, log)
             return
-        before = remote.cache_counters()
-        records = remote.run(options.serving_scenario, options.serving_target_qps)
-        after = remote.cache_counters()
-        hits = (after[0] - before[0]) / (after[1] - before[1]) if before and after and after[1] > before[1] else None
-        remote.log_run(options.serving_scenario, records, hits, options.serving_target_qps)
+        remote.measure(options.serving_scenario, options.serving_target_qps)
 
 
 def _gpus_of_server(options: BenchmarkOptions) -> list[Energy]:
@@ -567,7 +556,7 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # Whatever kills this process, even SIGKILL, closes the pipe. A launcher must not kill the guard with what the experiment leaves: no LOG_VARIABLE.
     environment = {name: value for name, value in os.environ.items() if name != LOG_VARIABLE}
-    guard = subprocess.Popen(
+    guard: Any = subprocess.Popen(
         ["sh", "-c", _GUARD, "sh", str(server.pid), str(_GRACE), *remove],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True,
     )  # fmt: skip
@@ -576,16 +565,9 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        # First, because a launcher does not wait long; and again, because a client that is asked to end may just create it.
-        subprocess.run(remove, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        guard.kill()
+        guard.stdin.close()
+        server.wait()  # a process that is not waited for seems to live
         guard.wait()
-        for number, seconds in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, None)):
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, number)
-            with suppress(subprocess.TimeoutExpired):
-                server.wait(seconds)
-        subprocess.run(remove, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
 def _removable(command: list[str]) -> tuple[list[str], list[str]]:
@@ -609,24 +591,17 @@ def _wait_until_ready(options: BenchmarkOptions, server: subprocess.Popen[bytes]
         time.sleep(0.1)
     log("results.serving.time_ready", 1000 * moments.seconds)
     with suppress(ValueError, AttributeError):
-        log("results.serving.server_version", str(json.loads(_found(options, "/version") or "{}").get("version", "")))
+        log("results.serving.server_version", str(json.loads(_page(options, "/version") or "{}").get("version", "")))
 
 
 def _answers(options: BenchmarkOptions) -> bool:
-    return any(_found(options, path) is not None for path in ("/health", "/v1/models"))
+    return any(_page(options, path) is not None for path in ("/health", "/v1/models"))
 
 
-def _found(options: BenchmarkOptions, path: str) -> str | None:
-    """The beginning of a page of the server; None if it is missing."""
-    parts = urlsplit(options.serving_url)
-    url = f"{parts.scheme}://{parts.netloc}{path}"
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects()).open(
-            url, timeout=2
-        ) as answer:
-            return str(answer.read1(4 << 20).decode(errors="replace"))
-    except (OSError, ValueError, HTTPException):
-        return None
+def _page(options: BenchmarkOptions, path: str) -> str | None:
+    from pytorch_benchmarks.serving.client import fetch
+
+    return fetch(urlsplit(options.serving_url)._replace(path=path, query="", fragment=""))
 
 
 def _part(whole: int, number: int, parts: int) -> int:

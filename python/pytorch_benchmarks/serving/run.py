@@ -56,20 +56,15 @@ def check_serving(options: BenchmarkOptions) -> None:
             raise UsageError("--serving_command needs --serving_url, the address of the server that it starts")
         if options.serving_scenario == "concurrent":
             raise UsageError("--serving_scenario concurrent needs a server (--serving_url)")
-    scenario = options.serving_scenario
-    bounds = options.serving_target_latency or options.serving_target_ttft or options.serving_target_tpot
+    scenario, tokens = options.serving_scenario, options.serving_target_ttft or options.serving_target_tpot
+    has_rate = options.serving_find or options.serving_target_qps or options.serving_arrivals == "trace"
     if options.serving_find and scenario not in {"server", "single-stream"}:
         raise UsageError(
             f"--serving_find max_qps searches for a rate of the server scenario, not of {scenario}: omit --serving_scenario"
         )
-    if options.serving_find and not bounds:
+    if options.serving_find and not (options.serving_target_latency or tokens):
         raise UsageError("a search needs a bound: set --serving_target_latency, such as 50 (milliseconds)")
-    if (
-        scenario == "server"
-        and not options.serving_find
-        and not options.serving_target_qps
-        and options.serving_arrivals != "trace"
-    ):
+    if scenario == "server" and not has_rate:
         raise UsageError(
             "the server scenario needs a rate: set --serving_target_qps, or search for it with --serving_find max_qps"
         )
@@ -77,32 +72,13 @@ def check_serving(options: BenchmarkOptions) -> None:
         raise UsageError(f"--serving_queue_limit: only the server scenario can have a limit, not {scenario}: omit it")
     if options.num_replicas > 1 or options.num_nodes > 1:
         raise UsageError("--serving runs one replica on one node: use --serving_workers to process batches in parallel")
-    for flag, value in (
-        ("--pack", options.pack),
-        ("--cuda_graphs", options.cuda_graphs),
-        ("--data_loader_only", options.data_loader_only),
-    ):
-        if value:
-            raise UsageError(f"{flag} and --serving exclude each other: omit one")
-    if (
-        (options.serving_target_ttft or options.serving_target_tpot)
-        and options.serving_target_latency
-        and not options.serving_url
-    ):
+    for flag in ("pack", "cuda_graphs", "data_loader_only"):
+        if getattr(options, flag):
+            raise UsageError(f"--{flag} and --serving exclude each other: omit one")
+    if tokens and options.serving_target_latency and not options.serving_url:
         raise UsageError(
             "LoadGen checks either --serving_target_latency or the bounds of tokens (--serving_target_ttft, --serving_target_tpot): omit one"
         )
-
-
-def make_service(options: BenchmarkOptions, device: torch.device, precision: Precision, log: Log) -> Service:
-    """Build the model and log the facts about it.
-
-    Raises:
-        UsageError: The model is not available, or an option does not fit it.
-    """
-    service = _local(options, device, precision, log)
-    log("results.serving.workers", len(service.make_backends))
-    return service
 
 
 def run_once(options: BenchmarkOptions, service: Service, directory: Path, log: Log) -> int:
@@ -117,11 +93,11 @@ def run_once(options: BenchmarkOptions, service: Service, directory: Path, log: 
             break
         # All samples are requested at once, so their number must be known in advance; a run that was too short tells how many are needed.
         faster = replace(settings, target_qps=_MORE * system.samples_per_second)
-        outcome = run_loadgen(_always(faster), system, directory, keep_trace=options.serving_keep_trace)
+        outcome = run_loadgen(lambda _, faster=faster: faster, system, directory, keep_trace=options.serving_keep_trace)  # type: ignore[misc]
         attempts += 1
     times = log_run(options, service, settings, outcome, system, log)
     if log.reports:
-        print_run(options, log.values)
+        print_line(options.model, log.values)
     system.stop()
     return len(times.latencies)
 
@@ -198,11 +174,6 @@ def log_run(
         figures = f"queries were issued {mean:.2f} ms late on average, {delay:.2f} ms at most"
         log.warn(warning("late load generator", figures))
     return times
-
-
-def print_run(options: BenchmarkOptions, values: dict[str, Any]) -> None:
-    """Print the log values of a run as one line."""
-    print_line(options.model, {key.removeprefix("results.serving."): value for key, value in values.items()})
 
 
 class Measured:
@@ -315,8 +286,12 @@ def _mean_of(counts: Mapping[int, int]) -> float | None:
     return sum(value * count for value, count in counts.items()) / total if total else None
 
 
-def _local(options: BenchmarkOptions, device: torch.device, precision: Precision, log: Log) -> Service:
-    """The model named in the options, in this process or in worker processes."""
+def make_service(options: BenchmarkOptions, device: torch.device, precision: Precision, log: Log) -> Service:
+    """Build the model and log the facts about it.
+
+    Raises:
+        UsageError: The model is not available, or an option does not fit it.
+    """
     from pytorch_benchmarks.devices import release_memory
     from pytorch_benchmarks.results import about
     from pytorch_benchmarks.serving.local import ProcessBackend, build_local
@@ -330,6 +305,7 @@ def _local(options: BenchmarkOptions, device: torch.device, precision: Precision
             f"--serving_target_ttft and --serving_target_tpot: {options.model} generates no text; omit them"
         )
     workers = options.serving_workers or 1
+    log("results.serving.workers", workers)
     has_tokens, tokens = made.prompts is not None, made.prompts.lengths if made.prompts else ()
     if options.serving_worker_kind == "processes":
         del made  # each process builds its own: the memory of this one belongs to them
@@ -354,7 +330,3 @@ def _check_graphs(options: BenchmarkOptions, device: torch.device) -> None:
             f"--compile {options.compile} captures CUDA graphs, which PyTorch {torch.__version__} supports in one thread: "
             "use --serving_worker_kind processes, or --compile max-autotune-no-cudagraphs"
         )
-
-
-def _always(settings: Settings) -> Callable[[Pace], Settings]:
-    return lambda pace: settings

@@ -19,9 +19,9 @@ from benchmark_core.intervals import latency_quantile
 from benchmark_core.log import Log
 from pytorch_benchmarks.options import BenchmarkOptions
 from pytorch_benchmarks.serving.loadgen import PERCENTILES, LoadGenAnswers, LoadGenResult, Settings, run_loadgen
-from pytorch_benchmarks.serving.remote import Remote
-from pytorch_benchmarks.serving.requests import percentile_name
-from pytorch_benchmarks.serving.run import Measured, complete_settings, log_run, make_settings, make_system, print_run
+from pytorch_benchmarks.serving.remote import Remote, print_line
+from pytorch_benchmarks.serving.requests import finite, percentile_name
+from pytorch_benchmarks.serving.run import Measured, complete_settings, log_run, make_settings, make_system
 from pytorch_benchmarks.serving.system import Service
 
 _UNLOADED_QUERIES = 64  # of the run without load: enough to see that a bound is out of reach
@@ -73,7 +73,7 @@ def search(options: BenchmarkOptions, runs: Runs | Remote, log: Log) -> int:
     _log_limit(options, found, log)
     runs.confirm(found.low, log)
     if log.reports:
-        print_run(options, log.values)
+        print_line(options.model, log.values)
     return runs.count
 
 
@@ -260,11 +260,10 @@ def _check_unloaded(options: BenchmarkOptions, runs: Runs | Remote, log: Log) ->
         BenchmarkError: Sequential queries do not meet the bounds.
     """
     latency, is_above = runs.unloaded()
-    log("results.serving.unloaded_latency", latency if math.isfinite(latency) else None)
+    log("results.serving.unloaded_latency", finite(latency))
     if is_above:
         raise BenchmarkError(
-            f"no rate meets the bounds: without load, {_percentile(options)} is {latency:.3g} ms; "
-            f"raise {_bound_names(options)}, or make batches smaller (serving.max_batch)"
+            f"no rate meets the bounds: without load, {_percentile(options)} is {latency:.3g} ms; {_remedy(options)}"
         )
 
 
@@ -275,24 +274,13 @@ def _log_limit(options: BenchmarkOptions, found: Limit, log: Log) -> None:
         BenchmarkError: No trial met the bounds.
     """
     trials = found.trials
-    log(
-        "results.serving.trials",
-        [
-            {
-                "qps": trial.rate,
-                "latency": trial.latency if math.isfinite(trial.latency) else None,
-                "kept": trial.passed,
-            }
-            for trial in trials
-        ],
-    )
+    shown = [{"qps": trial.rate, "latency": finite(trial.latency), "kept": trial.passed} for trial in trials]
+    log("results.serving.trials", shown)
     if not any(trial.passed for trial in trials):
         slowest = min(trials, key=lambda trial: trial.rate)
         lower = "lower serving.find_start, " if options.serving_find_start else ""
-        raise BenchmarkError(
-            f"no rate meets the bounds: at {slowest.rate:.3g} queries/s, {_percentile(options)} is {slowest.latency:.3g} ms; "
-            f"{lower}raise {_bound_names(options)}, or make batches smaller (serving.max_batch)"
-        )
+        figure = f"at {slowest.rate:.3g} queries/s, {_percentile(options)} is {slowest.latency:.3g} ms"
+        raise BenchmarkError(f"no rate meets the bounds: {figure}; {lower}{_remedy(options)}")
     log("results.serving.max_qps", found.rate)
     log("results.serving.max_qps_ci95", [found.low, found.high])
     if all(trial.passed for trial in trials):
@@ -312,6 +300,11 @@ def _percentile(options: BenchmarkOptions) -> str:
     return percentile_name(options.serving_percentile or PERCENTILES["server"])
 
 
-def _bound_names(options: BenchmarkOptions) -> str:
-    names = ("target_latency", "target_ttft", "target_tpot")
-    return " or ".join(f"serving.{name}" for name in names if getattr(options, f"serving_{name}"))
+def _remedy(options: BenchmarkOptions) -> str:
+    given = [
+        f"serving.{name}"
+        for name in ("target_latency", "target_ttft", "target_tpot")
+        if getattr(options, f"serving_{name}")
+    ]
+    smaller = "" if options.serving_url else ", or make batches smaller (serving.max_batch)"
+    return f"raise {' or '.join(given)}{smaller}"

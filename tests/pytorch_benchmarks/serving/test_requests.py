@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from benchmark_core.exits import UsageError
+from dlbs.logs import parse_line
 from pytorch_benchmarks.serving import requests
 from pytorch_benchmarks.serving.prompts import read_data
 from pytorch_benchmarks.serving.remote import draw_arrivals
@@ -115,6 +116,8 @@ def answered_by(slots: int, rate: float, count: int, seconds: Callable[[], float
         (8, 0.97, 500, 0.0, 0, 0.05),
         (8, 0.9, 150, 0.6, 0, 0.05),
         (1000, 0.05, 500, 0.6, 0, 0.05),  # without a queue: short answers end before long ones
+        (8, 1.1, 150, 0.0, 0.3, 1),
+        (8, 1.1, 500, 0.0, 0.85, 1),
         (8, 1.2, 500, 0.0, 0.95, 1),
         (8, 1.2, 1000, 0.6, 0.95, 1),
         (8, 1.5, 150, 0.0, 0.95, 1),
@@ -162,7 +165,9 @@ def test_the_program_converts_files(tmp_path: Path) -> None:
         return subprocess.run([sys.executable, requests.__file__, str(tmp_path / name)], capture_output=True, text=True)
 
     (tmp_path / "b.json").write_text(convert("a.jsonl").stdout)
-    assert json.loads(convert("b.json").stdout)["output_tokens"] == 4
+    log = dict(pair for pair in map(parse_line, convert("b.json").stdout.splitlines()) if pair)
+    assert log["results.serving.output_tokens"] == 4
+    assert (log["exp.status"], log["serving.scenario"]) == ("ok", "concurrent")
     done = convert("none.jsonl")
     assert (done.returncode, done.stderr.startswith("error: ")) == (2, True)
 
