@@ -42,13 +42,6 @@ _MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Regression:
-    """A row of the summary: experiment, verdict, ratio with its interval, notes."""
-
-    cells: tuple[str, str, str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Changes:
     """Summary of a comparison.
 
@@ -57,7 +50,7 @@ class Changes:
         quantity: The compared quantity with its unit.
         threshold: The threshold as text.
         summary: Verdicts and the mean ratio in one line.
-        regressions: The worst regressions, including broken and missing experiments.
+        regressions: Experiment, verdict, ratio with its interval, and notes of the worst regressions, including broken and missing experiments.
         count: Number of all regressions.
     """
 
@@ -65,7 +58,7 @@ class Changes:
     quantity: str
     threshold: str
     summary: str
-    regressions: list[Regression]
+    regressions: list[tuple[str, ...]]
     count: int
 
 
@@ -93,7 +86,7 @@ def changes_since(
         f"{100 * made.threshold:g} %",
         summary(made),
         [
-            Regression((match.label, match.verdict, ratio_cell(match.estimate).words(), "; ".join(match.notes)))
+            (match.label, match.verdict, ratio_cell(match.estimate).words(), "; ".join(match.notes))
             for match in worst[:_MOST_NAMED]
         ],
         len(worst),
