@@ -263,7 +263,7 @@ def test_what_the_api_returns_is_short_in_a_notebook_and_becomes_a_frame() -> No
     assert len(repr(by)) < 200
     assert list(by.to_frame()["my.kind"]) == ["y", "y"]
     known = Known(by, 3, ("a: y",), (), "", Summary(total=2, outcomes=Counter(ok=2)))
-    assert repr(known).startswith("<Known after 3 rounds, 1 open pair: <ComparisonBy: y: 2 experiments")
+    assert repr(known).startswith("<Known after 3 rounds, 1 open pair: <ComparisonBy: y over x: 2 experiments")
     assert known.to_frame().equals(by.to_frame())
     assert repr(known.summary) == "<Summary: 2 of 2 experiments done: 2 ok>"
     assert known.summary.to_frame().values.tolist() == [["ok", 2]]

@@ -5,7 +5,6 @@ Each file there is what `dlbs parse` made of the logs of an example, with the ke
 
 from __future__ import annotations
 
-import io
 import random
 import re
 import shlex
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from benchmark_core.doubts import warnings_of
 from dlbs.adaptive.pairs import Pairs, pair_line
@@ -25,8 +23,6 @@ from dlbs.executors.base import Outcome
 from dlbs.plan.pipeline import unlabelled_names
 from dlbs.results.read.records import read_runs, write_records
 from dlbs.results.statistics.ratio import Rules
-from dlbs.results.tables.comparison import comparison_table
-from dlbs.results.tables.terminal import print_table
 from dlbs.run.driver import Event, Summary
 from dlbs.run.manifest import Differences
 from dlbs.run.progress import Progress
@@ -56,7 +52,6 @@ def printed(words: str) -> list[str]:
     ("page", "command", "files"),
     [
         ("commands.md", "dlbs report logs", {"logs": "command.json"}),
-        ("commands.md", "dlbs compare logs --by level --baseline 6 --trust-doubtful", {"logs": "command.json"}),
     ],
 )
 def test_tables_of_real_runs(dlbs: RunDlbs, page: str, command: str, files: dict[str, str]) -> None:
@@ -122,11 +117,7 @@ def test_rounds_until_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
         pairs.add({number: of_round[one["exp.replica_batch"]] for number, one in enumerate(first)})
         if repeat >= pairs.first_round:
             expected.append(f"round {repeat}: {pair_line(pairs, pairs.pairs[0])}")
-    table = comparison_table(pairs.comparison())
-    table.legend.append("the confidence level of all intervals, rounds and pairs together is 95 %")
-    stream = io.StringIO()
-    print_table(table, Console(file=stream, width=1000, highlight=False, markup=False))
-    expected += [*ending(runs), *printed(stream.getvalue()), f"known after {repeat} rounds"]
+    expected += [*ending(runs), "...", f"known after {repeat} rounds"]
     assert lines == expected
 
 

@@ -273,7 +273,7 @@ def run_experiments(
                 "was closed by its reader before all experiments ended", where="standard output"
             ) from None
         raise
-    _conclude(summary, manifest, progress, detach and not (summary.stop_signal or summary.stopped))
+    _conclude(summary, manifest, detach and not (summary.stop_signal or summary.stopped))
     if as_json:
         print_json(
             {"experiments": manifest.count, **summary.document(), **({"launchers": launchers} if launchers else {})}
@@ -281,34 +281,33 @@ def run_experiments(
     return summary.exit_code
 
 
-def _conclude(summary: Summary, manifest: Manifest, progress: Progress, detached: bool) -> None:
+def _conclude(summary: Summary, manifest: Manifest, detached: bool) -> None:
     """Report the outcome of a plan."""
-    if not progress.quiet:
-        words = [f"{summary.outcomes[status]} {status}" for status in STATUSES if summary.outcomes[status]]
-        words += [f"{summary.kept} already finished"] if summary.kept else []
-        if summary.changed:
-            (what, _), *others = summary.changed.most_common()
-            code = "code" if all(" changed" in change for change in summary.changed) else "code or software"
-            more = f", and {counted(len(others), 'other change')}" if others else ""
-            words[-1] += f", {summary.changed.total()} of them with other {code}: {what}{more}"
-        words += [f"{summary.inactive} inactive"] if summary.inactive else []
-        words += [f"{summary.simulated} simulated"] if summary.simulated else []
-        words += [f"{summary.left} {'submitted' if detached else 'left'}"] if summary.left else []
-        note(f"{counted(manifest.count, 'experiment')}: {', '.join(words) or 'nothing to do'}")
-        if summary.changed:
-            note("exp.rerun=changed runs those again whose code or software has changed")
-        if summary.doubts.doubtful:
-            show_doubts(summary.doubts, err=True)
-        for directory in sorted(summary.directories):
-            with suppress(FileNotFoundError):  # the current directory has vanished
-                note(f"logs: {os.path.relpath(directory)}")
-        if summary.stopped:
-            note(f"stopped: {summary.stopped}")
-        if summary.all_skipped:
-            note("nothing was measured: all experiments were skipped")
-        if summary.left:
-            what = "watch them; dlbs status shows them" if detached else "run the remaining ones"
-            note(f"run the same command again to {what}")
+    words = [f"{summary.outcomes[status]} {status}" for status in STATUSES if summary.outcomes[status]]
+    words += [f"{summary.kept} already finished"] if summary.kept else []
+    if summary.changed:
+        (what, _), *others = summary.changed.most_common()
+        code = "code" if all(" changed" in change for change in summary.changed) else "code or software"
+        more = f", and {counted(len(others), 'other change')}" if others else ""
+        words[-1] += f", {summary.changed.total()} of them with other {code}: {what}{more}"
+    words += [f"{summary.inactive} inactive"] if summary.inactive else []
+    words += [f"{summary.simulated} simulated"] if summary.simulated else []
+    words += [f"{summary.left} {'submitted' if detached else 'left'}"] if summary.left else []
+    note(f"{counted(manifest.count, 'experiment')}: {', '.join(words) or 'nothing to do'}")
+    if summary.changed:
+        note("exp.rerun=changed runs those again whose code or software has changed")
+    if summary.doubts.doubtful:
+        show_doubts(summary.doubts, err=True)
+    for directory in sorted(summary.directories):
+        with suppress(FileNotFoundError):  # the current directory has vanished
+            note(f"logs: {os.path.relpath(directory)}")
+    if summary.stopped:
+        note(f"stopped: {summary.stopped}")
+    if summary.all_skipped:
+        note("nothing was measured: all experiments were skipped")
+    if summary.left:
+        what = "watch them; dlbs status shows them" if detached else "run the remaining ones"
+        note(f"run the same command again to {what}")
 
 
 def _tell_defaults(config: Config) -> None:
@@ -397,7 +396,7 @@ def _run_rounds(rounds: UntilKnown, progress: Progress, executor: Executor, *, p
             "with --threshold 0 no pair gets the verdict same: equal pairs stay open until the budget is spent"
         )
     known = rounds.run(progress, executor, policies=policies, wait=wait)
-    _conclude(known.summary, manifest, progress, False)
+    _conclude(known.summary, manifest, False)
     return known
 
 

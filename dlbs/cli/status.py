@@ -14,11 +14,12 @@ from benchmark_core.text import printable
 from dlbs.cli.options import executor_option, json_option, print_json, verb
 from dlbs.cli.streams import note, show_doubts, width
 from dlbs.doubts import Doubts
-from dlbs.errors import LaunchError
+from dlbs.errors import LaunchError, LogError
 from dlbs.executors.base import Executor, make_executor
 from dlbs.run.locks import owned_logs
+from dlbs.run.manifest import PLAN_NAME
 from dlbs.run.status import Look, State, Watch, remaining_document, time_left
-from dlbs.text import counted, indented
+from dlbs.text import counted, first_few, indented
 
 _ORDER = ("ok", "failure", "timeout", "skipped", "cancelled", "running", "queued", "interrupted", "unknown", "to do")
 _FEW = 3  # experiments with the same reason that are listed individually
@@ -46,6 +47,12 @@ def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executo
     known = make_executor(executor) if executor is not None else None
     looks = {path: _look(Path(path), known) for path in paths or ("logs",)}
     states = [state for look in looks.values() for state in look.states]
+    if not states and all(look.run is None for look in looks.values()):
+        inside = sorted(path.parent.as_posix() for one in looks for path in Path(one).glob(f"*/{PLAN_NAME}"))
+        hint = (
+            f"dlbs status {first_few(inside, ' ')}" if inside else "`dlbs run` writes logs to logs/, or to exp.log_dir"
+        )
+        raise LogError("neither logs nor a plan", where=" ".join(looks), hint=hint)
     counts = {status: count for status in _ORDER if (count := sum(state.status == status for state in states))}
     if as_json:
         document: dict[str, Any] = {

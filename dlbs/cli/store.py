@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -88,32 +89,30 @@ def tags_command(form: str, db: str) -> None:
       dlbs db tags
       dlbs db tags --db postgresql+psycopg://bench@db.example.org/results --json
     """
-    from dlbs.results.tables.table import Cell, Table
     from dlbs.results.trends import tags_in
 
     shares = tags_in(_runs(db))
-    if form == "json":
-        print_json(
-            [
-                {
-                    "tag": share.name, "runs": share.runs, "failed": share.failed, "experiments": share.experiments,
-                    "machines": share.others, "first": share.first, "last": share.last,
-                }
-                for share in shares
-            ]
-        )  # fmt: skip
-        return
-    cells = [
-        [
-            Cell(str(share.runs)), Cell(str(share.failed)), Cell(str(share.experiments)), Cell(share.first or "-"), Cell(share.last or "-"),
-            Cell("; ".join(share.others)),
-        ]
+    rows = [
+        {
+            "tag": share.name, "runs": share.runs, "failed": share.failed, "experiments": share.experiments, "first": share.first,
+            "last": share.last, "machines": share.others,
+        }
         for share in shares
     ]  # fmt: skip
-    columns = ["runs", "failed", "experiments", "first", "last", "machines"]
-    print_tables(
-        [Table(counted(len(shares), "tag"), ["tag"], [[share.name] for share in shares], columns, cells)], form
-    )
+    _print_rows(counted(len(rows), "tag"), rows, form)
+
+
+def _print_rows(title: str, rows: Sequence[Mapping[str, Any]], form: str) -> None:
+    """Print rows as JSON, or as a table whose rows are labelled by their first value; lists are joined."""
+    from dlbs.results.tables.table import Cell, Table
+
+    if form == "json":
+        print_json(rows)
+        return
+    names = list(rows[0]) if rows else [""]
+    words = [[", ".join(one) if isinstance(one, list) else str(one) for one in row.values()] for row in rows]
+    cells = [[Cell(one or "-") for one in row[1:]] for row in words]
+    print_tables([Table(title, names[:1], [row[:1] for row in words], names[1:], cells)], form)
 
 
 @verb("list", group=db_command, short_help="List experiments, and their numbers of runs.")
@@ -132,7 +131,6 @@ def list_command(words: tuple[str, ...], form: str, db: str) -> None:
     """
     from dlbs.results.read.query import words_of
     from dlbs.results.store.store import Store
-    from dlbs.results.tables.table import Cell, Table
     from dlbs.results.trends import stored_experiments
 
     with Store(db, create=False, declarations=declarations()) as store:
@@ -140,21 +138,14 @@ def list_command(words: tuple[str, ...], form: str, db: str) -> None:
     found = stored_experiments(runs)
     if words and not found:
         raise LogError("no experiment has all these words", where=" ".join(words), hint="dlbs db list shows all")
-    if form == "json":
-        print_json(
-            [
-                {"experiment": one.label, "runs": one.runs, "last": one.last, "tags": one.tags, "exp.id": one.ids}
-                for one in found
-            ]
-        )
-        return
-    cells = [
-        [Cell(str(one.runs)), Cell(one.last or "-"), Cell(", ".join(one.tags) or "-"), Cell(one.id_words)]
+    rows = [
+        {
+            "experiment": one.label, "runs": one.runs, "last": one.last, "tags": one.tags,
+            "exp.id": one.ids if form == "json" else one.id_words,
+        }
         for one in found
-    ]
-    columns = ["runs", "last", "tags", "exp.id"]
-    title = counted(len(found), "experiment")
-    print_tables([Table(title, ["experiment"], [[one.label] for one in found], columns, cells)], form)
+    ]  # fmt: skip
+    _print_rows(counted(len(rows), "experiment"), rows, form)
 
 
 @verb("query", group=db_command, short_help="Show experiments, or the history of one.")

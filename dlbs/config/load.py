@@ -197,8 +197,9 @@ def _find(file: str | os.PathLike[str], root: Path) -> Path:
 
 def _merge(config: Config, document: Document, problems: Problems) -> None:
     data = document.data
-    if data is None:
-        return
+    if data is None or data == {}:
+        hint = "write parameters: or variables:, and below it name: value"
+        raise ConfigError("is empty: it describes no experiment", where=document.path, hint=hint)
     if not isinstance(data, dict):
         raise ConfigError(
             f"must contain a mapping with {', '.join(_ROOT_KEYS)}, not a {type(data).__name__}",

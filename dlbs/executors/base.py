@@ -1,7 +1,7 @@
 """The interface between the plan driver and executors, and which executors there are.
 
 An executor subclasses `Executor` and defines `running`, `start`, `next_look`, `look` and `end_all`. The other methods have defaults for
-executors whose experiments end with `dlbs run`. docs/executors.md shows a complete example.
+executors whose experiments end with `dlbs run`. docs/launchers.md shows a complete example.
 """
 
 from __future__ import annotations
@@ -167,14 +167,14 @@ def load_executor(name: str) -> type[Executor]:
         raise ConfigError(
             f"{place} cannot be imported: {module} has no {attribute}",
             where=f"--executor {name}",
-            hint=did_you_mean(attribute, dir(imported)) or "see docs/executors.md",
+            hint=did_you_mean(attribute, dir(imported)) or "see docs/launchers.md",
         )
     if not isinstance(found, type) or not callable(getattr(found, "start", None)):
-        raise ConfigError(f"{place} is not an executor", where=f"--executor {name}", hint="see docs/executors.md")
+        raise ConfigError(f"{place} is not an executor", where=f"--executor {name}", hint="see docs/launchers.md")
     missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
     if missing:
         raise ConfigError(
-            f"{place} does not define {missing}", where=f"--executor {name}", hint="see docs/executors.md"
+            f"{place} does not define {missing}", where=f"--executor {name}", hint="see docs/launchers.md"
         )
     return found
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dlbs.errors import LogError
 from dlbs.experiment import describe, usual_names
 from dlbs.results.grouping import distinguishing_names
-from dlbs.results.keys import better_of
+from dlbs.results.keys import better_of, quantity
 from dlbs.results.provenance import VERSION, version_words
 from dlbs.results.read.query import words_of
 from dlbs.results.runs import Record, Runs, order_of, start_order, usual_metric
 from dlbs.results.statistics.ratio import Interval, median_interval
-from dlbs.results.statistics.series import Level, levels_of
+from dlbs.results.statistics.series import FEWEST_POINTS, Level, levels_of
 from dlbs.text import counted, text
 
 if TYPE_CHECKING:
@@ -306,14 +306,25 @@ def history_of(store: Store, words: str) -> Runs:
 
 
 def change_lines(runs: Runs) -> list[str]:
-    """The changes of a quantity in the history of an experiment: where each lies, between which versions of the code."""
-    lines = []
-    for trend in trends_of(runs, usual_metric(runs)):
+    """The changes of a quantity in the history of an experiment: where each lies, between which versions of the code; or that there are none."""
+    lines, metric = [], usual_metric(runs)
+    title = quantity(metric, runs).partition(",")[0]
+    trends = trends_of(runs, metric)
+    for trend in trends:
+        what = f"{title} on {trend.machine}" if len(trends) > 1 else title
         for change in trend.changes:
             before, after = trend.between(change)
             worse = " (worse)" if change.is_worse else ""
-            line = f"{trend.metric} {change.words}{worse} at {trend.points[change.at].name}"
+            line = f"{what}: {change.words}{worse} at {trend.points[change.at].name}"
             lines.append(f"{line}: last before it {before}, first after it {after}" if before else line)
+        if not trend.changes:
+            points = [trend.points[at] for at in trend.measured]
+            doubtful = sum(point.doubtful > 0 for point in points)
+            lines.append(
+                f"{what}: no change exceeds the noise of {counted(len(points), 'point')}"
+                + (f", {doubtful} with doubtful runs" if doubtful else "")
+                + (f"; {FEWEST_POINTS} are needed to detect one" if len(points) < FEWEST_POINTS else "")
+            )
     return lines
 
 

@@ -78,13 +78,16 @@ def command_reference() -> str:
         if one.verbs:
             lines += ["| verb | |", "| --- | --- |", *(f"| `{name}` | {_cell(text)} |" for name, text in one.verbs), ""]
         if one.options:
-            rows = (f"| `{_code(names)}` | {_cell(text)} |" for names, text in one.options)
+            rows = (f"| {_code(names)} | {_cell(text)} |" for names, text in one.options)
             lines += ["| option | |", "| --- | --- |", *rows, ""]
     return "\n".join(lines)
 
 
 def _code(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Names and metavar of an option as code, each alternative by itself, so that narrow columns wrap between them."""
+    names, bracket, alternatives = text.partition(" [")
+    found = [names, *alternatives.removesuffix("]").split("|")] if bracket else [text]
+    return " ".join(f"`{one}`" for one in found).replace("|", "\\|")
 
 
 def _roff(text: str) -> str:

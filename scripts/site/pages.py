@@ -7,13 +7,13 @@ import json
 import dlbs
 from dlbs.config.declarations import Parameter
 from dlbs.config.load import load_config
-from dlbs.results.keys import markdown_table
+from dlbs.results.keys import known_keys
 from scripts.module_map import module_map
 from scripts.site.commands import command_reference
 
 
 def _text(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return str(value).replace("\n", " ")
 
 
 def _about(parameter: Parameter) -> str:
@@ -26,7 +26,7 @@ def _about(parameter: Parameter) -> str:
 
 
 def parameter_reference() -> str:
-    """The page of all declared parameters, by namespace."""
+    """The page of all declared parameters, by namespace; each has a heading, which the search finds."""
     config = load_config()
     lines = [
         "# Parameter reference",
@@ -38,19 +38,28 @@ def parameter_reference() -> str:
     for name, parameter in config.declarations.items():
         namespaces.setdefault(name.split(".")[0], []).append(parameter)
     for namespace, parameters in namespaces.items():
-        lines += [f"## {namespace}", "", "| parameter | type | default | meaning |", "| --- | --- | --- | --- |"]
+        lines += [f"## {namespace}", ""]
         for one in parameters:
             setting = config.settings.get(one.name)
-            default = f"`{_text(json.dumps(setting.value, ensure_ascii=False))}`" if setting is not None else ""
-            lines.append(f"| `{one.name}` | {one.type} | {default} | {_about(one)} |")
-        lines.append("")
+            default = "" if setting is None else f", default `{_text(json.dumps(setting.value, ensure_ascii=False))}`"
+            lines += [f"#### {one.name}", "", f"{one.type}{default}: {_about(one)}", ""]
     return "\n".join(lines)
 
 
 def key_reference() -> str:
-    """The page of all keys of logs and results."""
-    table = markdown_table().replace("](", "](../").replace("](../#", "](#")
-    return f"# Result keys\n\nThe keys in logs and results files. `dlbs help KEY` prints one. [Log format](../log-format.md) describes how they are written.\n\n{table}"
+    """The page of all keys of logs and results; each row has a heading, which the search finds."""
+    lines = [
+        "# Result keys",
+        "",
+        "The keys in logs and results files. `dlbs help KEY` prints one. [Log format](../log-format.md) describes how they are written.",
+        "",
+    ]
+    for row in dict.fromkeys(known_keys().values()):
+        keys = ", ".join(f"`{key}`" for key in row.keys)
+        unit = f", in {', '.join(row.units)}" if row.units else ""
+        meaning = row.meaning.replace("](", "](../").replace("](../#", "](#")
+        lines += [f"#### {row.keys[0]}", "", f"{keys}{unit}: {meaning}", ""]
+    return "\n".join(lines)
 
 
 def api_reference() -> str:

@@ -1,4 +1,4 @@
-"""An executor in one file, as docs/executors.md shows it: every experiment is a `nohup` process of its own, which outlives `dlbs run`."""
+"""An executor in one file, as docs/launchers.md shows it: every experiment is a `nohup` process of its own, which outlives `dlbs run`."""
 
 from __future__ import annotations
 

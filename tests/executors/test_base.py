@@ -67,7 +67,7 @@ def test_what_is_no_executor(name: str, said: str) -> None:
 
 def test_the_example_in_the_manual_is_the_executor_that_is_tested() -> None:
     code = (ROOT / "tests" / "executors" / "nohup_executor.py").read_text().split('"""', 2)[2].strip()
-    page = (ROOT / "docs" / "executors.md").read_text()
+    page = (ROOT / "docs" / "launchers.md").read_text()
     assert textwrap.indent(code, "    ", lambda line: bool(line.strip())) in page
 
 
@@ -86,7 +86,7 @@ def no_process_stays(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("no_process_stays")
 def test_the_example_works_when_the_manual_is_followed(dlbs: RunDlbs, tmp_path: Path) -> None:
     """And each verb says the truth about what its executor runs, whether it knows that executor or not."""
-    page = (ROOT / "docs" / "executors.md").read_text()
+    page = (ROOT / "docs" / "launchers.md").read_text()
     package = tmp_path / "code" / "mypackage"
     package.mkdir(parents=True)
     (package / "nohup.py").write_text(textwrap.dedent(page[page.index("    from __future__") :]))

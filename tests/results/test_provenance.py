@@ -95,7 +95,7 @@ def test_a_change_lies_between_commits(tmp_path: Path) -> None:
         assert trend.between(change) == ("0808080", "0909090")
         assert regression_of(store, "m", None) == ("0808080", "0909090")
         assert change_lines(store.runs()) == [
-            "results.time +20.0 % (worse) at 2026-01-09 0909090: last before it 0808080, first after it 0909090"
+            "Batch time: +20.0 % (worse) at 2026-01-09 0909090: last before it 0808080, first after it 0909090"
         ]
         with pytest.raises(LogError, match="no such experiment"):
             regression_of(store, "other", None)

@@ -152,6 +152,8 @@ def test_a_history_is_found_by_words(dlbs: RunDlbs, two: Path) -> None:
     assert "2 experiments match" in several.stderr
     assert "\n  alexnet, training" in several.stderr
     assert "no such experiment" in dlbs("db", "query", "--history", "vgg16").stderr
+    said = dlbs("db", "query", "--history", "resnet18 batch 16", check=True).stderr
+    assert said == "Throughput: no change exceeds the noise of 2 points; 10 are needed to detect one\n"
 
 
 @pytest.mark.integration

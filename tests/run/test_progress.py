@@ -269,6 +269,8 @@ def test_a_single_experiment_has_the_usual_label(dlbs: RunDlbs) -> None:
     done = dlbs("run", *DUMMY, check=True)
     assert "[1/1] alexnet, training, float32, cpu, batch 16: ok" in done.stderr
     assert "1 experiment: 1 ok" in done.stderr
+    quiet = dlbs("run", "-q", *DUMMY, "-Pexp.rerun=always", check=True)
+    assert quiet.stderr == "1 experiment: 1 ok\nlogs: logs\n"
 
 
 @pytest.mark.integration

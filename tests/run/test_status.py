@@ -70,6 +70,9 @@ def test_status_tells_from_the_logs_alone(dlbs: RunDlbs, tmp_path: Path) -> None
     dlbs("run", *DUMMY, "-Pexp.log_dir=good", check=True)
     assert dlbs("status", "good").returncode == 0
     assert dlbs("status", "nowhere").returncode == 2
+    nothing = dlbs("status", ".")
+    assert nothing.returncode == 2
+    assert ".: neither logs nor a plan (dlbs status good logs)" in nothing.stderr
     for launcher in launchers:
         launcher.kill()
 

@@ -246,7 +246,8 @@ class HistoryPages:
         page = min(_position(asked, "page", 0), max(0, (len(found) - 1) // _ON_A_PAGE))
         shown = found[page * _ON_A_PAGE : (page + 1) * _ON_A_PAGE]
         return self._page(
-            "overview.html", "History", runs=len(index.runs), metrics=index.metrics, metric=metric, words=words, count=len(found),
+            "overview.html", "History", runs=len(index.runs), metric=metric,
+            metrics=[(one, quantity(one, index.runs)) for one in index.metrics], words=words, count=len(found),
             trends=[self._trend_row(trend) for trend in shown], page=page, pages=-(-len(found) // _ON_A_PAGE),
             quantity=quantity(metric, index.runs), machines=machines_in(index.runs), false_alarms=f"{100 * FALSE_ALARMS:g}",
             tags=_tag_rows(tags_in(index.runs), metric),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import truth
 from dlbs.errors import LogError, require, suggestion
+from dlbs.experiment import TITLES
 from dlbs.results.columns import ABSENT, hashable
 from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, varying
 from dlbs.results.keys import better_of, check_known
@@ -492,14 +493,17 @@ def compare_by(records: Iterable[Record], rules: Rules) -> ComparisonBy:
     sides = {first: sides[first], **sides}  # the baseline first, the others in order
     given = list(sides.values())
     differing = differences(given)
-    compared = _Compared.of(given, rules, {by, *differing})
+    own = {by, *parameters}
+    # Settings may follow from the compared one; other software is another experiment, unless software is compared.
+    is_software = not own.isdisjoint((*TITLES, "exp.pack"))
+    followers = [name for name in differing if is_software or name not in TITLES]
+    compared = _Compared.of(given, rules, {*own, *followers})
     keys = [side.keys() for side in compared.groups]
     if not any(keys[0] & other for other in keys[1:]):
         raise _nothing_in_common(by, compared)
     baseline = given[0][0][by]
     made = ComparisonBy(by, baseline, left_out=len(runs) - sum(map(len, given)), parameters=parameters)
     made.experiments = list(compared.labels.values())
-    own = {by, *parameters}
     made.differences = {name: values for name, values in _independent(differing).items() if name not in own}
     confidence = rules.each(sum(len(keys[0] | other) for other in keys[1:]))
     for at, side in enumerate(given[1:], 1):

@@ -242,6 +242,7 @@ def _warnings(record: Record, series: Series) -> list[str]:
 
 FALSE_ALARMS = 0.01  # share of series without a change in which one is reported
 FEWEST = 2  # values between two changes
+FEWEST_POINTS = 10  # of fewer values, more than 1 % of the permutations are as extreme as any change
 _PERMUTATIONS = 999
 _ENOUGH = 10  # permutations at least as extreme, after which the result is certain
 _MOST = 400  # values that are analysed: the cost is quadratic

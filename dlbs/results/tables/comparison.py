@@ -329,14 +329,17 @@ def _estimated(estimate: Estimate | None) -> dict[str, Any]:
 def summary(made: Comparison | ComparisonBy) -> str:
     """Summarise a comparison in one line, or one for each value of a parameter."""
     if isinstance(made, ComparisonBy):
-        return "\n".join(f"{comparison.sides[1]}: {summary(comparison)}" for comparison in made.comparisons)
-    comparison = made
+        return "\n".join(f"{one.over}: {_summary(one)}" for one in made.comparisons)
+    return _summary(made, f" of {made.over}")
+
+
+def _summary(comparison: Comparison, of: str = "") -> str:
     words = ", ".join(f"{count} {verdict}" for verdict, count in comparison.counts.items())
     ratios = [match.estimate.ratio for match in comparison.matches if match.estimate]
-    mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios)) if ratios else None
     line = f"{counted(len(comparison.matches), 'experiment')}: {words or 'none'}"
-    if mean is not None:
-        line += f"; geometric mean of {comparison.sides[1]} over {comparison.sides[0]} {short_number(mean)}"
+    if ratios:
+        mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
+        line += f"; {'geometric mean' if len(ratios) > 1 else 'ratio'}{of} {short_number(mean)}"
     left_out = sum(sum(match.doubtful) for match in comparison.matches)
     if left_out:
         line += f"; {counted(left_out, 'doubtful run')} left out"

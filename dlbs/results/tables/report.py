@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from benchmark_core.text import short_number
 from dlbs.errors import LogError, Registry, registered
 from dlbs.results.grouping import common_label, distinguishing_names, label_of, ordered_keys, title_name
 from dlbs.results.keys import check_known, header, quantity
@@ -21,7 +23,10 @@ from dlbs.results.tables.cells import (
 from dlbs.results.tables.scores import score_table
 from dlbs.results.tables.scores import scores as scores_of
 from dlbs.results.tables.table import Cell, Table
-from dlbs.text import counted, text
+from dlbs.text import text
+
+if TYPE_CHECKING:
+    from dlbs.results.statistics.compare import Match
 
 
 def custom_tables(
@@ -213,7 +218,7 @@ def usual_axes(runs: Runs, *, cols: Sequence[str] = ()) -> tuple[list[str], list
     return rows or ([usual] if usual else []), columns
 
 
-_MOST_EQUAL = 10  # settings that are listed beside the best
+_MOST_EQUAL = 3  # settings of one verdict that are named; of more, two are named, and the others counted
 
 
 def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
@@ -227,7 +232,13 @@ def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
     table = Table(
         f"Best settings: {title}", [*map(header, per), "setting"], [], [title, "runs", "ratio", "verdict"], []
     )
-    groups, cut = runs.group(per), 0
+    groups, seen = runs.group(per), set[str]()
+
+    def add(label: str, members: Runs, ratio: Cell, verdict: Cell) -> None:
+        cell = cell_of(metric, members)
+        table.rows.append([*labels, label])
+        table.cells.append([cell, Cell(cell.runs), ratio, verdict])
+
     for key in ordered_keys(groups, per):
         found = best_of(groups[key], names, metric)
         labels = [shown_value(groups[key][0], name) for name in per]
@@ -236,27 +247,31 @@ def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
             table.rows.append([*labels, "-"])
             table.cells.append([Cell(None, "no-result"), Cell(len(groups[key])), Cell("-"), Cell(f"no value ({statuses})")])  # fmt: skip
             continue
-        words = f"best of {found.settings}" if found.settings > 1 else "the only one"
-        rows = [(found.label, found.runs, Cell("-"), Cell(words, tone="good"))]
-        for match in found.others[:_MOST_EQUAL]:
-            few = min(match.used) < FEWEST_RUNS
-            words = (
-                "too few runs" if few else "not worse" if match.estimate and match.estimate.interval else "no interval"
-            )
-            rows.append((match.label, match.b, ratio_cell(match.estimate), Cell(words, tone="doubt" if few else "")))
-        cut += max(0, len(found.others) - _MOST_EQUAL)
-        for label, members, ratio, verdict in rows:
-            cell = cell_of(metric, members)
-            table.rows.append([*labels, label])
-            table.cells.append([cell, Cell(cell.runs), ratio, verdict])
+        best = f"best of {found.settings}" if found.settings > 1 else "the only one"
+        add(found.label, found.runs, Cell("-"), Cell(best, tone="good"))
+        ties: dict[str, list[Match]] = {}
+        for match in found.others:
+            compared = "not worse" if match.estimate and match.estimate.interval else "no interval"
+            ties.setdefault("too few runs" if min(match.used) < FEWEST_RUNS else compared, []).append(match)
+        for words, matches in ties.items():
+            verdict = Cell(words, tone="doubt" if words == "too few runs" else "")
+            named = len(matches) if len(matches) <= _MOST_EQUAL else _MOST_EQUAL - 1
+            for match in matches[:named]:
+                add(match.label, match.b, ratio_cell(match.estimate), verdict)
+            if rest := matches[named:]:
+                values = sorted(match.values[1] or 0.0 for match in rest)
+                table.rows.append([*labels, f"{len(rest)} others"])
+                table.cells.append(
+                    [Cell(f"{short_number(values[0])} to {short_number(values[-1])}"), Cell(""), Cell(""), verdict]
+                )
+        seen |= ties.keys()
     words = statistic("median", [row[0] for row in table.cells])
     table.title += f"; {words}" if words else ""
-    table.legend += [
-        "ratio: to the best, with its interval at 95 % for all settings of a benchmark together",
-        "not worse: not significantly; settings that are not listed are worse than the best",
-        f"too few runs: fewer than {FEWEST_RUNS} without warnings (-Pexp.repeats={FEWEST_RUNS})",
-    ]
-    table.legend += [f"and {counted(cut, 'other setting')} that are not significantly worse"] if cut else []
+    table.legend += ["ratio: to the best, with its interval at 95 % for all settings of a benchmark together"]
+    few = f"too few runs: fewer than {FEWEST_RUNS} without warnings, so not compared (-Pexp.repeats={FEWEST_RUNS})"
+    table.legend += ["not worse: not significantly"] if "not worse" in seen else []
+    table.legend += [few] if "too few runs" in seen else []
+    table.legend += ["all other settings are worse than the best"]
     table.legend += [*interval_lines([row[0] for row in table.cells], [metric]), *doubt_lines(runs, [metric])]
     return table
 

@@ -249,6 +249,15 @@ def test_a_measured_quantity_is_not_a_parameter() -> None:
     assert len(by(records[:-1], "results.time").values) == MOST_VALUES - 1
 
 
+def test_other_software_is_not_compared_by_accident() -> None:
+    records = [
+        make_record(model, batch, repeat=n) for model, batch in (("alexnet", 1), ("vgg16", 2)) for n in (1, 2, 3)
+    ]
+    with pytest.raises(LogError, match=r"they also differ in exp\.model.*--ignore exp\.model"):
+        by(records, "exp.replica_batch")
+    assert by(records, "exp.model").experiments == ["training, float32, gpu"]
+
+
 def test_experiments_that_all_differ_in_something_else_are_not_compared() -> None:
     records = [
         {**one, "my.step": number} for number, one in enumerate([*runs("system", 13.0), *runs("keep", 10.0, minute=1)])
@@ -285,7 +294,7 @@ def test_the_command_prints_all_formats(dlbs: RunDlbs, tmp_path: Path) -> None:
     done = dlbs(*command)
     assert done.returncode == 0, done.stderr
     assert " times as fast as system" in done.stdout
-    assert done.stderr.startswith("keep: 2 experiments: 2 faster; geometric mean of keep over system 1.3")
+    assert done.stderr.startswith("keep over system: 2 experiments: 2 faster; geometric mean 1.3")
     document = json.loads(dlbs(*command, "--format", "json").stdout)
     assert (document["by"], document["baseline"], document["regressions"]) == ("runtime.malloc", "system", 2)
     assert [one["value"] for one in document["comparisons"]] == ["keep", "arena"]
@@ -317,12 +326,12 @@ def test_several_paths_and_a_store_are_one_set(dlbs: RunDlbs, tmp_path: Path) ->
     for value, time in TIMES.items():
         make_logs(tmp_path / value, runs(value, time))
     done = dlbs("compare", *TIMES, "--by", "runtime.malloc", "--baseline", "system")
-    assert "keep: 1 experiment: 1 faster" in done.stderr
+    assert "keep over system: 1 experiment: 1 faster; ratio 1.2" in done.stderr
     with Store(str(tmp_path / "results.db")) as store:
         store.add(sweep())
     from_store = dlbs("compare", "--db", "results.db", "--by", "runtime.malloc", "--baseline", "system")
     assert from_store.returncode == 0, from_store.stderr
-    assert "keep: 1 experiment: 1 faster" in from_store.stderr
+    assert "keep over system: 1 experiment: 1 faster; ratio 1.2" in from_store.stderr
 
 
 @pytest.mark.parametrize(
@@ -345,7 +354,7 @@ def test_usage(dlbs: RunDlbs, tmp_path: Path, arguments: list[str], said: str) -
 
 
 def test_summary_has_a_line_for_each_value() -> None:
-    assert [line.partition(":")[0] for line in summary(by(sweep())).splitlines()] == ["keep", "arena"]
+    assert [line.split()[0] for line in summary(by(sweep())).splitlines()] == ["keep", "arena"]
 
 
 def test_the_notes_name_the_method_of_each_interval() -> None:

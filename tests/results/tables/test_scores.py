@@ -119,6 +119,14 @@ def test_the_best_settings_and_those_that_are_not_worse(dlbs: RunDlbs, tmp_path:
     assert "did you mean 'exp.model'" in dlbs("report", logs, "--best", "--per", "exp.modl").stderr
 
 
+def test_many_settings_with_few_runs_are_counted(dlbs: RunDlbs, tmp_path: Path) -> None:
+    logs = str(make_logs(tmp_path / "logs", [make_record("alexnet", 2**n, time=2.0**n + n) for n in range(7)]))
+    (table,) = json.loads(dlbs("report", logs, "--best", "--json", check=True).stdout)
+    assert [labels[1] for labels in table["rows"]][3:] == ["4 others"]
+    assert [cells[-1]["value"] for cells in table["cells"]] == ["best of 7", *["too few runs"] * 3]
+    assert " to " in table["cells"][-1][0]["value"]
+
+
 @pytest.mark.parametrize("runs", [3, 5])
 def test_the_setting_that_is_truly_the_best_is_listed(runs: int) -> None:
     """Settings are all equal, so any may be the best one; at most 5 % may be missed (more than 8 of 60 would have a probability of 0.3 %)."""

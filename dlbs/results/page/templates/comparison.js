@@ -29,7 +29,7 @@ function showComparison(data) {
     return cell;
   };
   const side = (index, title) => ({
-    title, isNumber: true, widest: 12, cell: (row) => rows[row].words[index], key: (row) => rows[row].sides[index], hover: (row) => (rows[row].sides[index] === null ? "" : precise(rows[row].sides[index])),
+    title, isNumber: true, widest: longest(rows.map((row) => row.words[index])), cell: (row) => rows[row].words[index], key: (row) => rows[row].sides[index], hover: (row) => (rows[row].sides[index] === null ? "" : precise(rows[row].sides[index])),
   });
   const state = { sort: "", descending: false, top: 0 };
   const over = data.by ? `over ${data.sides[0]}` : `${data.sides[1]} over ${data.sides[0]}`;
@@ -37,11 +37,11 @@ function showComparison(data) {
   const columns = [
     { title: "experiment", widest: longest(rows.map((row) => row.label)), limit: narrow ? 12 : 64, class: () => "wide", cell: opener, key: (row) => rows[row].label, hover: (row) => rows[row].label },
     ...(data.by ? [{ title: data.by, widest: longest(rows.map((row) => row.value)), cell: (row) => rows[row].value, key: (row) => rows[row].value }] : []),
-    { title: "verdict", widest: 12, cell: (row) => rows[row].verdict, key: (row) => data.verdicts.indexOf(rows[row].verdict), class: toneOf },
+    { title: "verdict", widest: longest(data.verdicts), cell: (row) => rows[row].verdict, key: (row) => data.verdicts.indexOf(rows[row].verdict), class: toneOf },
     { title: "interval", cell: (row) => forest.draw(rows[row], toneOf(row)), key: (row) => rows[row].ratio, extra: () => forest.scale(), hover: (row) => bounds(rows[row]) },
     { title: over, isNumber: true, widest: narrow ? 6 : 22, cell: (row) => (narrow ? short(rows[row].ratio) : bounds(rows[row])), key: (row) => rows[row].ratio, hover: (row) => (rows[row].ratio === null ? "" : [rows[row].ratio, rows[row].low, rows[row].high].filter((value) => value !== null).map(precise).join(", ")) },
     side(0, `${data.sides[0]}, ${data.statistic}`), side(1, data.by ? data.statistic : `${data.sides[1]}, ${data.statistic}`),
-    { title: "runs", widest: 12, cell: (row) => rows[row].runs.join(", "), key: (row) => rows[row].values[0].length + rows[row].values[1].length },
+    { title: "runs", widest: longest(rows.map((row) => row.runs.join(", "))), cell: (row) => rows[row].runs.join(", "), key: (row) => rows[row].values[0].length + rows[row].values[1].length },
   ];
   if (narrow) {  // verdict and ratio first: what is at the right is off the screen
     const [answer] = columns.splice(columns.findIndex((column) => column.title === "verdict"), 1);
