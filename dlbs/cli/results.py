@@ -339,22 +339,10 @@ def plot_command(
     paths: tuple[str, ...],
     kind: str | None,
     output_file: str,
-    value: str | None,
-    x: str | None,
-    y: list[str],
-    series: list[str],
-    facet: list[str],
     baseline: tuple[str, ...],
-    mark: list[str],
-    title: str | None,
-    style: str,
-    size: str | None,
-    log_scale: bool | None,
-    log_x: bool | None,
-    peak_tflops: float | None,
-    peak_bandwidth: float | None,
     db: str | None,
     filter_query: str | None,
+    **chosen: Any,
 ) -> None:
     """Plot results: throughput over batch sizes, scaling, bars, distributions, time series,
     heat maps, latency, accuracy, history, a roofline, or any axes.
@@ -381,28 +369,13 @@ def plot_command(
       dlbs plot logs --type roofline --peak_tflops 0.2 --peak_bandwidth 40 \\
         -o roofline.png
     """
-    if "".join(series).startswith(("[", "{")):  # filters, as accepted by the original's series builder
+    if "".join(chosen["series"]).startswith(("[", "{")):  # filters, as accepted by the original's series builder
         hint = 'write --series exp.model, and select experiments with --filter-query \'{"exp.model": "resnet50"}\''
         raise LogError("requires names of parameters", where="--series", hint=hint)
     from dlbs.results.plots.kinds import draw, save
     from dlbs.results.plots.plot import Options, kind_for
 
-    options = Options(
-        value,
-        title,
-        log_scale,
-        peak_tflops,
-        peak_bandwidth,
-        x,
-        y,
-        series,
-        facet,
-        dict(map(_name_and_value, baseline)),
-        log_x,
-        style,
-        size,
-        mark,
-    )
+    options = Options(**chosen, baseline=dict(map(_name_and_value, baseline)))
     records = read_source(paths, db, filter_query)
     save(draw(kind_for(kind, options, records), records, options), output_file)
     note(f"{counted(len(records), 'experiment')} → {output_file}")

@@ -59,15 +59,9 @@ def kind_for(kind: str | None, options: Options, runs: Runs) -> str:
     Raises:
         LogError: The given kind has no free axes.
     """
-    chosen = {
-        "--x": options.x,
-        "--y": options.y,
-        "--series": options.series,
-        "--facet": options.facet,
-        "--baseline": options.baseline,
-        "--log-x": options.log_x is not None,
-    }
-    given = [flag for flag, value in chosen.items() if value and flag not in _OWN.get(kind or "", ())]
+    given = [f"--{name}" for name in ("x", "y", "series", "facet", "baseline") if getattr(options, name)]
+    given += ["--log-x"] if options.log_x is not None else []
+    given = [flag for flag in given if flag not in _OWN.get(kind or "", ())]
     if options.mark and kind != "history":
         raise LogError("only plots of type history have tags to mark", where="--mark", hint="add --type history")
     if given and kind not in (None, "axes"):

@@ -653,24 +653,17 @@ def _nothing_in_common(by: str, compared: _Compared) -> LogError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """The compared runs of one side, and their problems."""
-
-    sample: ratio.Sample | None
-    left_out: int
-    doubts: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
-def _side(name: str, runs: Runs, valued: Runs, metric: str, *, leave_out: bool, within: bool) -> _Side:
+def _side(
+    name: str, runs: Runs, valued: Runs, metric: str, *, leave_out: bool, within: bool
+) -> tuple[ratio.Sample | None, int, list[str], list[str]]:
+    """The compared runs of one side, the number of doubtful ones that were left out, doubts about the others, and notes."""
     notes = []
     if valued and len(valued) < len(runs):
         lost = len(runs) - len(valued)
         notes.append(f"{name}: {lost} of {counted(len(runs), 'run')} {'has' if lost == 1 else 'have'} no value")
     doubtful = [kinds for kinds in valued.doubts if kinds]
     if not doubtful:
-        return _Side(ratio.sample_of(valued, metric, within=within), 0, (), tuple(notes))
+        return ratio.sample_of(valued, metric, within=within), 0, [], notes
     # The kinds of the warnings, most frequent first; only the beginning of each, without the advice.
     counts = Counter(kind for kinds in doubtful for kind in kinds)
     shown = sorted(counts, key=lambda kind: (-counts[kind], kind))[:2]
@@ -678,8 +671,9 @@ def _side(name: str, runs: Runs, valued: Runs, metric: str, *, leave_out: bool, 
     said = f"{name}: {len(doubtful)} of {counted(len(valued), 'run')} {'is' if len(doubtful) == 1 else 'are'} doubtful ({reasons})"
     if leave_out:
         clean = valued.where(not kinds for kinds in valued.doubts)
-        return _Side(ratio.sample_of(clean, metric, within=within), len(doubtful), (), (*notes, f"{said} and left out"))
-    return _Side(ratio.sample_of(valued, metric, within=within), 0, (said,), tuple(notes))
+        notes.append(f"{said} and left out")
+        return ratio.sample_of(clean, metric, within=within), len(doubtful), [], notes
+    return ratio.sample_of(valued, metric, within=within), 0, [said], notes
 
 
 def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tuple[bool, bool]) -> Match:
@@ -700,8 +694,8 @@ def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tup
         _side(name, runs, ok, metric, leave_out=leave_out, within=within)
         for name, runs, ok in zip(comparison.sides, (a, b), valued, strict=True)
     ]
-    one, other = sides[0].sample, sides[1].sample
-    notes = [note for side in sides for note in side.notes]
+    (one, out_a, doubts_a, notes_a), (other, out_b, doubts_b, notes_b) = sides
+    notes, doubts = [*notes_a, *notes_b], [*doubts_a, *doubts_b]
     values = _value(one, comparison), _value(other, comparison)
     used = one.runs if one else 0, other.runs if other else 0
     if one is None or other is None:
@@ -710,9 +704,8 @@ def _matched(comparison: Comparison, label: str, a: Runs, b: Runs, *, trust: tup
     # A throughput is the inverse of a time per instance.
     above, below = (one, other) if metric == THROUGHPUT else (other, one)
     estimate = ratio.estimate_ratio(above, below, comparison.estimator, comparison.confidence)
-    left_out = sides[0].left_out, sides[1].left_out
+    left_out = out_a, out_b
     fewest = min(one.runs, other.runs)
-    doubts = [doubt for side in sides for doubt in side.doubts]
     notes += doubts
     if estimate is None:
         notes.append(_no_ratio(comparison.sides, (one, other)))

@@ -215,15 +215,15 @@ class Store:
         """
         table = self._runs
         with self._reading() as connection:
-            asked = self._sql.select(table.c.id)
-            asked = asked.order_by(table.c.id) if exp_id is None else asked.where(table.c.exp_id == exp_id).order_by(table.c.started, table.c.id)  # fmt: skip
-            chosen = self._all(connection) if ids is None and exp_id is None else None
-            if ids is not None:
-                chosen = []
-                for some in _several(sorted(ids)):
-                    chosen += map(int, connection.scalars(asked.where(table.c.id.in_(some))))
-            elif chosen is None:
-                chosen = list(map(int, connection.scalars(asked)))
+            asked = self._sql.select(table.c.id).order_by(table.c.id)
+            if exp_id is not None:
+                asked = self._sql.select(table.c.id).where(table.c.exp_id == exp_id)
+                chosen = list(map(int, connection.scalars(asked.order_by(table.c.started, table.c.id))))
+            elif ids is not None:
+                found = (connection.scalars(asked.where(table.c.id.in_(some))) for some in _several(sorted(ids)))
+                chosen = list(map(int, chain.from_iterable(found)))
+            else:
+                chosen = self._all(connection) or list(map(int, connection.scalars(asked)))
             runs = self._table(connection, sorted(chosen))
             if exp_id is not None:
                 place = {one: row for row, one in enumerate(sorted(chosen))}
