@@ -66,7 +66,7 @@ class Bare(System):
 
 def measured(kind: type[System], settings: Settings, directory: str) -> Outcome:
     system = kind(LoadGenAnswers(), Queue(1), [Nothing], inline=settings.scenario == "single-stream")
-    outcome = run_loadgen(lambda pace: settings, system, Path(directory))
+    outcome = run_loadgen(settings, system, Path(directory))
     system.stop()
     return outcome
 

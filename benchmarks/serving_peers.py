@@ -83,15 +83,16 @@ class Bench:
         command = [
             *prefix, sys.executable, str(ROOT / "python/pytorch_benchmarks/benchmarks.py"), "--serving", f"--model={self.model}",
             f"--serving_url={self.url}", "--serving_scenario=server", f"--serving_target_qps={self.rate}", f"--serving_prompt_tokens={PROMPT}",
-            f"--serving_output_tokens={ANSWER}", "--serving_min_duration=0", f"--serving_min_queries={self.requests}",
+            f"--serving_output_tokens={ANSWER}", "--num_warmup_batches=1", "--serving_min_duration=0", f"--serving_min_queries={self.requests}",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        print(*re.findall("(?m)^warning.*", done.stdout), sep="\n", end="")
+        print(*(f"{line}\n" for line in re.findall("(?m)^warning.*", done.stdout)), sep="", end="")
         found = {
             name: json.loads(value) for name, value in re.findall(r"(?m)^__results\.serving\.(\w+)__=(.*)", done.stdout)
         }
         names = {"ttft": "ttft_sent", "tpot": "tpot", "itl": "itl", "latency": "latency_sent"}
         figures: Figures = {key: (name, found[name + "_p50"], found[name + "_p99"]) for key, name in names.items()}
+        figures |= {f"{key}, mean": (name, found[name], None) for key, name in names.items()}
         return figures | {
             "tokens/s": ("tokens_per_second", found["tokens_per_second"], None),
             "requests/s": ("qps", found["qps"], None),
@@ -163,6 +164,7 @@ class Bench:
         figures: Figures = {}
         for key, name in (("ttft", "ttft"), ("tpot", "tpot"), ("itl", "itl"), ("latency", "e2el")):
             figures[key] = (name.upper(), found[f"p50_{name}_ms"], found[f"p99_{name}_ms"])
+            figures[f"{key}, mean"] = (name.upper(), found[f"mean_{name}_ms"], None)
         for key, name in (("tokens/s", "output_throughput"), ("requests/s", "request_throughput")):
             figures[key] = (name, found[name], None)
         return figures
@@ -225,7 +227,7 @@ def measure(bench: Bench, tools: list[str], truth: dict[str, float], rounds: int
             continue
         for key, (total, count) in (own_means(bench.url) if has_metrics else {}).items():
             mean = (total - before[key][0]) / max(1.0, count - before[key][1])
-            found[f"{key}, mean"] = "(by the server)", mean, None
+            found[f"{key}, server"] = "(its mean, by /metrics)", mean, None
         loads.setdefault(tool, []).append(os.getloadavg()[0])
         for key, (name, middle, end) in found.items():
             rows.setdefault((tool, key, name), []).append((middle, math.nan if end is None else end))

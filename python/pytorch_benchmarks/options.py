@@ -125,12 +125,6 @@ class CommonOptions(ModelOptions):
     seed: int = option(1, "Random seed for weights, inputs and shuffling.", int)
 
 
-SCENARIOS = ("single-stream", "multi-stream", "server", "offline", "concurrent")
-WORKERS = ("threads", "processes")
-SEARCHES = ("", "max_qps")
-PROTOCOLS = ("completions", "chat", "predict")
-
-
 @dataclass(frozen=True)
 class ServingOptions(CommonOptions):
     """Options of one run, or one search, of MLPerf's load generator (LoadGen)."""
@@ -139,7 +133,7 @@ class ServingOptions(CommonOptions):
     serving_scenario: str = option(
         "single-stream",
         "Scenario of MLPerf Inference: sequential queries with one sample (single-stream) or several (multi-stream), queries that arrive at random (server), all samples at once (offline), or users who wait for their answers (concurrent).",
-        choices=SCENARIOS,
+        choices=("single-stream", "multi-stream", "server", "offline", "concurrent"),
     )
     serving_target_qps: float = option(
         0.0,
@@ -180,7 +174,9 @@ class ServingOptions(CommonOptions):
     )
     serving_workers: int = option(0, "Batches that are processed in parallel; 0 is 1.", whole(0))
     serving_worker_kind: str = option(
-        "threads", "Type of the workers: threads that share a model, or processes with one model each.", choices=WORKERS
+        "threads",
+        "Type of the workers: threads that share a model, or processes with one model each.",
+        choices=("threads", "processes"),
     )
     serving_queue_limit: int = option(
         0,
@@ -212,7 +208,7 @@ class ServingOptions(CommonOptions):
     serving_find: str = option(
         "",
         "Quantity to search for: max_qps is the highest rate of the server scenario that meets the bounds.",
-        choices=SEARCHES,
+        choices=("", "max_qps"),
         metavar="WHAT",
     )
     serving_find_start: float = option(
@@ -234,7 +230,7 @@ class ServingOptions(CommonOptions):
     serving_protocol: str = option(
         "completions",
         "Protocol of the server at the URL: OpenAI's completions or chat, or predict, which posts a JSON body and receives JSON.",
-        choices=PROTOCOLS,
+        choices=("completions", "chat", "predict"),
     )
     serving_body: str = option(
         "",

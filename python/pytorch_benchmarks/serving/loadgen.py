@@ -8,16 +8,16 @@ import json
 import sys
 import threading
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from benchmark_core.exits import BenchmarkError, UsageError
 from benchmark_core.timing import Moments, rate_words
-from pytorch_benchmarks.serving.system import Pace, System
+from pytorch_benchmarks.serving.system import System
 
 # Seconds that a thread may keep others waiting; Python's default of 5 ms would be visible in latencies.
 _SWITCH = 0.0005
@@ -27,6 +27,8 @@ _NO_BOUND = 10**15  # nanoseconds, eleven days
 _PREFIX = "mlperf_log_"
 _EARLY_STOPPING = 0.01  # 1 - the confidence that LoadGen requires
 _MOST_QUERIES = 1 << 62
+_FASTEST_QUERY = 20e-6  # seconds: limits the number of queries that LoadGen generates, however fast a model is
+_MARGIN = 0.5  # of the minimum time of a query: LoadGen runs out of queries if a run is faster than expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +105,13 @@ class LoadGenResult:
         return " ".join(reason.replace(" * ", " ").split()) or "LoadGen gives no reason"
 
 
-def run_loadgen(
-    choose: Callable[[Pace], Settings], system: System, directory: Path, *, keep_trace: bool = False
-) -> LoadGenResult:
+def run_loadgen(settings: Settings, system: System, directory: Path, *, keep_trace: bool = False) -> LoadGenResult:
     """Run LoadGen on a system and read its logs.
 
     LoadGen runs in a separate thread: interruptions and failures then reach the main thread at once, and the thread ends with the program.
 
     Args:
-        choose: Returns the settings, given the time of a batch.
+        settings: Where the speed is not known (`target_qps` of offline, `expected_latency`), the time of a batch tells what to expect.
         system: Started unless it is running.
         directory: For its logs; created if it does not exist.
         keep_trace: Keep the trace, a log with an entry for each query.
@@ -125,10 +125,10 @@ def run_loadgen(
 
     def drive() -> None:
         try:
-            settings = choose(system.start())
+            completed = _completed(settings, system)
             sut = module.ConstructFastSUT(system.issue, system.flush)
-            qsl = module.ConstructQSL(settings.samples, settings.samples, lambda _: None, lambda _: None)
-            wanted = _test_settings(module, settings)
+            qsl = module.ConstructQSL(completed.samples, completed.samples, lambda _: None, lambda _: None)
+            wanted = _test_settings(module, completed)
             gc.collect()  # garbage of building and warm-up; there is no collection during a run
             module.StartTestWithLogSettings(sut, qsl, wanted, _log_settings(module, directory), "")
             module.DestroyQSL(qsl)
@@ -153,6 +153,19 @@ def run_loadgen(
     if not keep_trace:
         trace.unlink()
     return LoadGenResult(detail, latencies, delays)
+
+
+def _completed(settings: Settings, system: System) -> Settings:
+    """Settings with the expected speed, from which LoadGen computes the number of queries."""
+    pace = system.start()
+    if settings.scenario == "offline" and not settings.target_qps:
+        return replace(
+            settings, target_qps=1.1 * system.workers * system.queue.max_batch / max(pace.full, _FASTEST_QUERY)
+        )
+    if settings.is_sequential and not settings.expected_latency:
+        expected = pace.one if settings.samples_per_query == 1 else min(pace.one, pace.full)
+        return replace(settings, expected_latency=max(_MARGIN * expected, _FASTEST_QUERY))
+    return settings
 
 
 class LoadGenAnswers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import json
+import math
 import mimetypes
 import os
 import queue
@@ -17,7 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from benchmark_core.doubts import warning
 from benchmark_core.exits import BenchmarkError, UnavailableError, UsageError
 from benchmark_core.files import replaced
 from benchmark_core.gpus import Energy, cuda_name, named_gpu, open_nvml, visible_gpus
-from benchmark_core.intervals import latency_quantile
 from benchmark_core.log import LOG_VARIABLE, Log
 from benchmark_core.measure import log_program
 from benchmark_core.timing import Moments, rate_words
@@ -389,12 +389,7 @@ class Remote:
             )
         if len(records) < self.fewest(scenario):
             reasons.append(f"{len(records)} requests are too few for {requests.percentile_name(percentile)}")
-        for name, bound in bounds_of(options).items():
-            time = found.get(f"{name}_target")
-            if time is None or time > bound:
-                shown = "unknown" if time is None else f"{time:.2f} ms"
-                reasons.append(f"{requests.percentile_name(percentile)} of {name} is {shown}, the bound {bound:g} ms")
-        return reasons
+        return reasons + _exceeded(options, found)
 
     def _doubts(self, records: Sequence[Record], found: dict[str, Any], reasons: Sequence[str]) -> list[str]:
         doubts = {"invalid result": "; ".join(reasons), "client limit": self.bound_by_client(records)}
@@ -446,8 +441,14 @@ class Remote:
 
     def unloaded(self) -> tuple[float, bool]:
         """Sequential requests: the evaluated percentile in milliseconds, and whether it is above the bounds."""
-        is_above, latency = exceeds(self._options, self.send(users=1, least=_UNLOADED))
-        return latency, is_above
+        latency, is_within = self._judged(self.send(users=1, least=_UNLOADED))
+        return latency, not is_within
+
+    def _judged(self, records: Sequence[Record]) -> tuple[float, bool]:
+        options = self._options
+        found = requests.metrics(records, percentile=options.serving_percentile or 99.0)
+        latency = found.get(f"{next(iter(bounds_of(options)))}_target")
+        return math.inf if latency is None else latency, not _exceeded(options, found)
 
     def trial(self, rate: float, number: int, seed: int) -> tuple[bool, float]:
         """A run at a rate, with the arrivals of a seed: whether it met the bounds, and the evaluated percentile.
@@ -456,13 +457,13 @@ class Remote:
             BenchmarkError: The client, and not the server, limits the rate.
         """
         records = self.run("server", rate, seed)
-        is_above, latency = exceeds(self._options, records)
+        latency, is_within = self._judged(records)
         if bound := self.bound_by_client(records):
             raise BenchmarkError(
                 f"the highest rate is not known: at {rate:.3g} queries/s, {bound}; run the client on another machine, "
                 "or raise serving.clients or serving.max_concurrency"
             )
-        return not is_above and requests.keeps_pace(records, rate, allows_chance=False), latency
+        return is_within and requests.keeps_pace(records, rate, allows_chance=False), latency
 
     def confirm(self, rate: float, log: Log) -> None:
         """The final run, whose results are those of the experiment."""
@@ -488,16 +489,15 @@ def bounds_of(options: BenchmarkOptions) -> dict[str, float]:
     return {name: bound for name, bound in given.items() if bound}
 
 
-def exceeds(options: BenchmarkOptions, records: Sequence[Record]) -> tuple[bool, float]:
-    """Whether the evaluated percentile is above a bound, and the percentile of the first bounded time, in milliseconds."""
-    share = (options.serving_percentile or 99.0) / 100
-    times = {
-        "latency": [requests.latency(record) for record in records],
-        "ttft": [requests.ttft(record) for record in records],
-        "tpot": [time for record in records if (time := requests.tpot(record)) is not None],
-    }
-    found = {name: latency_quantile(sorted(times[name]) or [float("inf")], share) for name in bounds_of(options)}
-    return any(found[name] > bound for name, bound in bounds_of(options).items()), next(iter(found.values()))
+def _exceeded(options: BenchmarkOptions, found: Mapping[str, Any]) -> list[str]:
+    """For each bound that the evaluated percentile exceeds, what it is."""
+    words, reasons = requests.percentile_name(found["percentile"]), []
+    for name, bound in bounds_of(options).items():
+        time = found.get(f"{name}_target")
+        if time is None or time > bound:
+            shown = "unknown" if time is None else f"{time:.2f} ms"
+            reasons.append(f"{words} of {name} is {shown}, the bound {bound:g} ms")
+    return reasons
 
 
 def serve_url(options: BenchmarkOptions, log: Log, search: Callable[..., object]) -> None:

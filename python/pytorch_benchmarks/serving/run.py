@@ -26,7 +26,7 @@ from pytorch_benchmarks.serving.loadgen import (
 )
 from pytorch_benchmarks.serving.remote import check_remote, print_line
 from pytorch_benchmarks.serving.requests import percentiles
-from pytorch_benchmarks.serving.system import Backend, Pace, Query, Queue, Service, System, max_batch
+from pytorch_benchmarks.serving.system import Backend, Query, Queue, Service, System, max_batch
 
 if TYPE_CHECKING:  # a run against a URL starts without torch
     import torch
@@ -35,8 +35,6 @@ if TYPE_CHECKING:  # a run against a URL starts without torch
 
 _OF_LOADGEN = ("loadgen_version", "requested_", "effective_", "generated_", "result_", "early_stopping", "errors")
 _WITH_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile
-_FASTEST_QUERY = 20e-6  # seconds: limits the number of queries that LoadGen generates, however fast a model is
-_MARGIN = 0.5  # of the minimum time of a query: LoadGen runs out of queries if a run is faster than expected
 _LATE = 0.05  # of the percentile: above this mean delay of LoadGen, the run is doubtful
 _MOST_ATTEMPTS = 3  # of offline
 _MORE = 1.3  # samples of the next attempt, relative to the number that the last one processed in the minimum duration
@@ -85,15 +83,14 @@ def run_once(options: BenchmarkOptions, service: Service, directory: Path, log: 
     """Run LoadGen once; returns the number of queries."""
     settings = make_settings(options, options.serving_scenario, service.has_tokens)
     system = make_system(options, service, settings.scenario, settings)
-    choose = complete_settings(settings, options, len(service.make_backends))
-    outcome = run_loadgen(choose, system, directory, keep_trace=options.serving_keep_trace)
+    outcome = run_loadgen(settings, system, directory, keep_trace=options.serving_keep_trace)
     attempts = 1
     while settings.scenario == "offline" and attempts < _MOST_ATTEMPTS:
         if outcome.detail.get("result_min_duration_met", True):
             break
         # All samples are requested at once, so their number must be known in advance; a run that was too short tells how many are needed.
-        faster = replace(settings, target_qps=_MORE * system.samples_per_second)
-        outcome = run_loadgen(lambda _, faster=faster: faster, system, directory, keep_trace=options.serving_keep_trace)  # type: ignore[misc]
+        settings = replace(settings, target_qps=_MORE * system.samples_per_second)
+        outcome = run_loadgen(settings, system, directory, keep_trace=options.serving_keep_trace)
         attempts += 1
     times = log_run(options, service, settings, outcome, system, log)
     if log.reports:
@@ -121,21 +118,6 @@ def make_settings(options: BenchmarkOptions, scenario: str, has_tokens: bool) ->
     )
 
 
-def complete_settings(settings: Settings, options: BenchmarkOptions, workers: int) -> Callable[[Pace], Settings]:
-    """A function that completes settings with the expected speed, from which LoadGen computes the number of queries."""
-    size = max_batch(options)
-
-    def choose(pace: Pace) -> Settings:
-        if settings.scenario == "offline":
-            return replace(settings, target_qps=1.1 * workers * size / max(pace.full, _FASTEST_QUERY))
-        if settings.is_sequential:
-            expected = pace.one if settings.samples_per_query == 1 else min(pace.one, pace.full)
-            return replace(settings, expected_latency=max(_MARGIN * expected, _FASTEST_QUERY))
-        return settings
-
-    return choose
-
-
 def make_system(options: BenchmarkOptions, service: Service, scenario: str, settings: Settings) -> System:
     """The queue and the workers; in single-stream and multi-stream, one worker answers in the thread that issues queries."""
     is_sequential = settings.is_sequential
@@ -159,7 +141,7 @@ def log_run(
 ) -> Measured:
     """Log the results of a run, with a warning for each reason to distrust them."""
     times = Measured(settings, outcome, system.queries)
-    metrics = run_metrics(settings, outcome, times, system.queries, system.queue, service.prompt_tokens)
+    metrics = run_metrics(settings, outcome, times, system, service.prompt_tokens)
     log("results.serving.scenario", settings.scenario)
     log.many(metrics)
     if not outcome.is_valid:
@@ -224,12 +206,7 @@ class Measured:
 
 
 def run_metrics(
-    settings: Settings,
-    outcome: LoadGenResult,
-    times: Measured,
-    queries: Sequence[Query],
-    queue: Queue,
-    prompt_tokens: Sequence[int] = (),
+    settings: Settings, outcome: LoadGenResult, times: Measured, system: System, prompt_tokens: Sequence[int] = ()
 ) -> dict[str, Any]:
     """Log values of a run.
 
@@ -237,13 +214,13 @@ def run_metrics(
         settings: Of the run.
         outcome: LoadGen's results.
         times: Of the queries.
-        queries: All requested samples.
-        queue: With the counters of this run.
+        system: With the queries and counters of this run.
         prompt_tokens: Number of tokens of each sample's prompt.
 
     Returns:
         Times in milliseconds. Unknown values, such as a percentile that is a rejected query, are None.
     """
+    queries, queue = system.queries, system.queue
     answered = [query for query in queries if not query.is_rejected]
     seconds = max(query.done for query in queries) - queries[0].arrival
     waits = [1000 * (query.taken - query.arrival) for query in answered]

@@ -21,7 +21,7 @@ from pytorch_benchmarks.options import BenchmarkOptions
 from pytorch_benchmarks.serving.loadgen import PERCENTILES, LoadGenAnswers, LoadGenResult, Settings, run_loadgen
 from pytorch_benchmarks.serving.remote import Remote, print_line
 from pytorch_benchmarks.serving.requests import finite, percentile_name
-from pytorch_benchmarks.serving.run import Measured, complete_settings, log_run, make_settings, make_system
+from pytorch_benchmarks.serving.run import Measured, log_run, make_settings, make_system
 from pytorch_benchmarks.serving.system import Service
 
 _UNLOADED_QUERIES = 64  # of the run without load: enough to see that a bound is out of reach
@@ -241,8 +241,7 @@ class Runs:
         system = self.system
         system.queue.limit = self._queue_limit if queue_limit is None else queue_limit
         system.answers = LoadGenAnswers(wanted.uses_token_latencies)
-        choose = complete_settings(wanted, self._options, len(self._service.make_backends))
-        outcome = run_loadgen(choose, system, self._directory / name, keep_trace=self._options.serving_keep_trace)
+        outcome = run_loadgen(wanted, system, self._directory / name, keep_trace=self._options.serving_keep_trace)
         times = Measured(wanted, outcome, system.queries)
         self.count += len(times.latencies)
         return outcome, times

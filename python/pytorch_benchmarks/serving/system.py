@@ -209,6 +209,7 @@ class System:
 
     Attributes:
         queries: All queries of the run, in order of arrival.
+        workers: Their number.
         failure: The error that ended the run, if any.
         ended: Set when the run has ended, with or without an error.
     """
@@ -224,6 +225,7 @@ class System:
     ) -> None:
         self.answers, self.queue = answers, queue
         self.queries: list[Query] = []
+        self.workers = len(make_backends)
         self.failure: BaseException | None = None
         self.ended = threading.Event()
         self._make_backends, self._late_after, self._inline = make_backends, late_after, inline

@@ -70,7 +70,7 @@ def run(
         inline=settings.scenario in {"single-stream", "multi-stream"},
     )
     backend.system = system
-    outcome = run_loadgen(lambda pace: settings, system, directory)
+    outcome = run_loadgen(settings, system, directory)
     system.stop()
     return system, outcome
 
@@ -112,7 +112,7 @@ def test_every_scenario_ends_valid(tmp_path: Path, settings: Settings, tokens: i
         "mlperf_log_summary.txt",
     ], "the trace is read and removed"
     times = Measured(settings, outcome, system.queries)
-    found = run_metrics(settings, outcome, times, system.queries, system.queue)
+    found = run_metrics(settings, outcome, times, system)
     assert found["results.serving.qps"] > 0
     assert found["results.serving.latency_min"] <= found["results.serving.latency_p50"]
     assert found["results.serving.latency_p50"] <= found["results.serving.latency_max"]
@@ -128,7 +128,7 @@ def test_every_scenario_ends_valid(tmp_path: Path, settings: Settings, tokens: i
 def test_a_run_agrees_with_what_loadgen_says_of_it(tmp_path: Path) -> None:
     settings = replace(SETTINGS, scenario="server", target_qps=300.0, target_latency=60.0)
     system, outcome = run(settings, tmp_path, Instant())
-    found = run_metrics(settings, outcome, Measured(settings, outcome, system.queries), system.queries, system.queue)
+    found = run_metrics(settings, outcome, Measured(settings, outcome, system.queries), system)
     for percentile in (50.0, 90.0, 95.0, 99.0, 99.9):
         said = outcome.detail[f"result_{percentile:.2f}_percentile_latency_ns"] / 1e6
         assert found[f"results.serving.latency_{percentile_name(percentile)}"] == pytest.approx(said, rel=1e-9)
@@ -172,7 +172,7 @@ def test_rejected_queries_count_as_too_late(tmp_path: Path) -> None:
     backend = Instant(before=slow)
     system, outcome = run(settings, tmp_path, backend, limit=3)
     times = Measured(settings, outcome, system.queries)
-    found = run_metrics(settings, outcome, times, system.queries, system.queue)
+    found = run_metrics(settings, outcome, times, system)
     assert times.rejected == found["results.serving.rejected"] > 0
     assert found["results.serving.late"] >= times.rejected
     assert found["results.serving.latency_max"] is None
