@@ -28,3 +28,23 @@ document.addEventListener("click", (event) => {
   event.stopImmediatePropagation();
   navigator.clipboard.writeText(commands);
 }, true);
+// Words with hyphens, such as options, are not broken at these. Wide boxes get a smaller font, if it stays readable.
+document.querySelectorAll(".md-typeset code").forEach((code) => {
+  const found = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
+  const texts = [];
+  while (found.nextNode()) texts.push(found.currentNode);
+  for (const text of texts) {
+    if (!/-\S/.test(text.data) || (code.closest(".box") && !text.parentElement.closest(".words"))) continue;
+    text.replaceWith(...text.data.split(/(\s+)/).map((word) => {
+      if (!/-\S/.test(word)) return word;
+      const whole = document.createElement("span");
+      whole.className = "word";
+      whole.textContent = word;
+      return whole;
+    }));
+  }
+});
+document.querySelectorAll("pre.box > code").forEach((code) => {
+  const share = code.clientWidth / code.scrollWidth;
+  if (share < 1 && share > 0.75) code.style.fontSize = `${0.58 * share * 0.99}rem`;
+});

@@ -175,7 +175,8 @@ def search(state: Search, measure: Callable[[int], str], *, tell: Callable[[str]
     if first.verdict != GOOD:
         raise LogError(f"the good end could not be measured: {first.note}", where=first.title)
     if end.verdict != BAD:
-        raise LogError(f"the bad end is not worse than the good one: {end.note}", where=end.title)
+        worse = "worse" if end.verdict == GOOD else "known to be worse"
+        raise LogError(f"the bad end is not {worse} than the good one: {end.note}", where=end.title)
     while (following := next_candidate([one.verdict for one in state.candidates])) is not None:
         left = len(culprits([one.verdict for one in state.candidates]))
         tell(f"{left} candidates remaining")
@@ -254,9 +255,7 @@ def measure(state: Search, index: int, most_runs: int) -> str:
                     state.ends = Ends(found.label, found.ratio)
                 return found.verdict
         if candidate.runs >= most_runs:
-            candidate.note = (
-                f"inconclusive after {counted(candidate.runs, 'round')}{candidate.note and ': '}{candidate.note}"
-            )
+            candidate.note = candidate.note or f"no verdict after {counted(candidate.runs, 'round')}"
             return SKIPPED
         problem, failed = _round(state, index)
         if problem:
@@ -330,15 +329,18 @@ def classify(pairs: Sequence[PairRatio], metric: str, ends: Ends | None, thresho
     note = f"ratio {ratio:.3f} [{interval.low:.3f}, {interval.high:.3f}] after {counted(len(pairs), 'round')}"
     if ends is None:
         verdict = verdict_of(metric, interval, threshold)
-        decided = BAD if verdict in REGRESSIONS else "" if verdict == INCONCLUSIVE else GOOD
-        return _Found(decided, f"{verdict}, {note}", ratio=ratio)
-    middle = math.sqrt(ends.ratio)
-    beyond, short = (interval.high < middle, interval.low > middle)[:: 1 if ends.ratio < 1 else -1]
-    if beyond or short:
-        return _Found(BAD if beyond else GOOD, note, ratio=ratio)
+        note = f"{verdict}, {note}"
+        if verdict != INCONCLUSIVE:
+            return _Found(BAD if verdict in REGRESSIONS else GOOD, note, ratio=ratio)
+        middle, other = 1 + math.copysign(threshold, ratio - 1), ", or a smaller --threshold"
+    else:
+        middle, other = math.sqrt(ends.ratio), ""
+        beyond, short = (interval.high < middle, interval.low > middle)[:: 1 if ends.ratio < 1 else -1]
+        if beyond or short:
+            return _Found(BAD if beyond else GOOD, note, ratio=ratio)
     distance = abs(math.log(ratio / middle)) or math.inf
     needed = math.ceil(len(pairs) * (math.log(interval.high / interval.low) / 2 / distance) ** 2)
-    return _Found("", f"{note}; about {needed} rounds would decide it (--most-runs)", ratio=ratio)
+    return _Found("", f"{note}; about {needed} rounds would decide it (--most-runs{other})", ratio=ratio)
 
 
 def _pairs(match: Match, metric: str, trust_doubtful: bool) -> list[PairRatio]:

@@ -263,5 +263,5 @@ def bisect_command(
         for name in ("good", "checkout"):
             shutil.rmtree(opened.directory / name, ignore_errors=True)
         git(repo, "worktree", "prune")
-    if list_file is None and len(first) == 1:
+    if list_file is None and len(first) == 1 and not as_json:
         click.echo(git(repo, "show", "--no-patch", "--format=%h %an %ad %s", first[0].name).strip())

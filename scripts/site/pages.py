@@ -12,6 +12,9 @@ from scripts.module_map import module_map
 from scripts.site.commands import command_reference
 
 
+_FIRST_IN_SEARCH = ("---", "search:", "  boost: 4", "---", "")  # a short section is what was searched for
+
+
 def _text(value: object) -> str:
     return str(value).replace("\n", " ")
 
@@ -29,6 +32,7 @@ def parameter_reference() -> str:
     """The page of all declared parameters, by namespace; each has a heading, which the search finds."""
     config = load_config()
     lines = [
+        *_FIRST_IN_SEARCH,
         "# Parameter reference",
         "",
         "All parameters with type, default and description, from `config/`. `dlbs help NAME` prints one.",
@@ -49,6 +53,7 @@ def parameter_reference() -> str:
 def key_reference() -> str:
     """The page of all keys of logs and results; each row has a heading, which the search finds."""
     lines = [
+        *_FIRST_IN_SEARCH,
         "# Result keys",
         "",
         "The keys in logs and results files. `dlbs help KEY` prints one. [Log format](../log-format.md) describes how they are written.",

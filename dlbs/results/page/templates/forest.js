@@ -1,5 +1,5 @@
 // Intervals drawn against the threshold: a forest plot, one line in each row of the table. Ratios are on a logarithmic scale, 1 in the middle.
-const FOREST_WIDTH = 150, FOREST_HEIGHT = 18, WIDEST_RATIO = 16;
+const FOREST_WIDTH = 130, FOREST_HEIGHT = 18, WIDEST_RATIO = 16;
 
 class Forest {
   constructor(data) {
