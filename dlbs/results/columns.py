@@ -131,7 +131,12 @@ def _exact(value: Value) -> Any:
     if kind is float:
         return (float, value) if value == value and value != 0.0 else (float, repr(value))
     if kind is list or kind is dict or kind is tuple:
-        return kind, json.dumps(value, default=repr)
+        try:
+            return kind, marshal.dumps(
+                value, 2
+            )  # the version whose bytes depend on the value alone; json takes six times as long
+        except ValueError:  # other types within
+            return kind, json.dumps(value, default=repr)
     # Callers may give values of other types, such as the timestamps and arrays of a frame.
     return kind, value if callable(kind.__hash__) else id(value)
 
@@ -149,15 +154,27 @@ class _Interned:
     def extend(self, values: Sequence[Value]) -> Iterable[int]:
         """The codes of values."""
         kinds = set(map(type, values))
-        if kinds <= _FEW and len(kinds) == 1:
-            first = values[0]
-            if values.count(first) == len(values):
-                return repeat(self.code(first), len(values))
-        elif self.codes is None and kinds == {float}:
+        if len(kinds) == 1 and kinds <= _FEW and values.count(values[0]) == len(values):
+            return repeat(self.code(values[0]), len(values))
+        if self.codes is None and list not in kinds:  # a list may become an array
             start = len(self.values)
             self.values.extend(values)
             return range(start, len(self.values))
-        return list(map(self.code, values))
+        if self.codes is None or len(kinds) > 1 or not kinds <= _FEW:
+            return list(map(self.code, values))
+        known: dict[Any, int] = self.codes
+        keys: Sequence[Any] = values if kinds == {str} else list(zip(repeat(*kinds), values))  # as `_exact` makes them
+        new = {key: value for key, value in zip(keys, values, strict=True) if key not in known}
+        known.update(zip(new, range(len(self.values), len(self.values) + len(new)), strict=True))
+        self.values += new.values()
+        self._look_up(len(values))
+        return list(map(known.__getitem__, keys))
+
+    def _look_up(self, count: int) -> None:
+        """Count values that were looked up, and stop that if most of them are distinct."""
+        self.seen += count
+        if len(self.values) > _MOSTLY_DISTINCT and 2 * len(self.values) > self.seen:
+            self.codes = None
 
     def code(self, value: Value) -> int:
         if type(value) is list and len(value) >= _LONG and set(map(type, value)) == {float}:
@@ -169,8 +186,7 @@ class _Interned:
         self.seen += 1
         if at == len(self.values):
             self.values.append(value)
-            if at >= _MOSTLY_DISTINCT and 2 * at > self.seen:
-                self.codes = None
+            self._look_up(0)
         return at
 
     def column(self, codes: array[int], present: int) -> Column:

@@ -89,7 +89,6 @@ class Reading:
 
 _FIRST_BLOCK = 256 << 10  # bytes of the first read: most logs are smaller, and a large buffer costs time
 _BLOCK = 8 << 20  # bytes of each further read
-_LONGEST = LONGEST
 
 
 def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> dict[str, Any] | None:
@@ -184,7 +183,7 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
             carried += block
         if not _MAY_BE_VALUE.match(carried):
             carried = carried and _DROPPED if not carried.startswith(_TOO_LONG) else carried
-        elif len(carried) > _LONGEST:
+        elif len(carried) > LONGEST:
             carried = _TOO_LONG
         block = read(_BLOCK)
     if carried:

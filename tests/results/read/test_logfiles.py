@@ -136,7 +136,7 @@ def test_a_value_of_ten_megabytes(tmp_path: Path) -> None:
 def test_a_value_that_is_too_long_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onelog, "_FIRST_BLOCK", 100)
     monkeypatch.setattr(onelog, "_BLOCK", 100)
-    monkeypatch.setattr(onelog, "_LONGEST", 1000)
+    monkeypatch.setattr(onelog, "LONGEST", 1000)
     log = tmp_path / "a.log"
     log.write_bytes(PLAIN + b'__exp.long__= "' + b"x" * 5000 + b'"\n__exp.end__= 1\n__exp.bad__= ?\n')
     records, reading = read(log)

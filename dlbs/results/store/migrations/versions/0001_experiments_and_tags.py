@@ -35,9 +35,3 @@ def upgrade() -> None:
         sql.Column("tag", sql.String(200), primary_key=True),
     )
     op.create_index("tags_by_tag", "tags", ["tag"])
-
-
-def downgrade() -> None:
-    """Drop them."""
-    op.drop_table("tags")
-    op.drop_table("experiments")

@@ -22,8 +22,3 @@ def upgrade() -> None:
     )
     # Random, so that a server also sees that the store was replaced by another one.
     op.bulk_insert(table, [{"id": 1, "number": secrets.randbelow(1 << 30)}])
-
-
-def downgrade() -> None:
-    """Drop it."""
-    op.drop_table("changes")

@@ -110,8 +110,3 @@ def _fill(connection: sql.Connection) -> None:
             " JOIN experiments ON experiments.id = tags.experiment JOIN runs ON runs.digest = experiments.digest"
         )
     )
-
-
-def downgrade() -> None:
-    """There is no way back: restore a backup."""
-    raise NotImplementedError
