@@ -85,7 +85,16 @@ def test_bounds_that_are_none_are_no_interval(bounds: object) -> None:
 def test_units_and_what_is_better() -> None:
     assert unit_of("results.serving.latency_p999") == unit_of("results.serving.ttft_p50_ci95") == "ms"
     assert unit_of("results.serving.max_qps") == unit_of("results.serving.offline_qps") == "queries/s"
-    assert better_of("results.serving.max_qps") == better_of("results.serving.tokens_per_second") == 1
+    for name in (
+        "max_qps",
+        "qps_steady",
+        "tokens_per_second",
+        "tokens_per_second_user",
+        "goodput",
+        "goodput_share",
+        "cache_hit_rate",
+    ):
+        assert better_of(f"results.serving.{name}") == 1
     assert better_of("results.serving.latency_p99") == better_of("results.serving.queue_time") == -1
 
 

@@ -20,7 +20,7 @@ from benchmark_core.exits import BenchmarkError, UsageError
 from benchmark_core.program import explain
 from pytorch_benchmarks.data.source import open_source
 from pytorch_benchmarks.devices import Precision, World, copied_to, make_current, map_tensors, synchronizer
-from pytorch_benchmarks.models.model import Cache, Generator, Model
+from pytorch_benchmarks.models.model import Generator, Model
 from pytorch_benchmarks.options import BenchmarkOptions
 from pytorch_benchmarks.phases import inference_step
 from pytorch_benchmarks.serving.prompts import draw_lengths
@@ -183,13 +183,14 @@ class Prompts:
         return self._tokens[:, :longest].index_select(0, copied_to(self._tokens.device, numbers))
 
 
+@dataclass
 class TextBackend:
     """Generates text, greedily, until each answer has its length.
 
     A batch runs until its longest answer is complete; shorter answers are returned as soon as they are complete, but keep their slots: these steps
     are the cost of static batching. Padding of short prompts is computed like other tokens.
 
-    Args:
+    Attributes:
         model: Switched to evaluation mode; its maximum lengths are at least those of the longest prompt and answer.
         prompts: Library of prompts.
         synchronize: Waits until the device has finished.
@@ -198,51 +199,44 @@ class TextBackend:
         precision: May request autocast.
     """
 
-    def __init__(
-        self,
-        model: Generator,
-        prompts: Prompts,
-        synchronize: Callable[[], Any],
-        max_batch: int,
-        warmup: int,
-        precision: Precision | None = None,
-    ) -> None:
-        model.eval()
-        self._model, self._prompts, self._synchronize = model, prompts, synchronize
-        self._max_batch, self._warmup = max_batch, warmup
-        self._context = (precision.context if precision else None) or nullcontext
-        self._cache = self._new_cache(precision)
+    model: Generator
+    prompts: Prompts
+    synchronize: Callable[[], Any]
+    max_batch: int
+    warmup: int
+    precision: Precision | None = None
 
     @torch.inference_mode()
-    def _new_cache(self, precision: Precision | None) -> Cache:
-        cache = self._model.cache(self._max_batch)
-        if precision is not None and precision.autocast is not None:
-            return [(keys.to(precision.autocast), values.to(precision.autocast)) for keys, values in cache]
-        return cache
+    def __post_init__(self) -> None:
+        self.model.eval()
+        self._context = (self.precision.context if self.precision else None) or nullcontext
+        kind = self.precision.autocast if self.precision else None
+        cache = self.model.cache(self.max_batch)
+        self._cache = [(keys.to(kind), values.to(kind)) for keys, values in cache] if kind else cache
 
     def warm_up(self) -> None:
-        for size in warmup_sizes(self._max_batch):
-            for _ in range(self._warmup):
-                self.answer([number % self._prompts.count for number in range(size)], Unwatched())
+        for size in warmup_sizes(self.max_batch):
+            for _ in range(self.warmup):
+                self.answer([number % self.prompts.count for number in range(size)], Unwatched())
 
     @torch.inference_mode()
     def answer(self, samples: Sequence[int], progress: BatchListener) -> None:
-        left = {position: self._prompts.answers[sample] for position, sample in enumerate(samples)}
+        left = {position: self.prompts.answers[sample] for position, sample in enumerate(samples)}
         cache = [(keys[: len(samples)], values[: len(samples)]) for keys, values in self._cache]
-        prompt = self._prompts.batch(samples)
+        prompt = self.prompts.batch(samples)
         start = prompt.shape[1]
         with self._context():
-            token = self._model(prompt, cache).argmax(dim=-1)
-            self._synchronize()
+            token = self.model(prompt, cache).argmax(dim=-1)
+            self.synchronize()
             progress.first_token(range(len(samples)))
             generated = 1
             while left:
                 ready = [position for position, wanted in left.items() if wanted <= generated]
                 if ready:
-                    self._synchronize()
+                    self.synchronize()
                     progress.done(ready, [left.pop(position) for position in ready])
                 if left:
-                    token = self._model(token, cache, start + generated - 1).argmax(dim=-1)
+                    token = self.model(token, cache, start + generated - 1).argmax(dim=-1)
                     generated += 1
 
     def close(self) -> None:
@@ -319,16 +313,18 @@ def warmup_sizes(most: int) -> list[int]:
 
 def _model_and_lengths(options: BenchmarkOptions) -> tuple[Model, tuple[list[int], list[int]]]:
     """The model, and the lengths of prompts and answers; models that generate text are built for the longest."""
+    given, answers = options.serving_prompt_tokens, options.serving_output_tokens
+    if given.startswith("file:"):
+        answers = answers or given
     lengths: dict[str, list[int]] = {}
-    answers = options.serving_output_tokens
-    if not answers and options.serving_prompt_tokens.startswith("file:"):
-        answers = options.serving_prompt_tokens
-    for name, flag, words, column, seed in (
-        ("sequence_length", "--serving_prompt_tokens", options.serving_prompt_tokens, 0, options.seed),
-        ("new_tokens", "--serving_output_tokens", answers, 1, options.seed + 1),
-    ):
-        if words:
-            lengths[name] = draw_lengths(flag, words, options.serving_samples, seed, column)
+    if given:
+        lengths["sequence_length"] = draw_lengths(
+            "--serving_prompt_tokens", given, options.serving_samples, options.seed
+        )
+    if answers:
+        lengths["new_tokens"] = draw_lengths(
+            "--serving_output_tokens", answers, options.serving_samples, options.seed + 1, 1
+        )
     if min(lengths.get("new_tokens", [2])) < 2:
         raise UsageError(
             "--serving_output_tokens: answers need at least two tokens, so that there is a time per further token"
@@ -347,11 +343,8 @@ def _model_and_lengths(options: BenchmarkOptions) -> tuple[Model, tuple[list[int
         return model, ([], [])
     prompts = lengths.get("sequence_length", [model.sequence_length] * options.serving_samples)
     outputs = lengths.get("new_tokens", [model.new_tokens] * options.serving_samples)
-    for name, values, most in (
-        ("sequence_length", prompts, model.sequence_length),
-        ("new_tokens", outputs, model.new_tokens),
-    ):
-        if max(values) > most:
+    for name, values in {"sequence_length": prompts, "new_tokens": outputs}.items():
+        if max(values) > (most := getattr(model, name)):
             raise UsageError(
                 f"--model_opts {name} is {most}, but the longest length in --serving_prompt_tokens or --serving_output_tokens is {max(values)}"
             )

@@ -341,7 +341,7 @@ def to_log(found: Mapping[str, Any]) -> dict[str, Any]:
     rate, measured = found.get("request_rate"), metrics(from_vllm(found))
     is_open = isinstance(rate, (int, float))  # otherwise `inf`
     given = {
-        "exp.model": found.get("model_id"), "exp.model_title": found.get("model_id"), "exp.phase": "serving", "exp.framework_title": "vLLM bench serve",
+        "exp.model": found.get("model_id"), "exp.model_title": found.get("model_id"), "exp.phase": "serving", "exp.framework": "vllm", "exp.framework_title": "vLLM bench serve",
         "serving.scenario": "server" if is_open else "concurrent", "serving.target_qps": rate if is_open else None,
         "serving.users": found.get("max_concurrency"), "exp.status": "ok", "results.throughput": measured["qps"],
     }  # fmt: skip

@@ -324,6 +324,7 @@ def test_interactivity_is_throughput_of_each_gpu_over_that_of_each_user() -> Non
     (axes,) = drawn("interactivity", under_load("b", gpus=2)).axes
     assert axes.get_xlabel() == "throughput per user, tokens/s"
     assert axes.get_ylabel() == "throughput per GPU, tokens/s"
+    assert not [one for one in axes.texts if "knee" in one.get_text()], "higher is better"
     line = axes.containers[0].lines[0]
     assert list(line.get_xdata()) == [100.0] * 5 + [50.0]
     assert [round(value) for value in line.get_ydata()] == [100, 200, 400, 800, 1600, 1632]
