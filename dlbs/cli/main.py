@@ -147,15 +147,13 @@ def run(command: click.Command, name: str) -> None:
         print("error: interrupted", file=sys.stderr)
         code = INTERRUPTED
     except click.ClickException as error:
-        hint = usage_hint(error) if isinstance(error, click.UsageError) else ""
-        if isinstance(error, click.UsageError) and hint:
-            # click's suggestion is dropped if we have a better hint.
-            what = (
-                f"No such option {error.option_name!r}"
-                if isinstance(error, click.NoSuchOption)
-                else error.format_message()
-            )
-            error = click.UsageError(f"{what.rstrip('.')} ({hint})", error.ctx)
+        if isinstance(error, click.UsageError) and type(error).show is click.UsageError.show:
+            what, hint = error.format_message(), usage_hint(error)
+            if hint:
+                # click's suggestion is dropped if we have a better hint.
+                what = f"No such option {error.option_name!r}" if isinstance(error, click.NoSuchOption) else what
+                what = f"{what.rstrip('.')} ({hint})"
+            error = click.UsageError(wrapped(f"Error: {what}").removeprefix("Error: "), error.ctx)
         error.show()
         code = error.exit_code
     except ReaderGoneError:

@@ -273,7 +273,7 @@ def run_experiments(
                 "was closed by its reader before all experiments ended", where="standard output"
             ) from None
         raise
-    _conclude(summary, manifest, detach and not (summary.stop_signal or summary.stopped))
+    _conclude(summary, manifest, progress.quiet, detach and not (summary.stop_signal or summary.stopped))
     if as_json:
         print_json(
             {"experiments": manifest.count, **summary.document(), **({"launchers": launchers} if launchers else {})}
@@ -281,7 +281,7 @@ def run_experiments(
     return summary.exit_code
 
 
-def _conclude(summary: Summary, manifest: Manifest, detached: bool) -> None:
+def _conclude(summary: Summary, manifest: Manifest, quiet: bool, detached: bool) -> None:
     """Report the outcome of a plan."""
     words = [f"{summary.outcomes[status]} {status}" for status in STATUSES if summary.outcomes[status]]
     words += [f"{summary.kept} already finished"] if summary.kept else []
@@ -300,7 +300,8 @@ def _conclude(summary: Summary, manifest: Manifest, detached: bool) -> None:
         show_doubts(summary.doubts, err=True)
     for directory in sorted(summary.directories):
         with suppress(FileNotFoundError):  # the current directory has vanished
-            note(f"logs: {os.path.relpath(directory)}")
+            failed = quiet and summary.outcomes["failure"] + summary.outcomes["timeout"]
+            note(f"logs: {os.path.relpath(directory)}" + (" (dlbs status shows the reasons)" if failed else ""))
     if summary.stopped:
         note(f"stopped: {summary.stopped}")
     if summary.all_skipped:
@@ -396,7 +397,7 @@ def _run_rounds(rounds: UntilKnown, progress: Progress, executor: Executor, *, p
             "with --threshold 0 no pair gets the verdict same: equal pairs stay open until the budget is spent"
         )
     known = rounds.run(progress, executor, policies=policies, wait=wait)
-    _conclude(known.summary, manifest, False)
+    _conclude(known.summary, manifest, progress.quiet, False)
     return known
 
 

@@ -196,10 +196,7 @@ def _find(file: str | os.PathLike[str], root: Path) -> Path:
 
 
 def _merge(config: Config, document: Document, problems: Problems) -> None:
-    data = document.data
-    if data is None or data == {}:
-        hint = "write parameters: or variables:, and below it name: value"
-        raise ConfigError("is empty: it describes no experiment", where=document.path, hint=hint)
+    data = {} if document.data is None else document.data
     if not isinstance(data, dict):
         raise ConfigError(
             f"must contain a mapping with {', '.join(_ROOT_KEYS)}, not a {type(data).__name__}",
@@ -211,6 +208,9 @@ def _merge(config: Config, document: Document, problems: Problems) -> None:
             hint = "write it below parameters:, or below variables: to vary it" if "." in str(key) else ""
             hint = hint or suggestion(str(key), _ROOT_KEYS)
             raise ConfigError(f"unknown key {key!r}", where=document.where(key), hint=hint)
+    if document.data != {} and all(value is None for value in data.values()):
+        hint = "write parameters: or variables:, and below it name: value"
+        raise ConfigError("is empty: it describes no experiment", where=document.path, hint=hint)
     frameworks = _file_frameworks(config, document)
     given = _section(document, "parameters", dict)
     for name, value in given.items():

@@ -11,7 +11,6 @@ from dlbs.results.keys import known_keys
 from scripts.module_map import module_map
 from scripts.site.commands import command_reference
 
-
 _FIRST_IN_SEARCH = ("---", "search:", "  boost: 4", "---", "")  # a short section is what was searched for
 
 

@@ -226,6 +226,7 @@ ERRORS = [
         "extensions:\n  - condition: {exp.model: a}\n    parameters: {exp.replica_batch: x}",
         [":2", "must be of type int"],
     ),
+    ("parameters:\n", [": is empty"]),
     ("# nothing yet\n", [": is empty: it describes no experiment", "write parameters: or variables:"]),
     ("exp.model: alexnet", [":1", "unknown key 'exp.model'", "write it below parameters:"]),
     ("parameters:\n  exp.model:alexnet", [":1", "must be a mapping", "write a space after the colon"]),

@@ -23,7 +23,7 @@ from dlbs.results.tables.cells import (
 from dlbs.results.tables.scores import score_table
 from dlbs.results.tables.scores import scores as scores_of
 from dlbs.results.tables.table import Cell, Table
-from dlbs.text import text
+from dlbs.text import counted, text
 
 if TYPE_CHECKING:
     from dlbs.results.statistics.compare import Match
@@ -218,13 +218,14 @@ def usual_axes(runs: Runs, *, cols: Sequence[str] = ()) -> tuple[list[str], list
     return rows or ([usual] if usual else []), columns
 
 
+_UNSURE = ("too few runs", "doubtful")
 _MOST_EQUAL = 3  # settings of one verdict that are named; of more, two are named, and the others counted
 
 
 def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
     """The best setting of each benchmark, and those that are not significantly worse."""
     from dlbs.results.statistics.compare import best_of
-    from dlbs.results.statistics.ratio import FEWEST_RUNS
+    from dlbs.results.statistics.ratio import FEWEST_RUNS, REGRESSIONS, verdict_of
     from dlbs.results.tables.comparison import ratio_cell
 
     names = distinguishing_names(runs, given=per, without=_COMPUTED)
@@ -232,7 +233,7 @@ def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
     table = Table(
         f"Best settings: {title}", [*map(header, per), "setting"], [], [title, "runs", "ratio", "verdict"], []
     )
-    groups, seen = runs.group(per), set[str]()
+    groups, seen, beaten = runs.group(per), set[str](), 0
 
     def add(label: str, members: Runs, ratio: Cell, verdict: Cell) -> None:
         cell = cell_of(metric, members)
@@ -251,10 +252,12 @@ def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
         add(found.label, found.runs, Cell("-"), Cell(best, tone="good"))
         ties: dict[str, list[Match]] = {}
         for match in found.others:
-            compared = "not worse" if match.estimate and match.estimate.interval else "no interval"
+            interval = match.estimate.interval if match.estimate else None
+            worse = interval is not None and verdict_of(metric, interval, 0.0) in REGRESSIONS
+            compared = "doubtful" if worse else "not worse" if interval else "no interval"
             ties.setdefault("too few runs" if min(match.used) < FEWEST_RUNS else compared, []).append(match)
         for words, matches in ties.items():
-            verdict = Cell(words, tone="doubt" if words == "too few runs" else "")
+            verdict = Cell(words, tone="doubt" if words in _UNSURE else "")
             named = len(matches) if len(matches) <= _MOST_EQUAL else _MOST_EQUAL - 1
             for match in matches[:named]:
                 add(match.label, match.b, ratio_cell(match.estimate), verdict)
@@ -265,13 +268,15 @@ def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
                     [Cell(f"{short_number(values[0])} to {short_number(values[-1])}"), Cell(""), Cell(""), verdict]
                 )
         seen |= ties.keys()
+        beaten += found.settings - 1 - len(found.others)
     words = statistic("median", [row[0] for row in table.cells])
     table.title += f"; {words}" if words else ""
     table.legend += ["ratio: to the best, with its interval at 95 % for all settings of a benchmark together"]
     few = f"too few runs: fewer than {FEWEST_RUNS} without warnings, so not compared (-Pexp.repeats={FEWEST_RUNS})"
     table.legend += ["not worse: not significantly"] if "not worse" in seen else []
+    table.legend += ["doubtful: worse in runs with warnings, which are no evidence"] if "doubtful" in seen else []
     table.legend += [few] if "too few runs" in seen else []
-    table.legend += ["all other settings are worse than the best"]
+    table.legend += [f"not shown: {counted(beaten, 'setting')} worse than the best"] if beaten else []
     table.legend += [*interval_lines([row[0] for row in table.cells], [metric]), *doubt_lines(runs, [metric])]
     return table
 

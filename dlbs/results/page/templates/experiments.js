@@ -23,9 +23,10 @@ function experimentColumns(data, state) {
     const interval = bounds && bounds[row] ? ` [${bounds[row].map(short).join(", ")}]` : "";
     return `${state.exact ? values[row] : short(values[row])}${interval}${warnings.codes[row] ? " ⚠" : ""}`;
   };
+  const outcome = { ...ofParameter({ title: "status", ...status }), isNumber: false, class: (row) => (isBad.has(status.values[status.codes[row]]) ? "bad" : ""), hover: reasonOf };
   const columns = [
     ...data.parameters.filter((column) => column.label).map(ofParameter),
-    { ...ofParameter({ title: "status", ...status }), isNumber: false, class: (row) => (isBad.has(status.values[status.codes[row]]) ? "bad" : ""), hover: reasonOf },
+    ...(isNarrow() ? [] : [outcome]),  // there it is last, because the numbers matter more
     ...data.figures.map((one) => ({
       title: one.title, isNumber: true, widest: one.bounds ? 24 : Math.max(11, Math.ceil(one.title.length / 2) + 2), cell: (row) => figure(one, row),
       key: (row) => one.values[row], hover: (row) => (one.values[row] === null ? "" : precise(one.values[row])),
@@ -34,6 +35,7 @@ function experimentColumns(data, state) {
   // Beside the status, the most important number, and before the others, so that it can be seen.
   const doubts = { title: "warnings", widest: Math.max(10, longest(warnings.values)), cell: warningsOf, key: (row) => warningsOf(row) || null, class: (row) => (warnings.codes[row] ? "doubt" : "") };
   if (warnings.values.length) columns.splice(columns.length - Math.max(0, data.figures.length - 1), 0, doubts);
+  if (isNarrow()) columns.push(outcome);
   if (logs.rest.some(Boolean)) {
     columns.push({ title: "log", onScreen: true, widest: longest(logs.rest), cell: linked, key: (row) => place(row) || null, hover: place });
     columns.push({ title: "command to repeat", onScreen: true, widest: 20, cell: (row) => (place(row) ? `dlbs rerun ${quoted(place(row).replace(/\.part$/, ""))}` : ""), key: (row) => place(row) || null });
