@@ -228,14 +228,10 @@ def _matching(pattern: str) -> list[str]:
 
 def key_documents(pattern: str) -> list[dict[str, Any]]:
     """Describe the keys whose name is `pattern` or matches it as a regular expression: kind, name, unit, better, description."""
-    return [_document(key, known_keys()[key]) for key in _matching(pattern)]
-
-
-def _document(key: str, row: Row) -> dict[str, Any]:
-    unit = unit_of(key)
-    better = ("higher" if better_of(key) > 0 else "lower") if unit and key.startswith("results.") else ""
-    return {"kind": "key", "name": key, "unit": unit, "better": better, "description": _plain(row.meaning)}
-
-
-def _plain(meaning: str) -> str:
-    return _LINK.sub(r"\1", meaning).replace("`", "")
+    known, documents = known_keys(), []
+    for key in _matching(pattern):
+        unit = unit_of(key)
+        better = ("higher" if better_of(key) > 0 else "lower") if unit and key.startswith("results.") else ""
+        description = _LINK.sub(r"\1", known[key].meaning).replace("`", "")
+        documents.append({"kind": "key", "name": key, "unit": unit, "better": better, "description": description})
+    return documents

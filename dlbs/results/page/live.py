@@ -157,7 +157,8 @@ class LiveResults:
 
     def plots(self) -> Prepared:
         """Plots of the current content. While a plan runs, they may be outdated if drawing them takes long."""
-        from dlbs.results.page.report import plots_html
+        from dlbs.results.page.assets import fragment
+        from dlbs.results.page.report import figures_of
 
         made = self._content()
         with self._drawing:
@@ -165,7 +166,7 @@ class LiveResults:
             if known is not None and (known.version == made.answer.version or self._plots_budget.is_spent()):
                 return known
             began = time.monotonic()
-            self._plots = Prepared.of(plots_html(made.runs), made.answer.version)
+            self._plots = Prepared.of(fragment("plots.html", {"plots": figures_of(made.runs)}), made.answer.version)
             self._plots_budget.spend(began)
             return self._plots
 
@@ -233,7 +234,8 @@ class LiveResults:
 
     def _make(self, version: str) -> _Made:
         from dlbs.config.load import load_config
-        from dlbs.results.page.report import content_html, page_title
+        from dlbs.results.page.assets import fragment
+        from dlbs.results.page.report import Chosen, page_content, page_title
         from dlbs.results.read.onelog import Reading
         from dlbs.results.runs import Runs
 
@@ -253,5 +255,5 @@ class LiveResults:
                 self._watch.learn(Path(log), stamp, record)
         runs = Runs.of(runs, load_config().declarations)
         # The page is cached until a log changes, so its progress must not be older than the logs.
-        html = content_html(runs, logs=reading.paths, live=self._now(fresh=True))
-        return _Made(Prepared.of(html, version), page_title(runs), runs)
+        content = page_content(runs, reading.paths, self._now(fresh=True), Chosen(), later=True)
+        return _Made(Prepared.of(fragment("content.html", content), version), page_title(runs), runs)

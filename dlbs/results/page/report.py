@@ -18,7 +18,7 @@ from dlbs.files import make_parent, write_atomically
 from dlbs.results.columns import plain
 from dlbs.results.grouping import common_label, identity_names, label_names
 from dlbs.results.keys import column_title, quantity_of, unit_of
-from dlbs.results.page.assets import REPORT_SCRIPTS, coded, document, five_digits, fragment, lists, parameter_column
+from dlbs.results.page.assets import REPORT_SCRIPTS, coded, document, five_digits, lists, parameter_column
 from dlbs.results.page.summary import BAD, failures_of, machines_of, reason_of, tiles_of, where_measured
 from dlbs.results.plots.kinds import KINDS, applicable_kinds, draw, svg, title_of
 from dlbs.results.runs import Runs
@@ -278,7 +278,7 @@ def page_content(
         logs: Logs that may be quoted and linked.
         live: Additional variables of the live view.
         chosen: Options of the page.
-        later: Count the plots instead of drawing them.
+        later: Count the plots, which a live page asks for separately, instead of drawing them.
     """
     readable = frozenset(logs)
     made = _tables(runs)
@@ -370,27 +370,11 @@ def page_html(runs: Runs, *, logs: Collection[str] = (), chosen: Chosen = _USUAL
     return document("content.html", REPORT_SCRIPTS, content, title=chosen.title or page_title(runs))
 
 
-def content_html(runs: Runs, *, logs: Collection[str] = (), live: Mapping[str, Any]) -> str:
-    """Render the content of a live page, without head, foot and plots (`plots_html`).
-
-    Args:
-        runs: The experiments.
-        logs: Logs that may be quoted.
-        live: Current progress, from `now_variables`.
-    """
-    return fragment("content.html", page_content(runs, logs, live, _USUAL, later=True))
-
-
-def plots_html(runs: Runs) -> str:
-    """Render the plots of a live page."""
-    return fragment("plots.html", {"plots": figures_of(runs)})
-
-
 def live_page_html(content: str, title: str, version: str) -> str:
     """Render a live page around its content.
 
     Args:
-        content: Trusted HTML from `content_html`.
+        content: Trusted HTML of the template `content.html`, with the variables of `page_content`.
         title: Title of the page.
         version: Version of the content; empty for a placeholder.
     """

@@ -656,7 +656,7 @@ def _nothing_in_common(by: str, compared: _Compared) -> LogError:
 def _side(
     name: str, runs: Runs, valued: Runs, metric: str, *, leave_out: bool, within: bool
 ) -> tuple[ratio.Sample | None, int, list[str], list[str]]:
-    """The compared runs of one side, the number of doubtful ones that were left out, doubts about the others, and notes."""
+    """The compared runs of one side, the number of doubtful ones that were left out, warnings about the others, and notes."""
     notes = []
     if valued and len(valued) < len(runs):
         lost = len(runs) - len(valued)

@@ -218,13 +218,15 @@ def included_doubts(matches: Iterable[Match]) -> list[str]:
 
 def explained_verdicts(comparison: Comparison) -> set[str]:
     """Verdicts for the legend; where an experiment is inconclusive for another reason than its interval, its notes explain it."""
-    return {match.verdict for match in comparison.matches if match.verdict != INCONCLUSIVE} | {
-        INCONCLUSIVE
+    return {
+        match.verdict
         for match in comparison.matches
-        if match.verdict == INCONCLUSIVE
-        and match.estimate is not None
-        and match.estimate.interval is not None
-        and verdict_of(comparison.metric, match.estimate.interval, comparison.threshold) == INCONCLUSIVE
+        if match.verdict != INCONCLUSIVE
+        or (
+            match.estimate is not None
+            and match.estimate.interval is not None
+            and verdict_of(comparison.metric, match.estimate.interval, comparison.threshold) == INCONCLUSIVE
+        )
     }
 
 

@@ -30,7 +30,7 @@ class Scaling(NamedTuple):
     Attributes:
         runs: The experiments.
         members: The same, and again those that belong to a second row.
-        label: What distinguishes them from the experiments of others; may be empty.
+        label: The parameters that distinguish them from the experiments of others; may be empty.
         rows: Parameters that label the rows of the table.
         follows: Parameters that follow from the devices.
         counts: The numbers of devices, the columns of the table.
