@@ -203,7 +203,7 @@ def steady_rate(records: Sequence[Record], users: int = 1) -> float | None:
 
 
 def backlog(records: Sequence[Record], rate: float) -> tuple[int, int, float, float]:
-    """What became of the requests that were due while the run was steady: whether the queue of the server grows.
+    """Counts of the requests that were due while the run was steady, which tell whether the queue of the server grows.
 
     A server that keeps pace falls behind bursts as one does that answers exactly the offered rate; one that is too slow falls behind further. Answers
     of different lengths take the longest of them until as many end as arrive, so the steady part begins late: after the 90th percentile of the early
@@ -215,7 +215,7 @@ def backlog(records: Sequence[Record], rate: float) -> tuple[int, int, float, fl
 
     Returns:
         Their number, how many fewer were answered, how many of these a burst of arrivals explains, and the standard deviation of the rest: times of
-        answers vary by chance, as the latencies of neighbours tell, and so do the numbers of requests under way at the beginning and at the end.
+        answers vary by chance, as adjacent latencies tell, and so do the numbers of requests under way at the beginning and at the end.
     """
     records = sorted(records, key=lambda record: record["due"])
     due, latencies = [record["due"] for record in records], [record["done"] - record["due"] for record in records]
