@@ -341,7 +341,8 @@ def to_log(found: Mapping[str, Any]) -> dict[str, Any]:
     rate, measured = found.get("request_rate"), metrics(from_vllm(found))
     is_open = isinstance(rate, (int, float))  # otherwise `inf`
     given = {
-        "exp.model": found.get("model_id"), "exp.model_title": found.get("model_id"), "exp.phase": "serving", "exp.framework": "vllm", "exp.framework_title": "vLLM bench serve",
+        "exp.model": found.get("model_id"), "exp.model_title": found.get("model_id"), "exp.phase": "serving",
+        "exp.framework": "vllm", "exp.framework_title": "vLLM bench serve",
         "serving.scenario": "server" if is_open else "concurrent", "serving.target_qps": rate if is_open else None,
         "serving.users": found.get("max_concurrency"), "exp.status": "ok", "results.throughput": measured["qps"],
     }  # fmt: skip
@@ -359,9 +360,10 @@ def main(arguments: Sequence[str]) -> int:
         else:
             for key, value in to_log(json.loads(path.read_text(encoding="utf-8"))).items():
                 print(key_line(key, value))
-    except (UsageError, OSError, ValueError, RecursionError, AttributeError, TypeError) as error:
+    except (UsageError, OSError, ValueError, RecursionError, AttributeError, TypeError, LookupError) as error:
         print(
-            f"error: {error}; requests.py FILE.jsonl writes vLLM's form, requests.py FILE.json a log", file=sys.stderr
+            f"error: {' '.join(arguments)}: {error}; requests.py FILE.jsonl writes vLLM's form, requests.py FILE.json a log",
+            file=sys.stderr,
         )
         return UsageError.exit_code
     return 0
