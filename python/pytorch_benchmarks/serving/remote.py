@@ -53,7 +53,7 @@ _METRICS = (
 )
 # At the end of its input, ends the process group $1, by force after $2 tenths of a second, with a command before and afterwards. It outlives all others.
 _GUARD = (
-    'read -r _; pid=$1; left=$2; shift 2; "$@"; kill -TERM "-$pid"; '
+    'trap "" TERM; read -r _; pid=$1; left=$2; shift 2; "$@"; kill -TERM "-$pid"; '
     'while kill -0 "-$pid" && [ "$left" -gt 0 ]; do left=$((left - 1)); sleep 0.1; done; kill -KILL "-$pid"; "$@"'
 )
 _GRACE = 100  # tenths of a second that a server has to end

@@ -203,7 +203,7 @@ def steady_rate(records: Sequence[Record], users: int = 1) -> float | None:
 
 
 def backlog(records: Sequence[Record], rate: float) -> tuple[int, int, float, float]:
-    """What became of the requests that were due while the run was steady: whether the queue of the server grows.
+    """Counts of the requests that were due while the run was steady, which tell whether the queue of the server grows.
 
     A server that keeps pace falls behind bursts as one does that answers exactly the offered rate; one that is too slow falls behind further. Answers
     of different lengths take the longest of them until as many end as arrive, so the steady part begins late: after the 90th percentile of the early
@@ -215,7 +215,7 @@ def backlog(records: Sequence[Record], rate: float) -> tuple[int, int, float, fl
 
     Returns:
         Their number, how many fewer were answered, how many of these a burst of arrivals explains, and the standard deviation of the rest: times of
-        answers vary by chance, as the latencies of neighbours tell, and so do the numbers of requests under way at the beginning and at the end.
+        answers vary by chance, as adjacent latencies tell, and so do the numbers of requests under way at the beginning and at the end.
     """
     records = sorted(records, key=lambda record: record["due"])
     due, latencies = [record["due"] for record in records], [record["done"] - record["due"] for record in records]
@@ -341,7 +341,8 @@ def to_log(found: Mapping[str, Any]) -> dict[str, Any]:
     rate, measured = found.get("request_rate"), metrics(from_vllm(found))
     is_open = isinstance(rate, (int, float))  # otherwise `inf`
     given = {
-        "exp.model": found.get("model_id"), "exp.model_title": found.get("model_id"), "exp.phase": "serving", "exp.framework": "vllm", "exp.framework_title": "vLLM bench serve",
+        "exp.model": found.get("model_id"), "exp.model_title": found.get("model_id"), "exp.phase": "serving",
+        "exp.framework": "vllm", "exp.framework_title": "vLLM bench serve",
         "serving.scenario": "server" if is_open else "concurrent", "serving.target_qps": rate if is_open else None,
         "serving.users": found.get("max_concurrency"), "exp.status": "ok", "results.throughput": measured["qps"],
     }  # fmt: skip
@@ -359,9 +360,10 @@ def main(arguments: Sequence[str]) -> int:
         else:
             for key, value in to_log(json.loads(path.read_text(encoding="utf-8"))).items():
                 print(key_line(key, value))
-    except (UsageError, OSError, ValueError, RecursionError, AttributeError, TypeError) as error:
+    except (UsageError, OSError, ValueError, RecursionError, AttributeError, TypeError, LookupError) as error:
         print(
-            f"error: {error}; requests.py FILE.jsonl writes vLLM's form, requests.py FILE.json a log", file=sys.stderr
+            f"error: {' '.join(arguments)}: {error}; requests.py FILE.jsonl writes vLLM's form, requests.py FILE.json a log",
+            file=sys.stderr,
         )
         return UsageError.exit_code
     return 0
