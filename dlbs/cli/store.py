@@ -74,7 +74,7 @@ def add_command(paths: tuple[str, ...], tag: str | None, db: str) -> None:
         # None is kept: a column of a Parquet file that was read stays in its block.
         added = store.add_blocks((blocks.pop(0) for _ in range(len(blocks))), tag)
     words = f"{added.new} new, {added.known} already known"
-    words += f", {added.unfinished} unfinished ones skipped" if added.unfinished else ""
+    words += f", {added.unfinished} unfinished, skipped" if added.unfinished else ""
     note(words)
 
 
