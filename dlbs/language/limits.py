@@ -287,7 +287,11 @@ def _modulo(a: Any, b: Any) -> Any:
         for value in (b if isinstance(b, tuple) else (b,))
     )
     longest = max(
-        (len(value) if isinstance(value, str) else value.bit_length() for value in values if not isinstance(value, float)),
+        (
+            len(value) if isinstance(value, str) else value.bit_length()
+            for value in values
+            if not isinstance(value, float)
+        ),
         default=0,
     )
     widths = sum(map(int, re.findall(r"(?<!\d)\d{1,3}(?!\d)", a)))
