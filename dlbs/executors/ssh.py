@@ -244,7 +244,7 @@ def ask(host: str, directory: str, python: str = "", package: str = "") -> Facts
         raise LaunchError(f"node {host} did not respond within {_PATIENCE:.0f} s") from None
     if max(len(completed.stdout), len(completed.stderr)) > _LONGEST_ANSWER:
         what = f"node {host} answered with more than {_LONGEST_ANSWER:,} bytes"
-        raise LaunchError(what, hint=f"its login shell may print text: run `ssh {host} true`, which must print nothing")
+        raise LaunchError(what, hint=_quiet(host))
     return _facts(host, directory, python, package, completed)
 
 
@@ -299,7 +299,9 @@ def _facts(
     if lines == ["no directory"]:
         hint = "share the directory between the nodes, or copy it to the same path"
         raise LaunchError(f"node {host} has no directory {directory}", hint=hint)
-    if completed.returncode or len(lines) < 2:
+    if not completed.returncode and len(lines) < 2:
+        raise LaunchError(f"node {host} did not run bash, or printed something else before", hint=_quiet(host))
+    if completed.returncode:
         raise LaunchError(
             f"node {host} cannot be reached: {last or f'exit code {completed.returncode}'}", hint=_hint(host, last)
         )
@@ -311,8 +313,7 @@ def _facts(
         raise LaunchError(f"node {host} cannot run {python}: {last}", hint=hint)
     found = _versions(output)
     if found is None:
-        hint = f"its login shell may print text: run `ssh {host} true`, which must print nothing"
-        raise LaunchError(f"node {host} did not report the versions of {python}", hint=hint)
+        raise LaunchError(f"node {host} did not report the versions of {python}", hint=_quiet(host))
     if not found["torch"]:
         raise LaunchError(f"node {host}: {python} has no torch", hint=f"run `{python} -m pip install torch` there")
     if not found["program"]:
@@ -330,6 +331,10 @@ def _versions(output: str) -> dict[str, str] | None:
     if not isinstance(found, dict) or set(found) != {"python", "torch", "program"}:
         return None
     return {name: str(value) for name, value in found.items()}
+
+
+def _quiet(host: str) -> str:
+    return f"its login shell may print text: run `ssh {host} true`, which must print nothing"
 
 
 def _hint(host: str, output: str) -> str:

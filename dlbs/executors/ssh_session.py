@@ -29,15 +29,17 @@ from dlbs.logs import parse_line
 
 GRACE = 5  # seconds between TERM and KILL of a launcher on a node
 _CONNECT = 10  # seconds
+_LOGIN = 60.0  # seconds until the first keep-alive message is answered
 _SETTLE = 3.0  # seconds in which other nodes may fail too, so that all reasons are reported
 _LONGEST_LINE = 16 << 20  # bytes; longer ones are divided
 _LONGEST_REASON = 1000  # characters
 _SILENCE = "it got no heartbeat, because dlbs was paused, this machine slept, or the network failed"
+_UNANSWERED = 4  # keep-alive messages after which a connection counts as lost, though it was not closed
 _LONGEST_END = GRACE + 3.0  # seconds until remaining connections are cut
 
 # A shell function that runs a launcher, and ends everything it started when the connection is lost: standard input ends, or no line
-# arrives in time. TERM goes to the process group, so that torchrun ends its workers; processes left in other sessions are found by a
-# variable in their environment (on Linux).
+# arrives in time; each line is answered on standard error. TERM goes to the process group, so that torchrun ends its workers; processes
+# left in other sessions are found by a variable in their environment (on Linux).
 _WATCH = """\
 dlbs_watch() {
     local grace=$1 patience=$2 token=$3 source=$4 group reader code left number
@@ -45,7 +47,10 @@ dlbs_watch() {
     set -m
     DLBS_NODE=$token bash /dev/fd/3 3<<<"$source" </dev/null 2>&1 &
     group=$!
-    { while IFS= read -r -t "$patience" _; do :; done; } <&0 >/dev/null 2>&1 &
+    {
+        while kill -0 $$ && IFS= read -r -t "$patience" _; do echo "$token" >&2; done
+        kill -0 $$ || kill -KILL -- "-$group"
+    } <&0 >/dev/null &
     reader=$!
     set +m
     wait -n "$group" "$reader"
@@ -133,6 +138,7 @@ class _Node:
         begun: Whether its launcher has printed the parameters, which appear in the log once.
         lost: The reason that its connection ended before its launcher; empty if it did not.
         status_msg: The reason that its program logged for a failure.
+        unanswered: Number of keep-alive messages since the last answer.
     """
 
     host: str
@@ -143,6 +149,7 @@ class _Node:
     begun: bool = False
     lost: str = ""
     status_msg: str = ""
+    unanswered: int = 0
 
     @property
     def well(self) -> bool:
@@ -155,6 +162,12 @@ class _Node:
         """Tell it to end by sending no more keep-alive messages."""
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
+
+    def cut(self) -> None:
+        """End the connection."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                self.process.kill()
 
 
 class _Session:
@@ -186,10 +199,7 @@ class _Session:
         if running:
             _, late = await asyncio.wait(running, timeout=_LONGEST_END)
             for cut in late:
-                process = running[cut].process
-                if process is not None:
-                    with suppress(ProcessLookupError):
-                        process.kill()
+                running[cut].cut()
             await asyncio.wait(running)
         for task in [*aside, stop]:
             task.cancel()
@@ -219,6 +229,10 @@ class _Session:
             for node in self.nodes:
                 if node.process is not None and node.process.stdin is not None and not node.process.stdin.is_closing():
                     node.process.stdin.write(b"\n")
+                    node.unanswered += 1
+                    if node.unanswered > _UNANSWERED:  # its ssh, or the shell on the node, is stopped or hangs
+                        node.lost = f"{_UNANSWERED} heartbeats were not answered (exp.node_timeout)"
+                        node.cut()
 
     async def _follow(self, node: _Node, launcher: str) -> None:
         """Run a launcher on a node, and forward its output."""
@@ -235,12 +249,13 @@ class _Session:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
+        node.unanswered = -int(3 * _LOGIN / self.order.patience)
         # A keep-alive may be due when a pause begins, so a pause of `patience` may be the longer silence.
         silence = self.order.patience * 4 / 3
         process.stdin.write(watched(launcher, node.token, silence).encode("utf-8", "surrogateescape"))
         last, _ = await asyncio.gather(self._ssh_messages(node, process.stderr), self._output(node, process.stdout))
         code = await process.wait()
-        if node.code is None:
+        if node.code is None and not node.lost:
             what = "connection lost" if code in {255, -signal.SIGKILL} else f"ssh ended with exit code {code}"
             node.lost = f"{what}{f' ({last})' if last else ''}"
 
@@ -277,7 +292,10 @@ class _Session:
         last = ""
         async for lines in _lines(stream):
             for line in lines:
-                last = self._print_ssh_message(node, line)
+                if line.decode("utf-8", "replace") == node.token:
+                    node.unanswered = 0
+                else:
+                    last = self._print_ssh_message(node, line)
         return last
 
     def _print_ssh_message(self, node: _Node, line: bytes) -> str:

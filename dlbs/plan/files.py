@@ -82,7 +82,7 @@ def check_output(path: str | os.PathLike[str]) -> None:
         with _open(path) as stream:
             start = stream.read(_BLOCK).lstrip().removeprefix("[").lstrip()
         first = json.JSONDecoder().raw_decode(start)[0] if start.rstrip() not in ("", "]") else {"exp.id": ""}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, ValueError, EOFError, zlib.error, RecursionError):
         first = None

@@ -87,7 +87,7 @@ def locked(directories: Iterable[Path], executor: Executor, *, wait: bool = Fals
             held.append((directory, stack.enter_context(_held(directory, wait))))
         owned: set[Path] = set()
         for directory, stream in held:
-            _reject_other_executors(directory, _content(stream), executor)
+            _reject_other_executors(directory, stream, executor)
             here = executor.owned_logs(directory)
             clear_directory(directory, here)
             owned |= here
@@ -208,10 +208,10 @@ def _unwritable(error: OSError, directory: Path) -> LaunchError:
     return LaunchError(f"cannot write logs: {error.strerror}", where=str(directory), hint=hint)
 
 
-def _reject_other_executors(directory: Path, content: dict[str, Any], executor: Executor) -> None:
+def _reject_other_executors(directory: Path, lock: IO[str], executor: Executor) -> None:
     """Raise a LaunchError if another executor still runs experiments of an earlier run here."""
-    name = content.get("executor")
-    if name == executor_name(executor):
+    name = _executor_left(directory, lock)
+    if name in _names(executor):
         return
     count = len(_logs_of(name, directory, executor))
     if count:
@@ -234,18 +234,29 @@ def owned_logs(directory: Path, known: Executor | None = None) -> Set[Path]:
     """
     try:
         with open_regular(directory / LOCK_NAME) as stream:
-            content = _content(stream)
+            name = _executor_left(directory, stream)
     except OSError:
-        return frozenset()
+        name = _executor_left(directory)
     except LogError as error:
         raise LaunchError(error.what, where=error.where) from None
-    return _logs_of(content.get("executor"), directory, known)
+    return _logs_of(name, directory, known)
+
+
+def _executor_left(directory: Path, lock: IO[str] | IO[bytes] | None = None) -> Any:
+    """The executor whose experiments an earlier run left, by its lock file, or by its lists of tasks if that was removed or damaged."""
+    if lock is not None and (content := _read(lock)) is not None:
+        return content.get("executor")
+    return next((file.name.split("-")[1] for file in directory.glob(".dlbs-*-*.jsonl")), None)
+
+
+def _names(executor: Executor) -> set[str]:
+    return {executor_name(executor), getattr(executor, "engine", "").lower()}
 
 
 def _logs_of(name: Any, directory: Path, known: Executor | None) -> Set[Path]:
     if not isinstance(name, str):
         return frozenset()
-    if known is not None and name == executor_name(known):
+    if known is not None and name in _names(known):
         return known.owned_logs(directory)
     if not is_registered(name):  # not imported: a file in a log directory must not be able to execute code
         raise LaunchError(
@@ -258,12 +269,17 @@ def _logs_of(name: Any, directory: Path, known: Executor | None) -> Set[Path]:
 
 
 def _content(stream: IO[str] | IO[bytes]) -> dict[str, Any]:
+    """The content of a lock file; empty if it is damaged."""
+    return _read(stream) or {}
+
+
+def _read(stream: IO[str] | IO[bytes]) -> dict[str, Any] | None:
     stream.seek(0)
     try:
         content = load_json(stream.read(_LONGEST))
     except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _write(stream: IO[str], content: dict[str, Any]) -> None:
