@@ -73,16 +73,12 @@ if TYPE_CHECKING:
 def parse_command(
     paths: tuple[str, ...],
     output_file: str | None,
-    additions: tuple[str, ...],
-    output_params: list[str],
-    filter_params: list[str],
-    filter_query: str | None,
-    failed_benchmarks: str,
     ignore_errors: bool,
     jobs: int | None,
     recursive: bool,
     overwrite: bool,
     no_cache: bool,
+    **selected: Any,
 ) -> None:
     """Convert log files to a table of results.
 
@@ -112,7 +108,7 @@ def parse_command(
     for flag, is_given in (("--recursive", recursive), ("--overwrite", overwrite)):
         if is_given:
             note(f"note: {flag} is always on")
-    selection = Selection(additions, output_params, filter_params, filter_query, failed_benchmarks)
+    selection = Selection(**selected)
     reading = Reading()
 
     def blocks() -> Iterator[Runs]:
@@ -341,22 +337,11 @@ def plot_command(
     paths: tuple[str, ...],
     kind: str | None,
     output_file: str,
-    value: str | None,
-    x: str | None,
-    y: list[str],
     series: list[str],
-    facet: list[str],
     baseline: tuple[str, ...],
-    mark: list[str],
-    title: str | None,
-    style: str,
-    size: str | None,
-    log_scale: bool | None,
-    log_x: bool | None,
-    peak_tflops: float | None,
-    peak_bandwidth: float | None,
     db: str | None,
     filter_query: str | None,
+    **others: Any,
 ) -> None:
     """Plot results: throughput over batch sizes, scaling, bars, distributions, time series,
     heat maps, latency, accuracy, history, a roofline, or any axes.
@@ -389,22 +374,7 @@ def plot_command(
     from dlbs.results.plots.kinds import draw, save
     from dlbs.results.plots.plot import Options, kind_for
 
-    options = Options(
-        value,
-        title,
-        log_scale,
-        peak_tflops,
-        peak_bandwidth,
-        x,
-        y,
-        series,
-        facet,
-        dict(map(_name_and_value, baseline)),
-        log_x,
-        style,
-        size,
-        mark,
-    )
+    options = Options(series=series, baseline=dict(map(_name_and_value, baseline)), **others)
     records = read_source(paths, db, filter_query)
     save(draw(kind_for(kind, options, records), records, declarations(), options), output_file)
     note(f"{counted(len(records), 'experiment')} → {output_file}")
