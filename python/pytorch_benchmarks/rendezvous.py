@@ -156,7 +156,7 @@ class _Host:
         writer.close()
 
     def _welcomed(self, node: Node | None, writer: asyncio.StreamWriter) -> Node | None:
-        """A node that is accepted and told who is missing; None if it is refused and told why, or is none."""
+        """Accept a node, and send it who is missing; or send it why it is refused. None if it is refused, or none."""
         if node is None:
             return None
         first = self._node if node.rank == 0 else self._guests.get(node.rank, (None, None))[0]
