@@ -186,3 +186,13 @@ class Check(NamedTuple):
 
     reads: tuple[str, ...]
     find: Callable[[Experiment, Site], Problem | None]
+
+
+def _not_serving(experiment: Experiment, site: Site) -> Problem | None:
+    if text(experiment.get("exp.phase")) != "serving":
+        return None
+    name = text(experiment.get("exp.pack")) or text(experiment.get("exp.framework"))
+    return Problem(f"{name} does not support the phase serving", "set exp.framework=pytorch, or another exp.phase")
+
+
+NOT_SERVING = Check(("exp.phase", "exp.framework", "exp.pack"), _not_serving)

@@ -72,16 +72,12 @@ if TYPE_CHECKING:
 def parse_command(
     paths: tuple[str, ...],
     output_file: str | None,
-    additions: tuple[str, ...],
-    output_params: list[str],
-    filter_params: list[str],
-    filter_query: str | None,
-    failed_benchmarks: str,
     ignore_errors: bool,
     jobs: int | None,
     recursive: bool,
     overwrite: bool,
     no_cache: bool,
+    **selected: Any,
 ) -> None:
     """Convert log files to a table of results.
 
@@ -111,7 +107,7 @@ def parse_command(
     for flag, is_given in (("--recursive", recursive), ("--overwrite", overwrite)):
         if is_given:
             note(f"note: {flag} is always on")
-    selection = Selection(additions, output_params, filter_params, filter_query, failed_benchmarks)
+    selection = Selection(**selected)
     reading = Reading()
 
     def blocks() -> Iterator[Runs]:

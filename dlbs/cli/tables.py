@@ -105,13 +105,9 @@ def write_text(words: str, output_file: str | None) -> None:
 def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--db URL` and `--filter-query QUERY`."""
 
-    @click.option("--db", metavar="URL", help="Read from this store; arguments are queries instead of paths.")
-    @click.option("--filter-query", metavar="QUERY", help="Keep only experiments that match, as in dlbs parse.")
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    return wrapped
+    query = click.option("--filter-query", metavar="QUERY", help="Keep only experiments that match, as in dlbs parse.")
+    store = click.option("--db", metavar="URL", help="Read from this store; arguments are queries instead of paths.")
+    return store(query(function))
 
 
 def read_source(paths: Sequence[str], db: str | None, filter_query: str | None, reading: Reading | None = None) -> Runs:

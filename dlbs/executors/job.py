@@ -14,12 +14,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark_core.doubts import DOUBT_KEYS, MONITOR_WARNINGS
-from benchmark_core.exits import OK, SIGNALLED, SKIPPED, UNAVAILABLE
+from benchmark_core.exits import OK, SIGNALLED, SKIPPED, UNAVAILABLE, exit_words
 from benchmark_core.gpus import cuda_name
 from benchmark_core.log import CODE, LOG_VARIABLE, PROVENANCE, key_line
 from dlbs.errors import DlbsError, InfrastructureError
 from dlbs.executors.base import Outcome
-from dlbs.executors.leftovers import are_running, end_processes, processes_of, terminate
+from dlbs.executors.leftovers import are_running, end_processes, processes_of, send
 from dlbs.executors.logfiles import (
     cannot,
     check_replaceable,
@@ -218,7 +218,7 @@ class Job:
             self._scattered = [
                 one for one in processes_of({str(self.launcher.log)}) if not _in_group(one, self._process.pid)
             ]
-            terminate(self._scattered)
+            send(signal.SIGTERM, self._scattered)
 
     def _others_live(self) -> bool:
         """Whether processes of the launcher have survived it."""
@@ -279,7 +279,7 @@ class Job:
                 text(values.get("exp.status_msg")) or "the benchmark reports that something it needs is not available"
             )
         if not self._here:
-            return f"the session with the nodes was {_exit_message(code)}" if code < 0 else ""
+            return f"the session with the nodes was {exit_words(code)}" if code < 0 else ""
         if self._container and (fault := engine_fault(experiment, self._tail() if code == _ENGINE else b"")):
             return fault
         if code in _NOT_RUN and not self._container:
@@ -358,13 +358,13 @@ class Job:
         """The exit code, with the error of the container engine or of the shell (an unset variable in a template) if that is the last output."""
         said = engine_error(self._tail()) if self._container and code == _ENGINE else ""
         if said:
-            return f"{_exit_message(code)}: {said}"
+            return f"{exit_words(code)}: {said}"
         last = next(
             (line for line in reversed(self._tail().splitlines()) if line.strip() and not line.startswith(b"__")), b""
         )
         place = self._name
         line = f": line {last.removeprefix(place).decode('utf-8', 'replace')}" if last.startswith(place) else ""
-        return _exit_message(code) + line
+        return exit_words(code) + line
 
     def _tail(self) -> bytes:
         size = os.fstat(self._log).st_size
@@ -433,13 +433,3 @@ def _exit_code(values: dict[str, Any]) -> int | None:
 _STATUS_OF = {OK: "ok", SKIPPED: "skipped"}
 _ENGINE = 125  # exit code of docker and podman themselves
 _NOT_RUN = {126, 127}  # exit codes of shells for programs that cannot be executed, or are missing
-
-
-def _exit_message(code: int) -> str:
-    if code < 0 or code > SIGNALLED:
-        number = -code if code < 0 else code - SIGNALLED
-        try:
-            return f"ended by {signal.Signals(number).name}"
-        except ValueError:
-            return f"exit code {code}"
-    return f"exit code {code}"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 from collections.abc import Set
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmark_core.log import LOG_VARIABLE, STATUSES
 from dlbs.errors import LogError
@@ -51,15 +52,16 @@ def _without_links(log: str) -> str:
     return os.path.join(os.path.realpath(directory), name)
 
 
-def terminate(processes: list[psutil.Process]) -> None:
-    """Send SIGTERM to processes."""
+def send(number: signal.Signals, processes: list[psutil.Process]) -> int:
+    """Send a signal to processes, and return how many got it."""
     import psutil
 
+    sent = 0
     for process in processes:
-        try:
-            process.terminate()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended by itself, or now owned by another user
-            continue
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # ended by itself, or now owned by another user
+            process.send_signal(number)
+            sent += 1
+    return sent
 
 
 def are_running(processes: list[psutil.Process]) -> bool:
@@ -77,28 +79,16 @@ def are_running(processes: list[psutil.Process]) -> bool:
 
 def end_processes(logs: Set[str]) -> int:
     """Kill the processes of the experiments with these logs (absolute paths), and return how many were killed."""
+    import psutil
+
     ended = 0
     for _ in range(_ATTEMPTS):  # a process may start another while the list is read
         left = processes_of(logs)
         if not left:
             break
-        ended += _kill(left)
+        ended += send(signal.SIGKILL, left)
+        psutil.wait_procs(left, timeout=5)
     return ended
-
-
-def _kill(processes: list[psutil.Process]) -> int:
-    """Kill processes, wait until they are gone, and return how many were killed."""
-    import psutil
-
-    killed = 0
-    for process in processes:
-        try:
-            process.kill()
-            killed += 1
-        except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended by itself, or now owned by another user
-            continue
-    psutil.wait_procs(processes, timeout=5)
-    return killed
 
 
 def clear_directory(directory: Path, spared: Set[Path]) -> None:
@@ -159,9 +149,5 @@ def _remove_container_of(log: Path, part: Path) -> None:
     # The name is computed, not read: an unfinished log must not be able to name a foreign container.
     name = container_name(values, log)
     if name and re.fullmatch(r"dlbs-[A-Za-z0-9_.-]+", name):
-        remove_container({"exp.docker_launcher": "docker", **_docker_command(values)}, name)
-
-
-def _docker_command(values: dict[str, Any]) -> dict[str, Any]:
-    command = values.get("exp.docker_launcher")
-    return {"exp.docker_launcher": command} if command in {"docker", "podman", "nerdctl"} else {}
+        command = values.get("exp.docker_launcher")
+        remove_container({"exp.docker_launcher": command if command in {"podman", "nerdctl"} else "docker"}, name)

@@ -253,7 +253,7 @@ class _Session:
         # A keep-alive may be due when a pause begins, so a pause of `patience` may be the longer silence.
         silence = self.order.patience * 4 / 3
         process.stdin.write(watched(launcher, node.token, silence).encode("utf-8", "surrogateescape"))
-        last, _ = await asyncio.gather(self._ssh_messages(node, process.stderr), self._output(node, process.stdout))
+        last, _ = await asyncio.gather(_ssh_messages(node, process.stderr), self._output(node, process.stdout))
         code = await process.wait()
         if node.code is None and not node.lost:
             what = "connection lost" if code in {255, -signal.SIGKILL} else f"ssh ended with exit code {code}"
@@ -287,21 +287,18 @@ class _Session:
             shown.append(node.prefix + line + b"\n")
         write_all(1, b"".join(shown))
 
-    async def _ssh_messages(self, node: _Node, stream: asyncio.StreamReader) -> str:
-        """Forward the messages of ssh itself, and return the last line."""
-        last = ""
-        async for lines in _lines(stream):
-            for line in lines:
-                if line.decode("utf-8", "replace") == node.token:
-                    node.unanswered = 0
-                else:
-                    last = self._print_ssh_message(node, line)
-        return last
 
-    def _print_ssh_message(self, node: _Node, line: bytes) -> str:
-        message = line.decode("utf-8", "replace").strip()
-        write_all(1, f"[{node.host}] ssh: {message}\n".encode())
-        return message[:_LONGEST_REASON]
+async def _ssh_messages(node: _Node, stream: asyncio.StreamReader) -> str:
+    """Forward the messages of ssh itself, and return the last line."""
+    message = ""
+    async for lines in _lines(stream):
+        for line in lines:
+            if line.decode("utf-8", "replace") == node.token:
+                node.unanswered = 0
+                continue
+            message = line.decode("utf-8", "replace").strip()
+            write_all(1, f"[{node.host}] ssh: {message}\n".encode())
+    return message[:_LONGEST_REASON]
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[list[bytes]]:

@@ -12,7 +12,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,6 @@ def _environment(path: str) -> Any:
     directories = [str(Path(path).parent), str(_launchers())]
     made = SandboxedEnvironment(
         loader=jinja2.FileSystemLoader(directories),
-        bytecode_cache=_compiled(),
         undefined=Undefined,
         finalize=finalize,
         trim_blocks=True,
@@ -183,26 +182,6 @@ def _jinja_tree(source: str) -> Any:
 
 def _launchers() -> Path:
     return dlbs_root() / "scripts" / "launchers"
-
-
-@cache
-def _compiled() -> Any:
-    """Compiled templates of all environments: `base.sh`, which most launchers extend, is compiled once for all of them."""
-    import jinja2
-
-    class Compiled(jinja2.BytecodeCache):
-        def __init__(self) -> None:
-            self.codes: dict[str, tuple[str, Any]] = {}  # by file
-
-        def load_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
-            checksum, code = self.codes.get(bucket.key, ("", None))
-            if checksum == bucket.checksum:
-                bucket.code = code
-
-        def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
-            self.codes[bucket.key] = (bucket.checksum, bucket.code)
-
-    return Compiled()
 
 
 def _as_it_is(value: Any) -> Any:

@@ -45,15 +45,8 @@ class Entry:
     base: Path
 
 
-class _Definitions:
-    """All definitions of one name, those of the first file last."""
-
-    def __init__(self) -> None:
-        self.layers: list[tuple[Document, Path]] = []
-
-    @property
-    def document(self) -> Document:
-        return self.layers[-1][0]
+# All definitions of one name with the directories of their files, those of the first file last.
+_Layers = list[tuple[Document, Path]]
 
 
 @cache
@@ -70,14 +63,14 @@ def entries_of(path: Path) -> Iterator[Entry]:
     Raises:
         ConfigError: A file is malformed, a key or a type is wrong, or an inherited or included definition does not exist.
     """
-    given: dict[str, _Definitions] = {}
+    given: dict[str, _Layers] = {}
     _read(path, given, [], itertools.count())
     for name, found in given.items():
         if not name.startswith("_") and name != _ALL:
-            yield from _expanded(_merged(name, given), found.document)
+            yield from _expanded(_merged(name, given), found[-1][0])
 
 
-def _read(path: Path, given: dict[str, _Definitions], chain: list[Path], count: Iterator[int]) -> None:
+def _read(path: Path, given: dict[str, _Layers], chain: list[Path], count: Iterator[int]) -> None:
     """Read a file and those that it includes.
 
     Args:
@@ -110,7 +103,7 @@ def _read(path: Path, given: dict[str, _Definitions], chain: list[Path], count: 
         _read(path.parent / name, given, [*chain, path.resolve()], count)
     for name in document.data:
         if name != "include":
-            given.setdefault(str(name), _Definitions()).layers.append((document, path.parent))
+            given.setdefault(str(name), []).append((document, path.parent))
 
 
 def _is_early(data: Mapping[str, Any]) -> bool:
@@ -119,14 +112,14 @@ def _is_early(data: Mapping[str, Any]) -> bool:
     return isinstance(under, dict) and any(isinstance(one, dict) and "<<<" in one for one in under.values())
 
 
-def _merged(name: str, given: Mapping[str, _Definitions]) -> Entry:
+def _merged(name: str, given: Mapping[str, _Layers]) -> Entry:
     """An entry with all inherited values; its own values win, and those of files win over those of included files."""
     merged: dict[str, Any] = {}
-    for layer, _ in reversed(given[_ALL].layers if _ALL in given else []):
+    for layer, _ in reversed(given.get(_ALL, [])):
         if not isinstance(layer.data[_ALL], dict):
             raise ConfigError("must be a mapping", where=layer.where(_ALL))
         _take(merged, layer.data[_ALL], layer, _ALL)
-    document = given[name].document
+    document = given[name][-1][0]
     base: Path | None = None
     chain = [name]
     current: str | None = name
@@ -135,12 +128,12 @@ def _merged(name: str, given: Mapping[str, _Definitions]) -> Entry:
             break  # the defaults, which all packs have
         if current not in given:
             what = f"{chain[-2]!r} inherits from {current!r}, which is not defined"
-            raise ConfigError(what, where=given[chain[-2]].document.where(chain[-2]))
+            raise ConfigError(what, where=given[chain[-2]][-1][0].where(chain[-2]))
         parent = None
         own: dict[str, Any] = {}
-        for layer, directory in reversed(given[current].layers):
+        for layer, directory in reversed(given[current]):
             values = layer.data[current]
-            if values is None and len(given[current].layers) > 1:
+            if values is None and len(given[current]) > 1:
                 continue
             if not isinstance(values, dict):
                 raise ConfigError("must be a mapping", where=layer.where(current))
@@ -166,10 +159,14 @@ def _inherit(merged: dict[str, Any], parent: Mapping[str, Any]) -> None:
     for key, value in parent.items():
         if key == "tags" and isinstance(value, (list, str)) and isinstance(merged.get(key), (list, str)):
             merged[key] = sorted({*_words(merged[key]), *_words(value)})
-        elif _keys().get(key) and isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = _deep(value, merged[key])
         else:
-            merged.setdefault(key, value)
+            _add(merged, key, value)
+
+
+def _add(merged: dict[str, Any], key: str, value: Any) -> None:
+    """Add a key under those that are there; mappings are merged if its kind says so."""
+    both = _keys().get(key) and isinstance(value, dict) and isinstance(merged.get(key), dict)
+    merged[key] = merge(value, merged[key]) if both else merged.get(key, value)
 
 
 def _words(tags: list[Any] | str) -> list[str]:
@@ -189,18 +186,15 @@ def _take(merged: dict[str, Any], values: Mapping[str, Any], layer: Document, na
             raise ConfigError(
                 f"unknown key {given!r} of a pack", where=layer.where(name, given), hint=suggestion(str(given), _keys())
             )
-        if _keys().get(key) and isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = _deep(value, merged[key])
-        else:
-            merged.setdefault(key, value)
+        _add(merged, key, value)
 
 
-def _deep(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two mappings; values of `over` win."""
-    made = {**under, **over}
-    for key, value in under.items():
-        if isinstance(value, dict) and isinstance(over.get(key), dict):
-            made[key] = _deep(value, over[key])
+def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two nested mappings; the second wins."""
+    made = dict(first)
+    for key, value in second.items():
+        both = isinstance(value, Mapping) and isinstance(made.get(key), Mapping)
+        made[key] = merge(made[key], value) if both else value
     return made
 
 
@@ -230,7 +224,7 @@ def _expanded(entry: Entry, document: Document, chain: Sequence[str] = ()) -> It
         raise ConfigError("matrix must be a mapping of lists", where=entry.places.get("matrix", entry.where))
     if not isinstance(job, dict) or not isinstance(job.get("name"), str):
         raise ConfigError("a matrix requires a job with a name", where=entry.places.get("job", entry.where))
-    given: dict[str, _Definitions] = {}
+    given: dict[str, _Layers] = {}
     _read(Path(document.path), given, [], itertools.count())
     for count, values in enumerate(itertools.product(*matrix.values())):
         if count >= _MOST_JOBS:

@@ -478,12 +478,7 @@ class OutputWriter(Registrable):
         self.prediction_per_instance = prediction_per_instance
 
     def write(
-        self,
-        instances: Sequence[Mapping[str, Any]],
-        predictions: Any,
-        output_file_or_dir: str,
-        *arguments: Any,
-        **options: Any,
+        self, instances: Sequence[Mapping[str, Any]], predictions: Any, output_file_or_dir: str, model_name: str = ""
     ) -> None:
         """Write the predictions of a model.
 
@@ -499,15 +494,10 @@ class OutputWriter(Registrable):
         directory = os.path.dirname(output_file_or_dir)
         if directory:
             os.makedirs(directory, exist_ok=True)
-        self._write(instances, predictions, output_file_or_dir, *arguments, **options)
+        self._write(instances, predictions, output_file_or_dir, model_name=model_name)
 
     def _write(
-        self,
-        instances: Sequence[Mapping[str, Any]],
-        predictions: Any,
-        output_file_or_dir: str,
-        *arguments: Any,
-        **options: Any,
+        self, instances: Sequence[Mapping[str, Any]], predictions: Any, output_file_or_dir: str, model_name: str = ""
     ) -> None:
         raise NotImplementedError
 
@@ -525,17 +515,11 @@ class DefaultOutputWriter(OutputWriter):
         self.include_input = include_input
 
     def _write(
-        self,
-        instances: Sequence[Mapping[str, Any]],
-        predictions: Any,
-        output_file_or_dir: str,
-        *arguments: Any,
-        **options: Any,
+        self, instances: Sequence[Mapping[str, Any]], predictions: Any, output_file_or_dir: str, model_name: str = ""
     ) -> None:
-        model = options.get("model_name", arguments[0] if arguments else "")
         lines = []
         for instance, prediction in zip(instances, predictions, strict=True):
-            line = {"instance_id": instance["instance_id"], "model_id": model}
+            line = {"instance_id": instance["instance_id"], "model_id": model_name}
             lines.append({**line, **({"input": instance} if self.include_input else {}), "prediction": prediction})
         write_jsonl_file(output_file_or_dir, lines)
 
@@ -548,12 +532,7 @@ class MetricsOutputWriter(OutputWriter):
         super().__init__(False)
 
     def _write(
-        self,
-        instances: Sequence[Mapping[str, Any]],
-        predictions: Any,
-        output_file_or_dir: str,
-        *arguments: Any,
-        **options: Any,
+        self, instances: Sequence[Mapping[str, Any]], predictions: Any, output_file_or_dir: str, model_name: str = ""
     ) -> None:
         with write_atomically(Path(output_file_or_dir)) as stream:
             json.dump(predictions, stream, indent=2)

@@ -8,9 +8,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import signal
-import statistics
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -231,35 +229,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace, pack: Pack) -> None:
+    from benchmark_core.measure import time_metrics
+    from benchmark_core.timing import Schedule, time_batches
+
     inputs = _inputs(pack, options.inputs)
     model = load_model(
         pack, name=options.model, image=options.image, device=options.device, docker=options.docker,
         arguments=_model_arguments(options.words),
     )  # fmt: skip
     endless = itertools.cycle(inputs)
-    times: list[float] = []
-    first = 0.0
-    for number in range(options.warmup + options.batches):
-        batch = list(itertools.islice(endless, options.batch))
-        begin = time.perf_counter()
-        outputs = model.predict_batch(batch)
-        seconds = time.perf_counter() - begin
-        one_for_each(outputs, batch)
-        first = first or seconds
-        if number >= options.warmup:
-            times.append(1000 * seconds)
-    mean = statistics.fmean(times)
-    results: dict[str, Any] = {
-        "results.time": mean,
-        "results.time_std": statistics.stdev(times) if len(times) > 1 else None,
-        "results.time_min": min(times),
-        "results.time_median": statistics.median(times),
-        "results.time_max": max(times),
-        "results.time_data": times,
-        "results.time_first_batch": 1000 * first,
-        "results.throughput": 1000 * options.batch / mean,
-        "results.unit": "instances",
-    }
+    batches = iter(lambda: list(itertools.islice(endless, options.batch)), None)
+
+    def step(batch: list[Any]) -> None:
+        one_for_each(model.predict_batch(batch), batch)
+
+    timing = time_batches(step, batches, Schedule(options.batches, options.warmup), synchronize=lambda: None)
+    results = time_metrics(timing.batches, options.batch)
+    results |= {"results.time_first_batch": 1000 * timing.first, "results.unit": "instances"}
     for key, value in results.items():
         print(key_line(key, value), flush=True)
 

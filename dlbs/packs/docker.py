@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from benchmark_core.text import printable
 from dlbs.errors import LaunchError
@@ -71,19 +71,8 @@ class DockerContainer:
         _take_back(self._docker, self.image, {self.host_dir: self.container_dir})
         _delete(self._private_dir)
 
-    def run_command(
-        self,
-        command: str,
-        *,
-        cuda: bool = False,
-        network_disabled: bool = False,
-        environment: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-        stdout: bool = True,
-        stderr: bool = True,
-        silent: bool = True,
-    ) -> str:
-        """Run a shell command in a new container with the shared directory; see the function `run_command`.
+    def run_command(self, command: str, **options: Any) -> str:
+        """Run a shell command in a new container with the shared directory, with options of the function `run_command`.
 
         Raises:
             DockerContainerError: The command failed or timed out.
@@ -91,10 +80,8 @@ class DockerContainer:
         """
         if not self.host_dir:
             raise LaunchError("the container is not open", hint="use `with DockerContainer(image) as backend:`")
-        return run_command(
-            self.image, command, {self.host_dir: self.container_dir}, stdout=stdout, stderr=stderr, silent=silent,
-            network_disabled=network_disabled, cuda=cuda, environment=environment, timeout=timeout, docker=self._docker, name=self._name,
-        )  # fmt: skip
+        volumes = {self.host_dir: self.container_dir}
+        return run_command(self.image, command, volumes, **options, docker=self._docker, name=self._name)
 
 
 def make_volume_map(*volumes: str) -> dict[str, str]:

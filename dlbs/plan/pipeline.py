@@ -166,25 +166,17 @@ def _check_unused(config: Config, problems: Problems) -> None:
     def is_own(where: str) -> bool:
         return where.rpartition(":")[0] not in shipped
 
-    if config.variables:
-        where = ", ".join(config.variable_origins.values())
+    places = {
+        "variables": [*config.variable_origins.values()],
+        # The extensions of packs are the first ones.
+        "extensions": [one.where for one in config.extensions[len(config.packs) :] if is_own(one.where)],
+        "exclude": [one.where for one in config.exclude if is_own(one.where)],
+    }
+    for what, found in places.items():
         with problems:
-            raise ConfigError("variables cannot be combined with a list of experiments", where=where, hint=_BUILD)
-    # The extensions of packs are the first ones.
-    extensions = [one.where for one in config.extensions[len(config.packs) :] if is_own(one.where)]
-    if extensions:
-        with problems:
-            raise ConfigError(
-                "extensions cannot be combined with a list of experiments",
-                where=", ".join(dict.fromkeys(extensions)),
-                hint=_BUILD,
-            )
-    excluded = [one.where for one in config.exclude if is_own(one.where)]
-    if excluded:
-        with problems:
-            raise ConfigError(
-                "exclude cannot be combined with a list of experiments", where=", ".join(excluded), hint=_BUILD
-            )
+            if found:
+                where = ", ".join(dict.fromkeys(found))
+                raise ConfigError(f"{what} cannot be combined with a list of experiments", where=where, hint=_BUILD)
     for name, setting in config.settings.items():
         if name not in config.from_command_line and not config.is_shipped(name) and is_own(setting.where):
             with problems:

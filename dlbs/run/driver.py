@@ -334,36 +334,24 @@ class _Waiting:
     overtaken: int = 0
 
 
-class _Stop(NamedTuple):
-    """The reason that no more experiments are started.
-
-    Attributes:
-        message: The reason that running experiments are ended too; empty if they may finish.
-    """
-
-    message: str = ""
-
-
+@dataclass
 class _Run:
     """One run of a plan: draw experiments from it, start them where there is room, and record their outcomes."""
 
-    def __init__(
-        self,
-        experiments: Iterator[Drawn],
-        summary: Summary,
-        observer: Observer,
-        executor: Executor,
-        signals: Signals,
-        show: Callable[[Launcher], None] | None,
-        held: Locked,
-        policies: Policies,
-        limits: BatchLimits,
-    ) -> None:
-        self.experiments, self.summary, self.observer, self.executor = experiments, summary, observer, executor
-        self.signals, self.show, self.policies, self._limits = signals, show, policies, limits
+    experiments: Iterator[Drawn]
+    summary: Summary
+    observer: Observer
+    executor: Executor
+    signals: Signals
+    show: Callable[[Launcher], None] | None
+    held: Locked
+    policies: Policies
+    limits: BatchLimits
+
+    def __post_init__(self) -> None:
         self.directory = Path.cwd()
         self._current: Current | None = None
-        self._held, self._owned = held, set(held.owned)
+        self._owned = set(self.held.owned)
         self._reached = self._faults = 0
         self._tries: dict[str, int] = {}  # log → attempts that the machine ended
         self._exhausted = self._prepared = self._withdrawn = False
@@ -415,21 +403,21 @@ class _Run:
             for _ in self.executor.look():
                 continue
 
-    def _reason_to_stop(self) -> _Stop | None:
-        """The reason to start no more experiments; None if there is none."""
+    def _reason_to_stop(self) -> str | None:
+        """The reason to end all experiments; empty to start no more, while those that run may finish; None to continue."""
         if self.signals.stop_signal:
-            return _Stop(f"stopped by {signal.Signals(self.signals.stop_signal).name}")
+            return f"stopped by {signal.Signals(self.signals.stop_signal).name}"
         if self.policies.deadline is not None and time.monotonic() >= self.policies.deadline:
             self.summary.stopped = self.summary.stopped or "the deadline has passed"
-            return _Stop("stopped by the deadline")
-        return _Stop() if self.signals.stop_after_current or self.summary.stopped else None
+            return "stopped by the deadline"
+        return "" if self.signals.stop_after_current or self.summary.stopped else None
 
-    def _stop(self, stop: _Stop) -> None:
+    def _stop(self, reason: str) -> None:
         if not self._withdrawn:
             self._withdrawn = True
             self.executor.withdraw(lambda experiment: True)
-        if stop.message:
-            self.executor.end_all(stop.message)
+        if reason:
+            self.executor.end_all(reason)
 
     def _wait(self) -> None:
         """Block until there is work to do."""
@@ -502,10 +490,10 @@ class _Run:
             return True
         changes = map(self._change, experiments, endings)
         found = list(zip(experiments, endings, changes, strict=True))
-        if not all(is_finished(experiment, ending, self._limits, change) for experiment, ending, change in found):
+        if not all(is_finished(experiment, ending, self.limits, change) for experiment, ending, change in found):
             return False
         for experiment, ending, change in found:
-            self._limits.learn_from_log(experiment, ending)
+            self.limits.learn_from_log(experiment, ending)
             self.summary.keep(ending, change)
             self._notify("skipped", experiment)
         return True
@@ -540,7 +528,7 @@ class _Run:
         experiment = experiments[0]
         if self._is_owned(experiment) and self._has_ended_meanwhile(experiment) and self._are_finished(experiments):
             return True
-        reason = next(filter(None, map(self._limits.reason_to_skip, experiments)), "")
+        reason = next(filter(None, map(self.limits.reason_to_skip, experiments)), "")
         if reason and not self._is_owned(experiment):
             for one in experiments:
                 self._skip(one, reason)
@@ -575,7 +563,7 @@ class _Run:
 
     def _withdraw_too_large(self) -> None:
         """Cancel what has not begun and would not fit into memory."""
-        self.executor.withdraw(lambda other: bool(self._limits.reason_to_skip(other)))
+        self.executor.withdraw(lambda other: bool(self.limits.reason_to_skip(other)))
 
     def _skip(self, experiment: Experiment, reason: str) -> None:
         """Write a log with the reason that an experiment did not run."""
@@ -600,7 +588,7 @@ class _Run:
             return
         self._faults = 0
         for experiment, outcome in ended:
-            if self._limits.learn(experiment, outcome):
+            if self.limits.learn(experiment, outcome):
                 self._withdraw_too_large()
         attempt = int(experiments[0].get("exp.attempt") or 1)
         failed = any(outcome.status in {"failure", "timeout"} for _, outcome in ended)
@@ -625,7 +613,7 @@ class _Run:
         Raises:
             InfrastructureError: One is not.
         """
-        self._held.check(log_path(experiment, self.directory).parent)
+        self.held.check(log_path(experiment, self.directory).parent)
         if not self.directory.is_dir():
             raise InfrastructureError("the working directory has vanished", where=str(self.directory))
 

@@ -168,10 +168,10 @@ def _locked_file(directory: Path, wait: bool) -> IO[str]:
                 return stream
             stream.close()  # the previous run has removed this file, and another process may have locked a new one
         except BlockingIOError:
-            pid = _pid(_content(stream)) or "unknown"
+            pid = _content(stream).get("pid")
             stream.close()
             raise LaunchError(
-                f"another dlbs run (process {pid}) is writing to this directory",
+                f"another dlbs run (process {pid if isinstance(pid, int) else 'unknown'}) is writing to this directory",
                 where=str(directory),
                 hint="add --wait to wait for it, or choose another exp.log_dir",
             ) from None
@@ -187,20 +187,16 @@ def _open_lock(path: Path) -> IO[str]:
         if path.is_symlink():
             raise LaunchError("is a symbolic link, which is not followed", where=str(path), hint=hint) from None
         raise
-    stream = open(descriptor, "a+", encoding="utf-8", errors="replace") if _is_regular(descriptor) else None
-    if stream is None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise LaunchError("is not a regular file", where=str(path), hint=hint)
+    stream = open(descriptor, "a+", encoding="utf-8", errors="replace")
     stream.seek(0)
     content = stream.read(_LONGEST).strip("\0")  # a power cut may leave NULs
     if content and not content.startswith("{"):
         stream.close()
         raise LaunchError("is not a lock file of dlbs, so it is not overwritten", where=str(path), hint=hint)
     return stream
-
-
-def _is_regular(descriptor: int) -> bool:
-    return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 def _unwritable(error: OSError, directory: Path) -> LaunchError:
@@ -285,11 +281,6 @@ def _read(stream: IO[str] | IO[bytes]) -> dict[str, Any] | None:
 def _write(stream: IO[str], content: dict[str, Any]) -> None:
     os.ftruncate(stream.fileno(), 0)
     write_all(stream.fileno(), json.dumps(content).encode())  # closing a buffered file on a full disk would fail again
-
-
-def _pid(content: dict[str, Any]) -> int | None:
-    pid = content.get("pid")
-    return pid if isinstance(pid, int) else None
 
 
 def run_facts(directory: Path) -> dict[str, Any] | None:

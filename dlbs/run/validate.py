@@ -17,7 +17,7 @@ from dlbs.errors import ConfigError, DlbsError, LaunchError, did_you_mean
 from dlbs.executors.base import Executor
 from dlbs.executors.local import LOCAL_CHECKS
 from dlbs.executors.logfiles import check_replaceable
-from dlbs.experiment import FRAMEWORK, Check, Experiment, Problem, Site, describe, log_path
+from dlbs.experiment import FRAMEWORK, NOT_SERVING, Check, Experiment, Problem, Site, describe, log_path
 from dlbs.files import dlbs_root
 from dlbs.launch.script import environment, launcher_path, make_launcher
 from dlbs.machine.resources import Request
@@ -258,13 +258,6 @@ def _gpus_per_node(experiment: Experiment) -> int | None:
         return None
 
 
-def _not_serving(experiment: Experiment, site: Site) -> Problem | None:
-    if text(experiment.get("exp.phase")) != "serving":
-        return None
-    name = text(experiment.get("exp.pack")) or text(experiment.get("exp.framework"))
-    return Problem(f"{name} does not support the phase serving", "set exp.framework=pytorch, or another exp.phase")
-
-
 def _replicas(experiment: Experiment, site: Site) -> Problem | None:
     gpus = text(experiment.get("exp.gpus"))
     if ":" in gpus and not gpus.startswith("any:"):
@@ -366,7 +359,6 @@ _OF_FRAMEWORKS = tuple(f"{FRAMEWORK}.{name}" for name in ("launcher", "env", "va
 _LAUNCHER = Check(("exp.framework", "exp.phase", "exp.docker", "exp.pack", *_OF_FRAMEWORKS), _launcher)
 _HELPERS = ("command.prepare", "command.cleanup")
 _MODEL = Check(("exp.model", "pytorch.architecture", "serving.url", "serving.protocol"), _model)
-_NOT_SERVING = Check(("exp.phase", "exp.framework", "exp.pack"), _not_serving)
 _DERIVED = ("exp.num_local_gpus", "exp.num_gpus", "exp.num_local_replicas", "exp.num_replicas")
 _COUNTS = Check(("exp.gpus", "exp.num_nodes", "exp.device_type", *_DERIVED), _counts)
 _REPLICAS = Check(("exp.gpus", "exp.num_local_replicas"), _replicas)
@@ -384,7 +376,7 @@ _PYTHON = Check(("runtime.python", "exp.docker"), _python)
 FRAMEWORK_CHECKS: dict[str, tuple[Check, ...]] = {
     "pytorch": (_MODEL, _REPLICAS, _DATA, _PYTHON),
     "train": (_MODEL, _REPLICAS, _TRAINING_DATA, _DATA, _PYTHON),
-    "onnxruntime": (_NOT_SERVING,),
-    "jax": (_NOT_SERVING,),
+    "onnxruntime": (NOT_SERVING,),
+    "jax": (NOT_SERVING,),
     "command": (_COMMAND,),
 }

@@ -25,137 +25,120 @@ class Kind(NamedTuple):
 
     Attributes:
         meaning: The cause of the warning.
-        worst: The same with `{}` for the figure of the worst run; empty if such warnings have no figure.
         remedy: The fix.
+        worst: The meaning with `{}` for the figure of the worst run; empty if such warnings have no figure.
     """
 
     meaning: str
-    worst: str
     remedy: str
+    worst: str = ""
 
 
 KINDS: dict[str, Kind] = {
     "CPU contention": Kind(
-        "other programs used the CPUs",
-        "other programs used up to {} of the CPUs",
-        "rerun on an idle machine",
+        "other programs used the CPUs", "rerun on an idle machine", "other programs used up to {} of the CPUs"
     ),
     "neighbours": Kind(
         "experiments of the same plan ran at the same time on the same CPUs",
-        "experiments of the same plan ran at the same time, and up to {} of the CPUs were not available to this one",
         "rerun with --jobs 1, or give each separate CPUs (-Pruntime.cpus=N)",
+        "experiments of the same plan ran at the same time, and up to {} of the CPUs were not available to this one",
     ),
     "GPU contention": Kind(
-        "other programs used the GPU",
-        "other programs used up to {} of a GPU",
-        "end them (see nvidia-smi) and rerun",
+        "other programs used the GPU", "end them (see nvidia-smi) and rerun", "other programs used up to {} of a GPU"
     ),
     "GPU throttling": Kind(
         "heat or the power supply lowered the clock of the GPU",
-        "heat or the power supply lowered the clock of a GPU up to {} of the time",
         "improve the cooling and rerun",
+        "heat or the power supply lowered the clock of a GPU up to {} of the time",
     ),
     "drift": Kind(
         "times changed between the first and the last third of the run",
-        "times changed by up to {} between the first and the last third of the run",
         "warm up longer (exp.num_warmup_batches), fix clocks and cooling",
+        "times changed by up to {} between the first and the last third of the run",
     ),
     "unsteady warm-up": Kind(
-        "times were still changing when the warm-up reached its limit",
-        "",
-        "rerun on an idle machine with fixed clocks",
+        "times were still changing when the warm-up reached its limit", "rerun on an idle machine with fixed clocks"
     ),
     "slow first run": Kind(
         "the first timed run took much longer than the others",
-        "",
         "warm up (exp.num_warmup_batches), or clear caches before each run (command.prepare)",
     ),
     "outliers": Kind(
         "some runs took much longer than the others",
-        "in the worst experiment {} runs took much longer than the others",
         "rerun on an idle machine",
+        "in the worst experiment {} runs took much longer than the others",
     ),
     "failures": Kind(
         "failed runs were counted",
-        "in the worst experiment {} runs failed and were counted",
         "fix the command, or remove command.ignore_failure",
+        "in the worst experiment {} runs failed and were counted",
     ),
     "invalid result": Kind(
         "a run violates the rules of MLPerf's load generator",
-        "",
         "see results.serving.reason: run longer (serving.min_duration), or lower serving.target_qps",
     ),
     "rejected queries": Kind(
         "the queue was full; rejected queries count as too late",
-        "in the worst experiment {} queries were rejected",
         "lower serving.target_qps, or raise serving.queue_limit",
+        "in the worst experiment {} queries were rejected",
     ),
     "failed requests": Kind(
         "requests failed; they count as too late",
-        "in the worst experiment {} requests failed",
         "see results.serving.errors and the log of the server",
+        "in the worst experiment {} requests failed",
     ),
     "cached prompts": Kind(
         "the server had prompts in its cache that should be unique",
-        "the server had up to {} of the prompt tokens in its cache",
         "restart the server, or set serving.prompts=repeat if this is intended",
+        "the server had up to {} of the prompt tokens in its cache",
     ),
     "tokens not counted": Kind(
         "the server does not report the tokens of its answers, so figures per token are unknown",
-        "",
         "set serving.tokenizer",
     ),
     "several tokens per event": Kind(
         "several tokens arrive together: gaps between events are not those between tokens",
-        "",
         "use the time per output token (tpot) instead of the inter-token latency (itl)",
     ),
     "short answers": Kind(
         "answers were shorter than requested",
-        "in the worst experiment {} answers were shorter than requested",
         "set serving.ignore_eos if the server supports it",
+        "in the worst experiment {} answers were shorter than requested",
     ),
     "client limit": Kind(
         "the client, not the server, limited the load",
-        "",
         "run the client on another machine, or raise serving.clients or serving.max_concurrency",
     ),
     "late load generator": Kind(
-        "queries were issued later than they were due", "", "reserve a CPU for the load generator (pytorch.num_threads)"
+        "queries were issued later than they were due", "reserve a CPU for the load generator (pytorch.num_threads)"
     ),
     "imprecise limit": Kind(
         "the confidence interval of the highest rate is wider than requested",
-        "",
         "raise serving.find_trials or serving.min_duration",
     ),
     "server not restarted": Kind(
-        "repeated searches do not cover restarts of the server",
-        "",
-        "restart the server between them",
+        "repeated searches do not cover restarts of the server", "restart the server between them"
     ),
     "limit not reached": Kind(
-        "every tested rate met the bounds", "", "tighten the bounds, or use the offline throughput as the limit"
+        "every tested rate met the bounds", "tighten the bounds, or use the offline throughput as the limit"
     ),
-    "slow data type": Kind(
-        "the CPU has no instructions for the data type", "", "use float32 (exp.dtype), or another CPU"
-    ),
-    "oversubscription": Kind("more threads than CPUs", "", "set pytorch.num_threads to at most the number of CPUs"),
+    "slow data type": Kind("the CPU has no instructions for the data type", "use float32 (exp.dtype), or another CPU"),
+    "oversubscription": Kind("more threads than CPUs", "set pytorch.num_threads to at most the number of CPUs"),
     "accuracy differs from the weights' entry": Kind(
         "the accuracy differs from the published accuracy of the weights",
-        "",
         "check the images, the precision and the weights",
     ),
     "memory not measured": Kind(
-        "the pass that measures memory failed; times are not affected", "", "disable it (pytorch.passes)"
+        "the pass that measures memory failed; times are not affected", "disable it (pytorch.passes)"
     ),
     "operations not counted": Kind(
-        "the pass that counts operations failed; times are not affected", "", "disable it (pytorch.passes)"
+        "the pass that counts operations failed; times are not affected", "disable it (pytorch.passes)"
     ),
     "profile not written": Kind(
-        "the pass that writes a profile failed; times are not affected", "", "disable it (pytorch.profile)"
+        "the pass that writes a profile failed; times are not affected", "disable it (pytorch.profile)"
     ),
     "effective batch changed": Kind(
-        "training was continued with a different number of replicas", "", "continue with the same number of replicas"
+        "training was continued with a different number of replicas", "continue with the same number of replicas"
     ),
 }
 

@@ -5,6 +5,8 @@ Only codes up to 125 are free: shells define 126, 127 and 128 + n.
 
 from __future__ import annotations
 
+import signal
+
 OK = 0
 FAILED = 1
 WRONG_INPUT = 2
@@ -52,6 +54,14 @@ EXIT_CODES: tuple[tuple[str, str, str], ...] = (
     ("a benchmark", "any other", "failure"),
     ("the command of `dlbs bisect`", f"{BISECT_SKIP}", "this candidate cannot be measured"),
 )
+
+
+def exit_words(code: int) -> str:
+    """An exit code in words: `exit code 1`, or `ended by SIGKILL` for -9, and for 137, as shells give it."""
+    try:
+        return f"ended by {signal.Signals(-code if code < 0 else code - SIGNALLED).name}"
+    except ValueError:
+        return f"exit code {code}"
 
 
 class BenchmarkError(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import sys
 from argparse import ArgumentTypeError
@@ -11,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any, NoReturn, TypeVar
 
-from benchmark_core.text import truth
+from benchmark_core.text import did_you_mean, truth
 
 _KEY = "option"
 
@@ -124,8 +123,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             name = written[unknown[0]].split("=")[0]
             known = [flag for action in self._actions for flag in action.option_strings]
-            close = difflib.get_close_matches(_underscored(name), known, n=1)
-            self.error(f"unknown argument {name}" + (f": did you mean {close[0]}?" if close else ""))
+            self.error(f"unknown argument {name}: {did_you_mean(_underscored(name), known)}".removesuffix(": "))
         return parsed
 
     def error(self, message: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 _TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
@@ -35,3 +36,11 @@ def truth(value: Any) -> bool | None:
         return value
     word = str(value).strip().lower() if isinstance(value, (str, int)) else ""
     return True if word in _TRUE else False if word in _FALSE else None
+
+
+def did_you_mean(name: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> str:
+    """`did you mean resnet18 or resnet34?` for the closest known names; empty if none is close."""
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), most, cutoff)
+    return f"did you mean {' or '.join(close)}?" if close else ""

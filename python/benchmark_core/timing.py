@@ -9,7 +9,7 @@ import statistics
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter, time
 from typing import Any, Protocol
 
@@ -199,31 +199,24 @@ class _Times:
     total: float = 0.0
 
 
+@dataclass(slots=True)
 class _Run:
     """Batches that run in sequence, with their times so far."""
 
-    def __init__(
-        self,
-        step: Callable[[Any], Any],
-        batches: Iterator[Any],
-        synchronize: Callable[[], Any],
-        make_event: Callable[[], Marker] | None,
-        sync: str,
-        agree: Callable[[int], int],
-        watcher: Watcher | None,
-    ) -> None:
-        self.step, self.batches, self.synchronize, self.make_event, self.sync = (
-            step,
-            batches,
-            synchronize,
-            make_event,
-            sync,
-        )
-        self.agree, self.watcher = agree, watcher
-        self.result: Any = None
+    step: Callable[[Any], Any]
+    batches: Iterator[Any]
+    synchronize: Callable[[], Any]
+    make_event: Callable[[], Marker] | None
+    sync: str
+    agree: Callable[[int], int]
+    watcher: Watcher | None
+    result: Any = None
+    times: _Times = field(init=False)
+    _is_warm: bool = False
+    _known: float = 0.0  # seconds of a batch; 0 before the first one
+
+    def __post_init__(self) -> None:
         self.times = self._none()
-        self._is_warm = False
-        self._known = 0.0  # seconds of a batch; 0 before the first one
 
     def _none(self) -> _Times:
         return _Times(array("d"), array("d"), None if self.make_event is None else array("d"))

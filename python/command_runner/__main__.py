@@ -14,7 +14,6 @@ if not __package__:  # started by the path of the directory, from anywhere
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-import contextlib
 import json
 import os
 import resource
@@ -29,7 +28,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 from benchmark_core.crash import guarded
 from benchmark_core.doubts import cpu_contention, drifted, slow_runs, warning
-from benchmark_core.exits import SIGNALLED, BenchmarkError
+from benchmark_core.exits import SIGNALLED, BenchmarkError, exit_words
 from benchmark_core.facts import host_facts, resident_peak
 from benchmark_core.intervals import STEADY_WITHIN, drift, percentile
 from benchmark_core.load import CompetingLoad
@@ -53,16 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join(key_line(key, value) for key, value in facts.items()), flush=True)
     try:
         runner = Runner(options)
-    except CannotStartError as error:
-        return _failed(error.code, str(error))
-    except BenchmarkError as error:  # nobody gives turns
-        return _failed(error.exit_code, str(error))
+    except BenchmarkError as error:
+        return _failed(error)
     try:
         runner.run()
-    except (CannotStartError, FailedError) as error:
-        return _failed(error.code, str(error))
     except BenchmarkError as error:
-        return _failed(error.exit_code, str(error))
+        return _failed(error)
     finally:
         _clean_up(runner)
     printed = runner.report.values()
@@ -74,9 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _failed(code: int, why: str) -> int:
-    print(key_line("exp.status_msg", why), flush=True)
-    return code
+def _failed(error: BenchmarkError) -> int:
+    print(key_line("exp.status_msg", str(error)), flush=True)
+    return error.exit_code
 
 
 def _clean_up(runner: Runner) -> None:
@@ -109,12 +104,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-class FailedError(Exception):
-    """A command failed: its exit code and its last output."""
+class FailedError(BenchmarkError):
+    """A command failed, or cannot be started: its exit code, or that of a shell in this case, and the reason."""
 
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)
-        self.code = code
+        self.exit_code = code
 
 
 class Runner:
@@ -203,8 +198,8 @@ class Runner:
         """
         try:
             one = self._invoke(executable(command), command)
-        except CannotStartError as error:
-            raise FailedError(error.code, f"{name}: {error}") from None
+        except FailedError as error:
+            raise FailedError(error.exit_code, f"{name}: {error}") from None
         output, errors = self._out.take(), self._err.take()
         if one.code:
             _print([*output.splitlines(), *errors.splitlines()])
@@ -228,14 +223,10 @@ def _print(lines: Sequence[str]) -> None:
 
 def reason(code: int, output: str) -> str:
     """The reason of a failure in one line: the exit code, and the last output line that has letters and is no hint at --help."""
-    words = f"exit code {code}"
-    if code > SIGNALLED:
-        with contextlib.suppress(ValueError):  # not the code of a signal
-            words = f"ended by {signal.Signals(code - SIGNALLED).name}"
     lines = [line.strip() for line in output.splitlines() if any(map(str.isalnum, line)) and not KEY_LINE.match(line)]
     lines = [line for line in lines if not (line.startswith(("Try ", "See ")) and "--help" in line)] or lines
     last = printable(lines[-1]) if lines else ""
-    return f"{words}: {last[:300]}" if last else words
+    return exit_words(code) + (f": {last[:300]}" if last else "")
 
 
 class Invocation(NamedTuple):
@@ -244,14 +235,6 @@ class Invocation(NamedTuple):
     code: int
     seconds: float
     usage: resource.struct_rusage
-
-
-class CannotStartError(Exception):
-    """The command cannot be started: the exit code of a shell in this case, and the reason."""
-
-    def __init__(self, code: int, why: str) -> None:
-        super().__init__(why)
-        self.code = code
 
 
 class Output:
@@ -279,15 +262,15 @@ def executable(command: Sequence[str]) -> str:
     """The path of the program that a command starts.
 
     Raises:
-        CannotStartError: The program does not exist.
+        FailedError: The program does not exist.
     """
     found = shutil.which(command[0])
     if found:
         return found
     there = os.path.exists(command[0]) and os.sep in command[0]
     if there:
-        raise CannotStartError(_NOT_EXECUTABLE, f"{command[0]} is not executable")
-    raise CannotStartError(_NOT_FOUND, f"program {command[0]!r} not found")
+        raise FailedError(_NOT_EXECUTABLE, f"{command[0]} is not executable")
+    raise FailedError(_NOT_FOUND, f"program {command[0]!r} not found")
 
 
 def invoke(path: str, command: Sequence[str], streams: tuple[int, int, int]) -> Invocation:
@@ -301,7 +284,7 @@ def invoke(path: str, command: Sequence[str], streams: tuple[int, int, int]) -> 
         streams: Its standard input, output and error.
 
     Raises:
-        CannotStartError: The kernel cannot start it.
+        FailedError: The kernel cannot start it.
     """
     files = [(os.POSIX_SPAWN_DUP2, ours, its) for its, ours in enumerate(streams)]
     # Encode to bytes before the clock starts: encoding the environment takes a tenth of the time of `true`.
@@ -311,7 +294,7 @@ def invoke(path: str, command: Sequence[str], streams: tuple[int, int, int]) -> 
         # Python ignores these signals; restore the default for the command.
         pid = os.posix_spawn(path, words, environment, file_actions=files, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
     except OSError as error:
-        raise CannotStartError(_NOT_EXECUTABLE, f"{command[0]}: {error.strerror}") from None
+        raise FailedError(_NOT_EXECUTABLE, f"{command[0]}: {error.strerror}") from None
     _, status, usage = os.wait4(pid, 0)
     seconds = time.perf_counter() - begin
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)

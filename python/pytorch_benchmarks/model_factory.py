@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import hashlib
 import importlib
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from benchmark_core.exits import UnknownModelError, UsageError
 from benchmark_core.options import check_whole
 from benchmark_core.program import reason
+from benchmark_core.text import did_you_mean
 from pytorch_benchmarks import models
 from pytorch_benchmarks.models.model import BUILDERS, Builder, LanguageModel, Model, load_tensors, register_model
 from pytorch_benchmarks.weights import Weights, WeightsEnum, find_weights, get_model_weights, get_weight
@@ -122,15 +122,6 @@ def list_models(
     )
 
 
-def get_model_builder(name: str) -> Builder:
-    """The builder of a model: the class or function registered under a name.
-
-    Raises:
-        UnknownModelError: The name is unknown; the message suggests the closest ones.
-    """
-    return builder_of(name)
-
-
 def get_model(
     name: str, *, weights: str | Weights | WeightsEnum | None = None, progress: bool = True, **options: Any
 ) -> Model:
@@ -169,10 +160,12 @@ def builder_of(name: str) -> Builder:
     """
     builders = _load()
     if name not in builders:
-        close = difflib.get_close_matches(name, builders, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"available models are {', '.join(sorted(builders))}"
+        hint = did_you_mean(name, builders, 3, 0.5) or f"available models are {', '.join(sorted(builders))}"
         raise UnknownModelError(f"unknown model {name!r}: {hint}")
     return builders[name]
+
+
+get_model_builder = builder_of  # its name in torchvision
 
 
 class _Factory(type):
@@ -268,8 +261,7 @@ def _not_importable(name: str, provider: str, error: Exception) -> UsageError:
 
 
 def _unknown(name: str, known: Iterable[str]) -> UnknownModelError:
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return UnknownModelError(f"unknown model {name!r}" + (f": did you mean {' or '.join(close)}?" if close else ""))
+    return UnknownModelError(f"unknown model {name!r}: {did_you_mean(name, known, 3, 0.5)}".removesuffix(": "))
 
 
 def _torchvision(package: Any, name: str, **options: Any) -> Model:
@@ -324,9 +316,8 @@ def _check_fields(config: Any, usual: Any, options: Iterable[str]) -> None:
     """
     for option in options:
         if option in vars(config) and not hasattr(usual, option):
-            close = difflib.get_close_matches(option, vars(usual), n=1)
-            hint = f": did you mean {close[0]}?" if close else ""
-            raise TypeError(f"{type(config).__name__} has no field {option!r}{hint}")
+            hint = did_you_mean(option, vars(usual))
+            raise TypeError(f"{type(config).__name__} has no field {option!r}: {hint}".removesuffix(": "))
 
 
 def _most_tokens(network: Any, config: Any) -> int | None:

@@ -5,6 +5,7 @@ torchrun would wait silently. Node 0 is a server; the others connect, identify t
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import secrets
@@ -15,8 +16,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from socketserver import StreamRequestHandler, ThreadingTCPServer
-from threading import Condition, Thread
 from typing import Any
 
 from benchmark_core.exits import BenchmarkError, UsageError
@@ -25,7 +24,7 @@ from benchmark_core.text import printable
 __all__ = ["Node", "endpoint", "interface_to", "meet"]
 
 _SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface
-_TURN = 0.05  # seconds in which node 0 closes its port
+_TURN = 0.05  # seconds between two looks of node 0 at who is missing
 _PAUSE = 0.5  # seconds between two attempts to reach node 0, at most
 _FIRST_PAUSE = 0.05  # seconds after the first attempt; each further pause is twice as long
 _LONGEST = 1 << 16  # bytes of a message
@@ -111,132 +110,96 @@ def meet(
     written = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     wait = _Wait(written, seconds, time.monotonic() + seconds, quiet, say)
     if node.rank == 0:
-        _Host(node, place, wait).run()
+        asyncio.run(_Host(node, place, wait).run())
     else:
         _join(node, place, wait)
 
 
-class _Guest(StreamRequestHandler):
-    """A connection to node 0, in a separate thread.
-
-    Attributes:
-        node: The node that connected, once node 0 has accepted it.
-    """
-
-    server: _Host
-    timeout = _PATIENCE  # seconds to identify itself
-    node: Node | None = None
-
-    def handle(self) -> None:
-        with suppress(OSError):  # it has disconnected
-            said = _message(self.rfile.readline(_LONGEST))
-            node = _node(said)
-            if node is not None and said.get("token") != self.server.token and self.server.welcome(self, node):
-                self.connection.settimeout(None)
-                while self.connection.recv(_LONGEST):  # it says nothing more until it ends
-                    continue
-        self.server.dismiss(self)
-
-    def send(self, message: dict[str, Any]) -> None:
-        with suppress(OSError):
-            self.connection.sendall(json.dumps(message).encode() + b"\n")
-
-
-class _Host(ThreadingTCPServer):
-    """Node 0, which coordinates the rendezvous."""
-
-    daemon_threads = True
-    block_on_close = False
+class _Host:
+    """Node 0, which coordinates the rendezvous: a server, whose connections are the nodes that have arrived."""
 
     def __init__(self, node: Node, place: tuple[str, int], wait: _Wait) -> None:
-        super().__init__(place, _Guest, bind_and_activate=False)
-        self.socket.close()
-        self.socket = _listener(place[1])
-        self.token = secrets.token_hex(8)
         self._node, self._place, self._wait = node, place, wait
-        self._changed = Condition()  # holds the lock of what follows
-        self._guests: dict[int, _Guest] = {}  # nodes that have arrived, by rank
+        self._token = secrets.token_hex(8)
+        self._guests: dict[int, tuple[Node, asyncio.StreamWriter]] = {}  # by rank
         self._difference = self._said = ""
-        self._is_over = False
 
-    def run(self) -> None:
-        Thread(target=self.serve_forever, args=(_TURN,), daemon=True).start()
+    async def run(self) -> None:
+        server = await asyncio.start_server(self._serve, sock=_listener(self._place[1]), limit=_LONGEST)
         answer: dict[str, Any] = {}
         try:
-            self._detect_another_host()
-            self._wait_for_all()
+            await asyncio.to_thread(self._detect_another_host)
+            await self._wait_for_all()
             answer = {"go": True}
         except BenchmarkError as error:
             answer = {"error": str(error), "usage": isinstance(error, UsageError)}
             raise
         finally:
-            # Before the others continue, so that they cannot mistake this port for torchrun's.
-            self.shutdown()
-            self.server_close()
-            with self._changed:
-                self._is_over = True
-                for guest in self._guests.values():
-                    if answer:
-                        guest.send(answer)
-                    with suppress(OSError):
-                        guest.connection.shutdown(socket.SHUT_RDWR)
+            server.close()  # before the others continue, so that they cannot mistake this port for torchrun's
+            guests, self._guests = self._guests, {}
+            for _, writer in guests.values():
+                _send(writer, answer)
+                writer.close()
 
-    def welcome(self, guest: _Guest, node: Node) -> bool:
-        """Accept a node, and tell it who is missing; or tell it why it is refused."""
-        with self._changed:
-            first = (
-                self._node if node.rank == 0 else self._guests[node.rank].node if node.rank in self._guests else None
-            )
-            if first is not None:
-                why = f"{first.describe()} is already connected: set a different exp.node_rank for each node"
-                guest.send({"error": why})
-            if first is not None or self._is_over:
-                return False
-            guest.node = node
-            self._guests[node.rank] = guest
-            self._difference = self._difference or _difference(self._node, node)
-            if not self._difference:
-                if self._said:
-                    self._wait.say(f"{node.describe()} connected")
-                guest.send({"left": self._wait.left, "missing": self._missing()})
-            self._changed.notify()
-        return True
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Follow a connection until it ends."""
+        node = None
+        with suppress(asyncio.TimeoutError, OSError, ValueError):  # it is silent, has disconnected, or says too much
+            said = _message(await asyncio.wait_for(reader.readline(), _PATIENCE))
+            if said.get("token") != self._token and (node := self._welcomed(_node(said), writer)):
+                while await reader.read(_LONGEST):  # it says nothing more until it ends
+                    continue
+        if node is not None and node.rank in self._guests:
+            del self._guests[node.rank]
+            self._said = ""
+            self._wait.say(f"{node.describe()} disconnected")
+        writer.close()
 
-    def dismiss(self, guest: _Guest) -> None:
-        """Forget a node that has disconnected."""
-        with self._changed:
-            if guest.node is not None and not self._is_over:
-                del self._guests[guest.node.rank]
-                self._said = ""
-                self._wait.say(f"{guest.node.describe()} disconnected")
-                self._changed.notify()
+    def _welcomed(self, node: Node | None, writer: asyncio.StreamWriter) -> Node | None:
+        """Accept a node, and send it who is missing; or send it why it is refused. None if it is refused, or none."""
+        if node is None:
+            return None
+        first = self._node if node.rank == 0 else self._guests.get(node.rank, (None, None))[0]
+        if first is not None:
+            why = f"{first.describe()} is already connected: set a different exp.node_rank for each node"
+            _send(writer, {"error": why})
+            return None
+        self._guests[node.rank] = node, writer
+        self._difference = self._difference or _difference(self._node, node)
+        if not self._difference:
+            if self._said:
+                self._wait.say(f"{node.describe()} connected")
+            _send(writer, {"left": self._wait.left, "missing": self._missing()})
+        return node
 
     def _missing(self) -> list[int]:
         return [rank for rank in range(1, self._node.count) if rank not in self._guests]
 
-    def _wait_for_all(self) -> None:
-        with self._changed:
-            while missing := self._missing():
-                whom = _ranks(missing)
-                if self._difference:
-                    break
-                if self._wait.left == 0:
-                    raise BenchmarkError(self._wait.end(whom))
-                if self._wait.is_worth_saying and whom != self._said:
-                    self._said = whom
-                    self._wait.say(self._wait.describe(whom))
-                self._changed.wait(min(_PAUSE, self._wait.left))
-            if self._difference:
-                raise UsageError(self._difference)
+    async def _wait_for_all(self) -> None:
+        while (missing := self._missing()) and not self._difference:
+            whom = _ranks(missing)
+            if self._wait.left == 0:
+                raise BenchmarkError(self._wait.end(whom))
+            if self._wait.is_worth_saying and whom != self._said:
+                self._said = whom
+                self._wait.say(self._wait.describe(whom))
+            await asyncio.sleep(min(_TURN, self._wait.left))
+        if self._difference:
+            raise UsageError(self._difference)
 
     def _detect_another_host(self) -> None:
         """Detect another node 0 at this address by its error message. Our own answer, or none, means nothing."""
         with suppress(OSError), socket.create_connection(self._place, timeout=min(2.0, self._wait.seconds)) as probe:
-            probe.sendall(self._node.greeting(self.token))
+            probe.sendall(self._node.greeting(self._token))
             with probe.makefile("rb") as stream:
                 said = _message(stream.readline(_LONGEST))
             if isinstance(said.get("error"), str):
                 raise UsageError(_printable(said["error"]))
+
+
+def _send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
+    if message:
+        writer.write(json.dumps(message).encode() + b"\n")
 
 
 def _join(node: Node, place: tuple[str, int], wait: _Wait) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from torch import Tensor
 from benchmark_core.exits import UsageError
 from benchmark_core.files import open_regular, read_regular, replaced
 from benchmark_core.program import ADVICE, first_line, reason
+from benchmark_core.text import did_you_mean
 from pytorch_benchmarks.data.transforms import Transforms
 from pytorch_benchmarks.models.model import BUILDERS
 
@@ -138,8 +138,7 @@ def find_weights(given: str | Weights | WeightsEnum, model: str) -> Weights:
         path = weights_directory() / f"{given}.json"
         if not path.exists():
             known = list_weights(model)
-            close = difflib.get_close_matches(given, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"entries of {model}: {', '.join(known) or 'none'}"
+            hint = did_you_mean(given, known) or f"entries of {model}: {', '.join(known) or 'none'}"
             raise UsageError(f"--weights {given}: no such entry in {weights_directory()}: {hint}")
     if path.suffix == ".json":
         entry = read_weights(path)

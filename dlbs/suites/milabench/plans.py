@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlbs.errors import LaunchError
+from dlbs.packs.collection import merge as merge
 
 
 def assemble_options(options: Mapping[str, Any] | Sequence[Any]) -> list[str]:
@@ -31,15 +32,6 @@ def assemble_options(options: Mapping[str, Any] | Sequence[Any]) -> list[str]:
         elif value is not False:
             words += [str(option), str(value)]
     return words + last
-
-
-def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two nested mappings; the second wins."""
-    made = dict(first)
-    for key, value in second.items():
-        both = isinstance(value, Mapping) and isinstance(made.get(key), Mapping)
-        made[key] = merge(made[key], value) if both else value
-    return made
 
 
 def select_nodes(nodes: Iterable[Mapping[str, Any]], n: int) -> list[Mapping[str, Any]]:
@@ -210,18 +202,13 @@ class SequenceCommand(ListCommand):
 
 
 class NJobs(ListCommand):
-    """A command, repeated; an experiment runs one copy, since `plan` creates as many experiments."""
+    """A command, repeated, or on each GPU; an experiment runs one copy, since `plan` creates as many experiments."""
 
     def __init__(self, executor: Command, n: int = 1, gpus: Any = None, **kwargs: Any) -> None:
         super().__init__(executor, **kwargs)
-        self.n = n
 
 
-class PerGPU(ListCommand):
-    """A command on each GPU; an experiment runs one copy, since `plan` creates as many experiments."""
-
-    def __init__(self, executor: Command, gpus: Any = None, **kwargs: Any) -> None:
-        super().__init__(executor, **kwargs)
+PerGPU = NJobs
 
 
 class CmdCommand(Command):
@@ -388,26 +375,13 @@ class ActivatorCommand(WrapperCommand):
     """Run in the environment of the package, as all commands do."""
 
 
-class DockerRunCommand(WrapperCommand):
-    """Run in a container; the experiment is in its container already (`exp.docker_image`)."""
-
-    def __init__(self, executor: Any, image: Any = None, *docker_argv: Any, **kwargs: Any) -> None:
-        super().__init__(executor, **kwargs)
-        self.image = image
-
-
 class SSHCommand(WrapperCommand):
-    """Run on a machine: this one."""
+    """Run on a machine, this one, or in a container, where the experiment is already (`exp.docker_image`)."""
 
     def __init__(
-        self,
-        executor: Any,
-        host: str = "",
-        *ssh_argv: Any,
-        user: Any = None,
-        key: Any = None,
-        port: int = 22,
-        **kwargs: Any,
-    ) -> None:
+        self, executor: Any, place: Any = None, *words: Any, user: Any = None, key: Any = None, port: int = 22, **kwargs: Any
+    ) -> None:  # fmt: skip
         super().__init__(executor, **kwargs)
-        self.host = host
+
+
+DockerRunCommand = SSHCommand

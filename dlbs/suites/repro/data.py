@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from dlbs.errors import ConfigError
@@ -26,27 +26,20 @@ from dlbs.suites.repro.values import flatten as joined
 ConfigurationError = ConfigError  # its name in Repro
 
 
-class TemporaryDirectory:
+@contextmanager
+def TemporaryDirectory(root: str | None = None, persist: bool = False) -> Iterator[str]:
     """A directory that is removed at the end: `with TemporaryDirectory() as path`.
 
     Args:
         root: Its parent; by default that of temporary files.
         persist: Keep it.
     """
-
-    def __init__(self, root: str | None = None, persist: bool = False) -> None:
-        self.root, self.persist = root, persist
-        self.path = ""
-
-    def __enter__(self) -> str:
-        self.path = tempfile.mkdtemp(prefix="dlbs-", dir=self.root)
-        return self.path
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not self.persist:
-            shutil.rmtree(self.path)
+    path = tempfile.mkdtemp(prefix="dlbs-", dir=root)
+    try:
+        yield path
+    finally:
+        if not persist:
+            shutil.rmtree(path)
 
 
 def write_to_text_file(items: Iterable[TextType], file_path: str, separator: str | None = None) -> None:
@@ -127,17 +120,11 @@ class SacreROUGEOutputWriter(OutputWriter):
         super().__init__(True)
 
     def _write(
-        self,
-        instances: Sequence[Mapping[str, Any]],
-        predictions: Any,
-        output_file_or_dir: str,
-        *arguments: Any,
-        **options: Any,
+        self, instances: Sequence[Mapping[str, Any]], predictions: Any, output_file_or_dir: str, model_name: str = ""
     ) -> None:
-        model = options.get("model_name", arguments[0] if arguments else "")
         lines = []
         for instance, prediction in zip(instances, predictions, strict=True):
-            line: dict[str, Any] = {"instance_id": instance["instance_id"], "summarizer_id": model}
+            line: dict[str, Any] = {"instance_id": instance["instance_id"], "summarizer_id": model_name}
             line.update({"summarizer_type": "peer", "summary": {"text": prediction}})
             if "reference" in instance:
                 line["reference"] = {"text": instance["reference"]}

@@ -13,23 +13,15 @@ from typing import Any
 
 from dlbs.config.documents import load
 from dlbs.errors import ConfigError
-from dlbs.experiment import Check, Experiment, Problem, Site
+from dlbs.experiment import NOT_SERVING
 from dlbs.files import dlbs_root, read_source
 from dlbs.packs.architecture import TorchKind
 from dlbs.packs.environments import python_of
 from dlbs.packs.kinds import Finding, Surveyed, findings_of, programs_environment
 from dlbs.packs.pack import Environment, Pack, Places, constant_argv, matches
-from dlbs.text import text
 
 _MEASURED = Path(__file__).parent / "measured"
 _NAMES = {"DEFAULT_TRAIN_BSIZE": "training", "DEFAULT_EVAL_BSIZE": "inference"}
-
-
-def _not_serving(experiment: Experiment, site: Site) -> Problem | None:
-    if text(experiment.get("exp.phase")) != "serving":
-        return None
-    what = f"{text(experiment.get('exp.pack'))} does not support the phase serving"
-    return Problem(what, "set exp.framework=pytorch, or another exp.phase")
 
 
 class ModelKind(TorchKind):
@@ -39,7 +31,7 @@ class ModelKind(TorchKind):
     precedence = 10  # also with a Dockerfile, which some models contain
     files = "__init__.py with a class Model"
     template = Path(__file__).parent / "templates" / "model"
-    checks = (Check(("exp.phase", "exp.pack"), _not_serving), *TorchKind.checks)
+    checks = (NOT_SERVING, *TorchKind.checks)
 
     def recognises(self, directory: Path) -> bool:
         return matches(directory / "__init__.py", r"^class Model\b")

@@ -99,17 +99,10 @@ def _reachable(directory: Path) -> Iterator[Path]:
         yield file
         for node in _unconditional(_tree(file)):
             if isinstance(node, ast.ImportFrom) and node.level:
-                base = (
-                    file.parents[node.level - 1].joinpath(*(node.module or "").split("."))
-                    if node.module
-                    else file.parents[node.level - 1]
-                )
+                base = file.parents[node.level - 1].joinpath(*(node.module or "").split("."))
                 waiting += [base.with_suffix(".py"), base / "__init__.py"]
-                waiting += [
-                    path
-                    for name in node.names
-                    for path in ((base / f"{name.name}.py"), base / name.name / "__init__.py")
-                ]
+                for name in node.names:
+                    waiting += [base / f"{name.name}.py", base / name.name / "__init__.py"]
 
 
 def _unconditional(tree: ast.Module | None) -> Iterator[ast.stmt]:

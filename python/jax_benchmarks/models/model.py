@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import math
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ import numpy as np
 from benchmark_core.exits import UnknownModelError
 from benchmark_core.options import check_whole
 from benchmark_core.program import built_with
+from benchmark_core.text import did_you_mean
 
 Arrays = dict[str, Any]  # name → array
 
@@ -98,9 +98,8 @@ def get_model(name: str, **options: Any) -> Model:
         UsageError: The model does not have one of the options, or rejects its value.
     """
     if name not in MODELS:
-        close = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.6)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise UnknownModelError(f"unknown JAX model {name!r}: {hint}available models are {', '.join(sorted(MODELS))}")
+        hint = f"{did_you_mean(name, MODELS)} available models are {', '.join(sorted(MODELS))}".lstrip()
+        raise UnknownModelError(f"unknown JAX model {name!r}: {hint}")
     module = importlib.import_module(f"jax_benchmarks.models.{MODELS[name]}")
     with built_with(options, name):
         made: Model = module.build(**options)

@@ -328,7 +328,11 @@ class DatumParser:
         self._last: _Layout | None = None
 
     def __call__(self, record: memoryview) -> Datum:
-        """Like `parse_datum`."""
+        """Parse a serialised Datum; raw pixels are not copied.
+
+        Raises:
+            ValueError: The record is truncated, its pixels do not fit its shape, or its image cannot be decoded.
+        """
         last = self._last
         if last is not None and 0 <= len(record) - last.end <= _LONGEST_LABEL and record[: last.start] == last.head:
             label = last.labels.get(bytes(record[last.end :]))
@@ -353,16 +357,6 @@ class DatumParser:
             last = self._last = _Layout(head, start, end, shape, {})
         if len(last.labels) < _MOST_LABELS and len(record) - end <= _LONGEST_LABEL:
             last.labels[bytes(record[end:])] = fields.label
-
-
-def parse_datum(record: memoryview | bytes, max_pixels: int = MAX_PIXELS) -> Datum:
-    """Parse a serialised Datum; raw pixels are not copied.
-
-    Raises:
-        ValueError: The record is truncated, its pixels do not fit its shape, or its image cannot be decoded.
-    """
-    record = memoryview(record)
-    return _datum(record, _walk(record), max_pixels)
 
 
 def _datum(record: memoryview, fields: _Fields, max_pixels: int) -> Datum:

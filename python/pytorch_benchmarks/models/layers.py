@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,8 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+from benchmark_core.text import did_you_mean
 
 Norm = Callable[[int], nn.Module]  # number of channels → normalisation layer
 Activation = Callable[[], nn.Module]
@@ -54,10 +55,8 @@ def layer_constructor(option: str, name: str) -> Callable[..., nn.Module]:
     """
     known: Mapping[str, Callable[..., nn.Module]] = NORMS if option == "norm" else ACTIVATIONS
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        raise TypeError(
-            f"{option} {name!r}: " + (f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}")
-        )
+        hint = did_you_mean(name, known) or f"use one of {', '.join(known)}"
+        raise TypeError(f"{option} {name!r}: {hint}")
     return known[name]
 
 

@@ -94,10 +94,6 @@ class Model(nn.Module):
         """Trainable values."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def num_stored_values(self) -> int:
-        """Values in a checkpoint: parameters and buffers, such as the running statistics of batch normalisation."""
-        return self.num_parameters() + sum(buffer.numel() for buffer in self.buffers())
-
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     """Load tensors into a module if all of them exist and fit; otherwise return the mismatches as text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ _TRIES = 10
 Operation = Callable[[Tensor, float, float, bool], Tensor]  # image in [0, 1], strength in [0, 1], sign, wide ranges
 
 
+@dataclass
 class Augmenting:
     """Augments each image of a batch independently.
 
@@ -32,17 +34,15 @@ class Augmenting:
         seed: Random seed.
     """
 
-    def __init__(
-        self,
-        transforms: Transforms,
-        *,
-        policy: str = "none",
-        magnitude: int = 9,
-        erasing: float = 0.0,
-        seed: tuple[int, ...] = (0,),
-    ) -> None:
-        self.transforms, self.policy, self.magnitude, self.erasing = transforms, policy, magnitude, erasing
-        self._random = np.random.default_rng((*seed, 1))  # independent of the numbers that mix images
+    transforms: Transforms
+    _: KW_ONLY
+    policy: str = "none"
+    magnitude: int = 9
+    erasing: float = 0.0
+    seed: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        self._random = np.random.default_rng((*self.seed, 1))  # independent of the numbers that mix images
 
     def __call__(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Inputs of the same shape, type and layout; targets unchanged."""
@@ -85,6 +85,7 @@ class Augmenting:
                 return
 
 
+@dataclass
 class Mixing:
     """Converts a batch of images and class numbers to one of mixed images and class probabilities.
 
@@ -98,19 +99,16 @@ class Mixing:
         shape: (channels, height, width) of the images, if the inputs are vectors.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        label_smoothing: float = 0.0,
-        mixup_alpha: float = 0.0,
-        cutmix_alpha: float = 0.0,
-        seed: tuple[int, ...] = (0,),
-        shape: tuple[int, ...] = (),
-    ) -> None:
-        self.num_classes, self.label_smoothing, self.shape = num_classes, label_smoothing, shape
-        self.mixup_alpha, self.cutmix_alpha = mixup_alpha, cutmix_alpha
-        self._random = np.random.default_rng(seed)
+    num_classes: int
+    _: KW_ONLY
+    label_smoothing: float = 0.0
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+    seed: tuple[int, ...] = (0,)
+    shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._random = np.random.default_rng(self.seed)
 
     def __call__(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Inputs of the same shape; targets as class numbers, unchanged, or as probabilities, shape (batch, classes), float32."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmark_core.exits import UsageError
-from pytorch_benchmarks.data.caffe import CaffeLmdb, DatumParser, parse_datum
+from pytorch_benchmarks.data.caffe import CaffeLmdb, Datum, DatumParser
 from pytorch_benchmarks.data.dataset import Crop, Order
 from pytorch_benchmarks.data.images import find_images
 from pytorch_benchmarks.data.loader import processes
@@ -71,6 +71,10 @@ def test_a_database_is_opened_by_the_process_that_reads_it(tmp_path: Path) -> No
 
 def found(root: Path) -> list[tuple[str, int]]:
     return [(str(Path(path).relative_to(root)), label) for path, label in find_images(root)[1]]
+
+
+def parse_datum(record: bytes | bytearray) -> Datum:
+    return DatumParser()(memoryview(record))
 
 
 # The directory semantics of torchvision's ImageFolder, as cases: files that are there → images and classes that are found.

@@ -10,7 +10,6 @@ import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -24,64 +23,23 @@ from torch.utils._pytree import tree_leaves, tree_map
 from benchmark_core.exits import BenchmarkError, UsageError
 
 
-class COMPUTER_VISION(Enum):  # noqa: N801
-    """Images."""
-
-    SEGMENTATION = "segmentation"
-    CLASSIFICATION = "classification"
-    DETECTION = "detection"
-    GENERATION = "generation"
-    PATTERN_RECOGNITION = "pattern recognition"
-    VIDEO_INTERPOLATION = "video interpolation"
-    OTHER_COMPUTER_VISION = "other computer vision"
+def _tasks(area: str, *tasks: str) -> Any:
+    """The tasks of an area, as in `NLP.LANGUAGE_MODELING`."""
+    return Enum(area, {task.replace(" ", "_").upper(): task for task in tasks})
 
 
-class NLP(Enum):
-    """Text."""
-
-    TRANSLATION = "translation"
-    LANGUAGE_MODELING = "language modeling"
-    GENERATION = "generation"
-    OTHER_NLP = "other nlp"
-
-
-class SPEECH(Enum):
-    """Speech."""
-
-    SYNTHESIS = "synthesis"
-    RECOGNITION = "recognition"
-
-
-class RECOMMENDATION(Enum):
-    """Recommendation."""
-
-    RECOMMENDATION = "recommendation"
-
-
-class REINFORCEMENT_LEARNING(Enum):  # noqa: N801
-    """Reinforcement learning."""
-
-    OTHER_RL = "other rl"
-
-
-class AUDIO(Enum):
-    """Sound."""
-
-    MUSIC_SOURCE_SEPARATION = "music source separation"
-
-
-class GNN(Enum):
-    """Graphs."""
-
-    CLASSIFICATION = "classification"
-
-
-class OTHER(Enum):
-    """Anything else."""
-
-    OTHER_TASKS = "other tasks"
-    MICROBENCH = "microbench"
-
+COMPUTER_VISION = _tasks(
+    "COMPUTER_VISION",
+    *("segmentation", "classification", "detection", "generation", "pattern recognition", "video interpolation"),
+    "other computer vision",
+)
+NLP = _tasks("NLP", "translation", "language modeling", "generation", "other nlp")
+SPEECH = _tasks("SPEECH", "synthesis", "recognition")
+RECOMMENDATION = _tasks("RECOMMENDATION", "recommendation")
+REINFORCEMENT_LEARNING = _tasks("REINFORCEMENT_LEARNING", "other rl")
+AUDIO = _tasks("AUDIO", "music source separation")
+GNN = _tasks("GNN", "classification")
+OTHER = _tasks("OTHER", "other tasks", "microbench")
 
 MAIN_RANDOM_SEED = 1337
 
@@ -143,34 +101,21 @@ class TEST_STAGE(Enum):  # noqa: N801
     ALL = "all"
 
 
-@dataclass(frozen=True, slots=True)
-class Decorations:
-    """The requested settings.
-
-    Attributes:
-        precision: One of `PRECISIONS`; `bypass` leaves it to the model.
-        channels_last: Whether weights and inputs are stored channels-last.
-        jit: Whether the network is scripted (TorchScript).
-        compiler: Backend of torch.compile; empty for none.
-    """
-
-    precision: str = "fp32"
-    channels_last: bool = False
-    jit: bool = False
-    compiler: str = ""
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"arguments of the model (argv): {message}")
 
 
-def parse_extra_args(words: Sequence[str], *, precision: str = "fp32") -> tuple[Decorations, list[str]]:
+def parse_extra_args(words: Sequence[str], *, precision: str = "fp32") -> tuple[Namespace, list[str]]:
     """Split the words into arguments that every model accepts and arguments of this model.
 
     Args:
         words: `extra_args` of the model.
         precision: Default precision.
+
+    Returns:
+        Settings: `precision` (one of `PRECISIONS`; `bypass` leaves it to the model), `channels_last` (of weights and inputs), `backend`
+        (`jit` scripts the network), `compiler` (backend of torch.compile; empty for none). And the other words.
 
     Raises:
         UsageError: An argument has an invalid value.
@@ -181,9 +126,7 @@ def parse_extra_args(words: Sequence[str], *, precision: str = "fp32") -> tuple[
     parser.add_argument("--backend", choices=["eager", "jit"], default="eager")
     parser.add_argument("--torchdynamo", "--compile", metavar="BACKEND", default="", dest="compiler")
     parser.add_argument("--inductor", action="store_const", const="inductor", dest="compiler")
-    known, rest = parser.parse_known_args(list(words))
-    found: dict[str, Any] = {"precision": known.precision, "channels_last": known.channels_last}
-    return Decorations(**found, jit=known.backend == "jit", compiler=known.compiler), rest
+    return parser.parse_known_args(list(words))
 
 
 Phase = Callable[[], Any]
@@ -363,8 +306,8 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
             raise NotImplementedError(reason)
         self.dargs, self.extra_args = parse_extra_args(extra_args or [], precision=self._usual_precision())
         self.dynamo = bool(self.dargs.compiler)
-        self.opt_args = Namespace(backend="jit" if self.dargs.jit else None)
-        self._scripted = jit or self.dargs.jit
+        self.opt_args = Namespace(backend="jit" if self.dargs.backend == "jit" else None)
+        self._scripted = jit or self.dargs.backend == "jit"
         set_random_seed()
         self.batch_size = self._batch(test, batch_size)
         self.opt: Any = None
@@ -402,14 +345,13 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
                 f"unknown arguments of the model: {' '.join(self.extra_args)}: remove them from argv"
                 " (models remove the arguments they use from self.extra_args)"
             )
-        wanted: Decorations = self.dargs
-        if wanted.channels_last:
+        if self.dargs.channels_last:
             self.enable_channels_last()
-        self._set_precision(wanted.precision)
+        self._set_precision(self.dargs.precision)
         if self._scripted:
             self.jit_callback()
-        if wanted.compiler:
-            self.set_module(torch.compile(self.get_module()[0], backend=wanted.compiler))
+        if self.dargs.compiler:
+            self.set_module(torch.compile(self.get_module()[0], backend=self.dargs.compiler))
 
     def _set_precision(self, precision: str) -> None:
         kind = torch.device(self.device).type
@@ -417,12 +359,8 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
             if kind != "cuda":
                 raise NotImplementedError(f"tf32 is a precision of CUDA devices, not of {kind}")
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        elif precision == "fp16":
-            self.enable_fp16()
-        elif precision == "bf16":
-            self.enable_bf16()
-        elif precision == "amp":
-            self.enable_amp()
+        elif precision in {"fp16", "bf16", "amp"}:
+            getattr(self, f"enable_{precision}")()
         elif precision in {"amp_fp16", "amp_bf16"}:
             self._autocast(torch.float16 if precision == "amp_fp16" else torch.bfloat16)
 
@@ -477,25 +415,16 @@ class BenchmarkModel(metaclass=_DecoratedWhenMade):
 
     def set_train(self) -> None:
         """Switch the network to training mode. Models with several networks override this."""
-        self._set_mode(True)
+        self.get_module()[0].train()
 
     def set_eval(self) -> None:
         """Switch the network to evaluation mode."""
-        self._set_mode(False)
-
-    def _set_mode(self, training: bool) -> None:
-        module, _ = self.get_module()
-        module.train(training)
+        self.get_module()[0].eval()
 
     def add_context(self, make: Context, stage: TEST_STAGE = TEST_STAGE.ALL) -> None:
         """Run batches, or one stage of training, inside the context that `make` creates."""
-        of_stage = {
-            TEST_STAGE.ALL: self.run_contexts,
-            TEST_STAGE.FORWARD: self.forward_contexts,
-            TEST_STAGE.BACKWARD: self.backward_contexts,
-            TEST_STAGE.OPTIMIZER: self.optimizer_contexts,
-        }
-        of_stage[stage].append(make)
+        contexts = self.run_contexts if stage is TEST_STAGE.ALL else getattr(self, f"{stage.value}_contexts")
+        contexts.append(make)
 
     def jit_callback(self) -> None:
         """Replace the network by its TorchScript.

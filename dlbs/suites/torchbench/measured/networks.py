@@ -68,10 +68,9 @@ class TorchVisionModel(NetworkModel):
     TORCHVISION_MODEL = True
 
     def __init__(
-        self, model_name: str, test: str, device: str, batch_size: int | None = None, weights: Any = None, extra_args: list[str] | None = None,
-        *, jit: bool = False,
+        self, model_name: str, test: str, device: str, batch_size: int | None = None, weights: Any = None, *arguments: Any, **options: Any
     ) -> None:  # fmt: skip
-        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args, jit=jit)
+        super().__init__(test, device, batch_size, *arguments, **options)
         self.model: nn.Module = getattr(_package("torchvision.models"), model_name)(weights=None).to(device)
         self.example_inputs: tuple[Tensor, ...] = (torch.randn(self.batch_size or 1, 3, 224, 224, device=device),)
         self.model.train(test == "train")
@@ -106,11 +105,8 @@ class TimmModel(NetworkModel):
 
     TIMM_MODEL = True
 
-    def __init__(
-        self, model_name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None,
-        *, jit: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args, jit=jit)
+    def __init__(self, model_name: str, test: str, device: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(test, device, *arguments, **options)
         self.model: nn.Module = _package("timm").create_model(model_name, pretrained=False, scriptable=True).to(device)
         size = self.batch_size or 1
         shape = getattr(self.model, "default_cfg", {}).get("input_size", (3, 224, 224))
@@ -237,11 +233,8 @@ class HuggingFaceModel(NetworkModel):
 
     HF_MODEL = True
 
-    def __init__(
-        self, name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None,
-        *, jit: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args, jit=jit)
+    def __init__(self, name: str, test: str, device: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(test, device, *arguments, **options)
         wanted = CONFIGURATIONS.get(name.removesuffix(_GENERATES))
         if wanted is None:
             raise NotImplementedError(f"the size of {name} is unknown here; the suite downloads it")
@@ -304,11 +297,8 @@ class HuggingFaceGenerationModel(HuggingFaceModel):
     task = NLP.GENERATION
     DEFAULT_EVAL_BSIZE = 1
 
-    def __init__(
-        self, name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None,
-        *, jit: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(name, test, device, batch_size, extra_args, jit=jit)
+    def __init__(self, name: str, test: str, device: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(name, test, device, *arguments, **options)
         fixed = {"max_new_tokens": 256, "pad_token_id": 0, "eos_token_id": None, "do_sample": False, "num_beams": 1}
         self.model = GenerationWrapper(self.model, _package("transformers").GenerationConfig(**fixed, use_cache=True))
         self._inputs = (self.example_inputs["input_ids"],)
@@ -336,11 +326,8 @@ class BasicGNNModel(BenchmarkModel):
     DEFAULT_TRAIN_BSIZE = 1
     DEFAULT_EVAL_BSIZE = 1
 
-    def __init__(
-        self, model_name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None,
-        *, jit: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args, jit=jit)
+    def __init__(self, model_name: str, test: str, device: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(test, device, *arguments, **options)
         self.model: nn.Module = getattr(_package("torch_geometric.nn"), _NETWORKS[model_name])(
             _FEATURES, _FEATURES, num_layers=_LAYERS
         ).to(device)
@@ -361,9 +348,6 @@ class BasicGNNModel(BenchmarkModel):
 class GNNModel(BenchmarkModel):
     """A graph network on a part of Reddit's graph, which the suite downloads: unsupported without its data."""
 
-    def __init__(
-        self, model_name: str, test: str, device: str, batch_size: int | None = None, extra_args: list[str] | None = None,
-        *, jit: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(test=test, device=device, batch_size=batch_size, extra_args=extra_args, jit=jit)
+    def __init__(self, model_name: str, test: str, device: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(test, device, *arguments, **options)
         raise NotImplementedError(f"{model_name} needs a part of Reddit's graph, which is part of the suite's own data")
