@@ -214,9 +214,11 @@ def wrapped(lines: str) -> str:
 
 def width(stream: TextIO) -> int:
     """Columns for lines that are wrapped here: those of the terminal, and no limit in a file or a pipe."""
-    from shutil import get_terminal_size
+    if not stream.isatty():
+        return _WIDE
+    from shutil import get_terminal_size  # loads the modules of all compression formats
 
-    return get_terminal_size().columns if stream.isatty() else _WIDE
+    return get_terminal_size().columns
 
 
 def show_doubts(doubts: Doubts, *, err: bool = False) -> None:
