@@ -8,7 +8,7 @@ from typing import Any
 
 from dlbs.results.columns import hashable
 from dlbs.results.runs import Record, Runs
-from dlbs.run.provenance import package_list, package_words, packages_in, version_of
+from dlbs.run.provenance import different, package_list, package_words, packages_in, version_of
 from dlbs.text import counted, first_few, text
 
 COMMIT = "exp.code.commit"
@@ -51,8 +51,8 @@ def changes(a: Runs, b: Runs) -> dict[str, Any]:
     if all(versions) and set(versions[0]) != set(versions[1]):
         found["versions"] = versions
     files = [_mapped(side, "exp.code.files") for side in (a, b)]
-    if all(files) and (different := _different(files)):
-        found["files"] = sorted(different)
+    if all(files) and (names := _different(files)):
+        found["files"] = sorted(names)
     data = [_mapped(side, "exp.code.data") for side in (a, b)]
     # An output that a command names differs between the runs of one side, too.
     single = [{name for name, digests in one.items() if len(digests) == 1 and None not in digests} for one in data]
@@ -69,10 +69,10 @@ def changes(a: Runs, b: Runs) -> dict[str, Any]:
     digests = [set(filter(None, map(text, side.distinct(_PACKAGES[0])))) for side in (a, b)]
     if all(digests) and digests[0] != digests[1]:
         lists = [_packages(side) for side in (a, b)]
-        names = sorted({*lists[0][0], *lists[1][0]})
-        pairs = {name: [one[0].get(name) for one in lists] for name in names}
-        found["packages"] = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-        found["decisive"] = sorted({*lists[0][1], *lists[1][1]} & found["packages"].keys())
+        names = different(lists[0][0], lists[1][0])
+        if names or not all(one[0] for one in lists):
+            found["packages"] = {name: [one[0].get(name) for one in lists] for name in names}
+            found["decisive"] = sorted({*lists[0][1], *lists[1][1]} & set(names))
     return found
 
 

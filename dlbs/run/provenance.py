@@ -66,9 +66,17 @@ def packages_in(lines: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def different(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Packages whose versions differ; of an interpreter, the last part may be unknown: 3.11 is no other than 3.11.2."""
+    names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    pythons = f"{before.get('python')}.", f"{after.get('python')}."
+    is_same = pythons[0].startswith(pythons[1]) or pythons[1].startswith(pythons[0])
+    return [name for name in names if name != "python" or not is_same]
+
+
 def package_words(before: Mapping[str, str], after: Mapping[str, str], decisive: Sequence[str] = ()) -> str:
     """`torch 2.12.0 → 2.13.0, 3 other packages`: the differences between two environments, the decisive packages first."""
-    changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    changed = different(before, after)
     changed.sort(key=lambda name: (name != "python", name not in decisive))
     named = [name for name in changed if name == "python" or name in decisive] or changed[:1]
     words = [f"{name} {before.get(name, 'missing')} → {after.get(name, 'missing')}" for name in named[:3]]
