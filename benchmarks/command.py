@@ -6,6 +6,9 @@ The command is /bin/true: all of its time is that of starting and ending a proce
 table has the reported time of one run (the lowest decile of the runs), and the CPU time of a run including the timer. Rounds alternate, and the best
 of each side is compared, because other load only adds time. The lower bound is a loop in C around posix_spawn and wait4.
 
+Then the facts about code and software that are found out before the first run, compared with `git diff` of the same checkout: with a short
+script in a small repository, and with a module and the packages of this environment in this one.
+
 hyperfine (apt-get install hyperfine) and cc are skipped where they are not installed.
 """
 
@@ -19,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +77,39 @@ def main() -> None:
         time_of, cpu = min(reported[side]), min(spent[side])
         ratios = time_of / min(reported[first]), cpu / min(spent[first])
         print(f"{side:24}{time_of:>10.3f}{ratios[0]:>8.2f}{cpu:>10.3f}{ratios[1]:>8.2f}")
+    facts(options.rounds)
+
+
+def facts(rounds: int) -> None:
+    """Print the time that facts take, and that of git."""
+    sys.path.insert(0, str(ROOT / "python"))
+    from benchmark_core.provenance import provenance
+
+    print(f"{'facts before the first run':34}{'ms':>8}{'git diff':>10}{'ratio':>8}")
+    with tempfile.TemporaryDirectory() as name:
+        small = Path(name)
+        (small / "bench.py").write_text("import module\n")
+        (small / "module.py").write_text("")
+        for words in (
+            ["init", "-q"],
+            ["add", "-A"],
+            ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"],
+        ):
+            subprocess.run(["git", *words], cwd=small, check=True)
+        for title, place, words in (
+            ("small repository", small, [sys.executable, "bench.py"]),
+            ("this repository", ROOT, [sys.executable, "-m", "dlbs.cli.main"]),
+        ):
+            times = {"facts": 1e9, "git": 1e9}
+            for _ in range(10 * rounds):
+                start = time.perf_counter()
+                assert provenance(words, place, log=str(small / "x.log"))["exp.code.commit"]
+                times["facts"] = min(times["facts"], time.perf_counter() - start)
+                start = time.perf_counter()
+                subprocess.run(["git", "diff", "HEAD"], cwd=place, check=True, capture_output=True)
+                times["git"] = min(times["git"], time.perf_counter() - start)
+            ratio = times["facts"] / times["git"]
+            print(f"{title:34}{1000 * times['facts']:>8.1f}{1000 * times['git']:>10.1f}{ratio:>8.2f}")
 
 
 def cpu_seconds() -> float:

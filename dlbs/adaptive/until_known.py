@@ -31,7 +31,7 @@ from dlbs.results.runs import Record
 from dlbs.results.runs import number as number_of
 from dlbs.results.statistics.compare import ComparisonBy
 from dlbs.results.statistics.ratio import DEFAULT_RULES, Rules
-from dlbs.run.driver import Callback, Event, Observer, Summary, is_finished, look_through, run_plan
+from dlbs.run.driver import Callback, Changes, Event, Observer, Summary, is_finished, look_through, run_plan
 from dlbs.run.manifest import Manifest
 from dlbs.run.policies import BatchLimits, Policies
 from dlbs.text import counted, duration
@@ -137,6 +137,7 @@ class UntilKnown(Observer):
         self.stopped = ""
         self.manifest = Manifest()
         self._limits = BatchLimits()
+        self._changes = Changes(Path.cwd())
         self._observer = Observer()
         self._summary = Summary()
         self._round = _Round(0)
@@ -324,15 +325,18 @@ class UntilKnown(Observer):
 
     def _missing(self, experiments: Mapping[int, Experiment]) -> list[int]:
         """Numbers of the experiments that have to run and take time."""
-        endings = {number: _ending(experiment) for number, experiment in experiments.items()}
-        for number, ending in endings.items():  # one of them may be the reason that another one was skipped
-            if ending is not None and is_finished(experiments[number], ending, self._limits):
-                self._limits.learn_from_log(experiments[number], ending)
-        return [
-            number
-            for number, ending in endings.items()
-            if ending is not None and not is_finished(experiments[number], ending, self._limits)
-        ]
+        endings = {number: ending for number, one in experiments.items() if (ending := _ending(one)) is not None}
+        changed = {number for number, one in experiments.items() if one.get("exp.rerun") == "changed"}
+        changes = {
+            number: self._changes.since(experiments[number], endings[number]) for number in changed & set(endings)
+        }
+
+        def is_done(number: int) -> bool:
+            return is_finished(experiments[number], endings[number], self._limits, changes.get(number, ""))
+
+        for number in filter(is_done, endings):  # one of them may be the reason that another one was skipped
+            self._limits.learn_from_log(experiments[number], endings[number])
+        return [number for number in endings if not is_done(number)]
 
     def _expected(self, number: int) -> float:
         """Expected seconds of one more run of an experiment; 0 if it never ran."""

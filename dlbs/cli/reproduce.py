@@ -77,14 +77,16 @@ def rerun_command(
             values["exp.docker_image"] = built.image
         if built.path is not None:
             os.environ["PATH"] = f"{built.path}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-            os.environ["VIRTUAL_ENV"] = str(built.path.parent)
+            uv = {"UV_PROJECT_ENVIRONMENT": str(built.path.parent), "UV_NO_SYNC": "1"}  # of `uv run`
+            os.environ |= {"VIRTUAL_ENV": str(built.path.parent), **uv}
         os.chdir(built.directory)
         values["exp.working_dir"] = ""  # it is the one of the log
     else:
         ending = last_values(log)
         os.chdir(_directory(values, ending))
         values["exp.log_file"] = str(path)
-        change = Current(Path.cwd()).change(values, ending)
+        directory = Path(text(values.get("pack.dir") or values.get("exp.working_dir"))).absolute()
+        change = Current().change(ending, path, directory)
         if change:
             note(f"not as it ran: {change}; --exact builds what ran")
     values.update({"exp.rerun": "always", "exp.status": "", "exp.status_msg": ""})
@@ -162,7 +164,7 @@ _SUBJECTS = {  # the first that has the beginning of a name
     "parameters": ("",),
 }  # fmt: skip
 _MAPPINGS = {"exp.env.settings": "", "exp.flags": "flag ", "exp.code.files": "file ", "exp.code.data": "data ",
-             "exp.code.editable": "package ", "exp.code.submodules": "submodule "}  # fmt: skip
+             "exp.code.editable": "package ", "exp.code.submodules": "submodule ", "exp.code.repositories": "repository "}  # fmt: skip
 
 
 def sections(log: str, record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ from dlbs.errors import LaunchError, LogError
 from dlbs.executors.base import Executor, make_executor
 from dlbs.run.locks import owned_logs
 from dlbs.run.manifest import PLAN_NAME
+from dlbs.run.provenance import Current
 from dlbs.run.status import Look, State, Watch, remaining_document, time_left
 from dlbs.text import counted, first_few, indented
 
@@ -34,7 +35,7 @@ _INDENT = " " * 15
 @executor_option("Executor, if it is your own class; others are known from the log directory.", default=None)
 def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executor: str | None) -> int:
     """Show the progress of plans, from their log directories: finished, failed, running, queued, interrupted and
-    remaining experiments, and doubtful runs.
+    remaining experiments, doubtful runs, and results that are stale, because their code or software has changed.
 
     Experiments whose executor cannot be queried are unknown. The exit code is 0 if all finished successfully, 1 otherwise.
 
@@ -45,7 +46,8 @@ def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executo
       dlbs status --executor mypackage.nohup:NohupExecutor
     """
     known = make_executor(executor) if executor is not None else None
-    looks = {path: _look(Path(path), known) for path in paths or ("logs",)}
+    current = Current()
+    looks = {path: _look(Path(path), known, current) for path in paths or ("logs",)}
     states = [state for look in looks.values() for state in look.states]
     if not states and all(look.run is None for look in looks.values()):
         inside = sorted(path.parent.as_posix() for one in looks for path in Path(one).glob(f"*/{PLAN_NAME}"))
@@ -60,7 +62,8 @@ def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executo
             "runs": {path: look.owner for path, look in looks.items() if look.owner is not None},
             **remaining_document(time_left([*looks.values()])),
             "experiments": [
-                {"log": str(state.log), "status": state.status, "message": state.message, "doubts": state.doubts}
+                {name: getattr(state, name) for name in ("status", "message", "doubts", "change")}
+                | {"log": str(state.log)}
                 for state in states
             ],
         }
@@ -73,6 +76,8 @@ def status_command(paths: tuple[str, ...], as_json: bool, verbose: bool, executo
 def _show(looks: dict[str, Look], states: list[State], counts: dict[str, int], verbose: bool) -> None:
     """Print the number of experiments of each status, doubtful runs, and experiments that need attention."""
     words = ", ".join(f"{count} {status}" for status, count in counts.items())
+    if stale := sum(bool(state.change) for state in states):
+        words += f"; {stale} stale (exp.rerun=changed runs them again)"
     click.echo(f"{counted(len(states), 'experiment')}: {words or 'none'}")
     left = time_left([*looks.values()])
     if left is not None and left.seconds >= _SHORTEST_LEFT:
@@ -88,6 +93,8 @@ def _show(looks: dict[str, Look], states: list[State], counts: dict[str, int], v
     groups: dict[tuple[str, str], list[tuple[Look, State]]] = {}
     for look in looks.values():
         for state in look.states:
+            if state.change:
+                groups.setdefault(("stale", state.change), []).append((look, state))
             if state.doubts or state.status not in {"ok", "queued", "to do"}:
                 status = "doubtful" if state.doubts else state.status
                 groups.setdefault((status, state.message or ", ".join(state.doubts)), []).append((look, state))
@@ -105,14 +112,14 @@ def _echo(status: str, words: str) -> None:
     click.echo(indented(printable(words), width(sys.stdout), f"  {status:12} ", _INDENT).rstrip())
 
 
-def _look(directory: Path, known: Executor | None) -> Look:
+def _look(directory: Path, known: Executor | None, current: Current) -> Look:
     """The state of a plan, even if its executor cannot be queried."""
     owned: Set[Path] | None = None
     try:
         owned = owned_logs(directory, known)
     except LaunchError as error:
         note(f"warning: {error}")
-    look = Watch(directory).look(owned)
+    look = Watch(directory, current.change).look(owned)
     if look.errors:
         raise look.errors[0]
     return look

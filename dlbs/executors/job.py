@@ -31,7 +31,14 @@ from dlbs.executors.logfiles import (
 )
 from dlbs.experiment import Experiment
 from dlbs.files import foreign_hands, write_all
-from dlbs.launch.containers import container_name, engine_error, engine_fault, remove_container, stop_container
+from dlbs.launch.containers import (
+    container_name,
+    engine_error,
+    engine_fault,
+    image_of,
+    remove_container,
+    stop_container,
+)
 from dlbs.logs import last_values, parse_line
 from dlbs.machine.fitness import machine_warnings, selected_facts
 from dlbs.machine.resources import gpu_ids, reap
@@ -334,7 +341,14 @@ class Job:
             with suppress(DlbsError):  # cut off
                 if (pair := parse_line(line.decode("utf-8", "replace"))) is not None:
                     found[pair[0]] = pair[1]
-        return found | self._code
+        experiment = self.launcher.experiment
+        where = {name: experiment[name] for name in ("exp.nodes", "exp.docker") if experiment.get(name)}
+        if self._container:
+            where |= {
+                "exp.docker_launcher": experiment.get("exp.docker_launcher"),
+                "exp.docker_image": image_of(experiment),
+            }
+        return found | self._code | where
 
     def _code_of_container(self) -> dict[str, Any]:
         """Facts about the code that a container sees in the working directory: it has neither git nor the whole repository."""

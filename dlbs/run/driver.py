@@ -30,7 +30,7 @@ from dlbs.logs import last_values
 from dlbs.run.locks import Locked, locked
 from dlbs.run.manifest import Differences, Manifest
 from dlbs.run.policies import BatchLimits, Policies
-from dlbs.text import counted
+from dlbs.text import counted, text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -320,6 +320,29 @@ def is_finished(experiment: Experiment, ending: dict[str, object], limits: Batch
     return policy == "never" or status != "ok" or not warnings_of(ending)
 
 
+class Changes:
+    """Changes of code and software since experiments ended.
+
+    Args:
+        directory: Where experiments run.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._current: Current | None = None
+
+    def since(self, experiment: Experiment, ending: dict[str, object]) -> str:
+        """The change since an experiment ended, by the end of its log; empty if none is known."""
+        if "exp.code.files" not in ending and "exp.docker_image_id" not in ending:
+            return ""
+        if self._current is None:
+            from dlbs.run.provenance import Current  # here: a plan that runs for the first time needs none of it
+
+            self._current = Current(asks_nodes=True)
+        directory = self.directory / text(experiment.get("pack.dir") or experiment.get("exp.working_dir"))
+        return self._current.change(ending, log_path(experiment, self.directory), directory)
+
+
 @dataclass
 class _Waiting:
     """An experiment that has to run, or several that take turns.
@@ -350,7 +373,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.directory = Path.cwd()
-        self._current: Current | None = None
+        self._changes = Changes(self.directory)
         self._owned = set(self.held.owned)
         self._reached = self._faults = 0
         self._tries: dict[str, int] = {}  # log → attempts that the machine ended
@@ -488,7 +511,7 @@ class _Run:
             for experiment in experiments:
                 self._record_outcome(experiment, Outcome("failure", str(error)))
             return True
-        changes = map(self._change, experiments, endings)
+        changes = map(self._changes.since, experiments, endings)
         found = list(zip(experiments, endings, changes, strict=True))
         if not all(is_finished(experiment, ending, self.limits, change) for experiment, ending, change in found):
             return False
@@ -497,16 +520,6 @@ class _Run:
             self.summary.keep(ending, change)
             self._notify("skipped", experiment)
         return True
-
-    def _change(self, experiment: Experiment, ending: dict[str, object]) -> str:
-        """The change of its code or software since an experiment ended; empty if none is known."""
-        if "exp.code.files" not in ending and "exp.docker_image_id" not in ending:
-            return ""
-        if self._current is None:
-            from dlbs.run.provenance import Current  # here: a plan that runs for the first time needs none of it
-
-            self._current = Current(self.directory)
-        return self._current.change(experiment, ending)
 
     def _is_owned(self, experiment: Experiment) -> bool:
         """Whether the executor is running it for an earlier run."""

@@ -15,9 +15,10 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from benchmark_core.provenance import FOLDER, Repository, digest_of, digest_of_bytes, is_hash
+from benchmark_core.provenance import FOLDER, SYSTEM, Repository, Software, digest_of, digest_of_bytes, is_hash
 from benchmark_core.text import one_line
 from dlbs.errors import LogError
 from dlbs.files import open_atomically, read_regular
@@ -78,11 +79,14 @@ def rebuild(
     if not is_hash(commit):
         why = text(reasons.get("commit")) or "it is older, or its program does not log it"
         raise LogError(f"names no commit: {why}", where=str(log), hint=hint)
-    tree = _checkout(log, values, commit, repo or root, place)
+    clone = f"clone {text(values.get('exp.code.remote')) or 'the repository'} and give --repo DIR"
+    modules = _parts(values, "submodules")
+    tree = _checkout(log, commit, text(values.get("exp.code.diff")), repo or root, place, clone, modules)
     tell(f"code: {commit[:7]}{' with its difference' if values.get('exp.code.diff') else ''} in {tree}")
     directory = _in_tree(Path(text(values.get("exp.code.directory"))), root, tree)
     if not os.path.isdir(directory):
         raise LogError(f"the working directory {directory} does not exist", where=str(log))
+    _link_data(values, directory, tell)
     files = files_that_ran(values, directory, tree)
     changed = [name for name, path, digest in files if digest is not None and digest_of(path) != digest]
     if changed:
@@ -98,7 +102,7 @@ def rebuild(
             raise LogError("the list of packages is missing or damaged", where=str(log.parent / FOLDER))
         tell(f"packages: unknown ({text(reasons.get('software') or reasons.get('packages')) or 'not logged'})")
         return Rebuilt(directory, replaced)
-    environment = _environment(values, lines, place, root, tree, tell)
+    environment = _environment(log, values, lines, place, tree, tell)
     replaced[text(values.get("exp.software.interpreter"))] = str(environment / "bin" / "python")
     return Rebuilt(directory, replaced, environment / "bin")
 
@@ -134,10 +138,22 @@ def add_worktree(repo: object, tree: Path, commit: str) -> None:
     git(repo, "worktree", "add", "--quiet", "--force", "--detach", tree, commit, what="cannot be checked out")
 
 
-def _checkout(log: Path, values: Mapping[str, Any], commit: str, repo: str, place: Path) -> Path:
-    """A worktree at the commit, with the difference that was kept."""
-    digest = text(values.get("exp.code.diff"))
-    clone = f"clone {text(values.get('exp.code.remote')) or 'the repository'} and give --repo DIR"
+def _parts(values: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
+    """Name → commit and difference of each submodule, or package in editable mode."""
+    found = values.get(f"exp.code.{name}")
+    return {key: one for key, one in found.items() if isinstance(one, dict)} if isinstance(found, dict) else {}
+
+
+def _checkout(
+    log: Path,
+    commit: str,
+    digest: str,
+    repo: str,
+    place: Path,
+    clone: str,
+    modules: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Path:
+    """A worktree at a commit, and its submodules, with the differences that were kept."""
     if not os.path.isdir(repo):
         raise LogError("the repository is not here", where=repo, hint=clone)
     missing = f"does not have the commit {commit[:12]}"
@@ -146,25 +162,46 @@ def _checkout(log: Path, values: Mapping[str, Any], commit: str, repo: str, plac
     complete = Path(f"{tree}{_COMPLETE}")
     if tree.is_dir() and complete.exists():
         return tree
-    patch = (log.parent / FOLDER / f"{digest}.diff").absolute()
-    if digest and kept(log, digest, ".diff", _LARGEST_DIFF) is None:
-        raise LogError("the difference to the commit is missing or damaged", where=str(patch))
+    patches = {name: _patch(log, text(one.get("diff"))) for name, one in {"": {"diff": digest}, **modules}.items()}
     place.mkdir(parents=True, exist_ok=True)
     complete.unlink(missing_ok=True)
     if tree.is_dir():  # one that was interrupted
         git(repo, "worktree", "remove", "--force", tree)
     add_worktree(repo, tree, commit)
     try:
-        if digest:
-            git(tree, "apply", "--whitespace=nowarn", patch, where=patch, what="does not apply to the commit")
-        if values.get("exp.code.submodules"):
-            what = "the submodules are not available"
-            git(tree, "submodule", "update", "--quiet", "--init", "--recursive", what=what)
+        if modules:
+            git(
+                tree, "submodule", "update", "--quiet", "--init", "--recursive", what="the submodules are not available"
+            )
+        for name, patch in patches.items():
+            if patch:
+                what = "does not apply to the commit"
+                git(tree / name, "apply", "--whitespace=nowarn", patch, where=patch, what=what)
     except LogError:
         git(repo, "worktree", "remove", "--force", tree)
         raise
     complete.touch()
     return tree
+
+
+def _patch(log: Path, digest: str) -> Path | None:
+    """The file with a difference that was kept; None if there was none."""
+    patch = (log.parent / FOLDER / f"{digest}.diff").absolute()
+    if digest and kept(log, digest, ".diff", _LARGEST_DIFF) is None:
+        raise LogError("the difference to the commit is missing or damaged", where=str(patch))
+    return patch if digest else None
+
+
+def _link_data(values: Mapping[str, Any], directory: Path, tell: Callable[[str], None]) -> None:
+    """Link files and directories that the command names, and that the repository does not contain, to those of the first run."""
+    ran, data = Path(text(values.get("exp.code.directory"))), values.get("exp.code.data")
+    for name, digest in data.items() if isinstance(data, dict) else ():
+        path, is_inside = directory / name, not name.startswith("/") and ".." not in name.split("/")
+        if is_inside and not os.path.lexists(path) and digest is not None and digest_of(ran / name) == digest:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(ran / name)
+        elif digest_of(path) != digest and (is_inside or not values.get("exp.docker")):
+            tell(f"note: {name} is not as it was before the first run")
 
 
 def _image(log: Path, values: Mapping[str, Any]) -> str:
@@ -182,38 +219,51 @@ def _image(log: Path, values: Mapping[str, Any]) -> str:
 
 
 def _environment(
-    values: Mapping[str, Any], lines: Sequence[str], place: Path, root: str, tree: Path, tell: Callable[[str], None]
+    log: Path, values: Mapping[str, Any], lines: Sequence[str], place: Path, tree: Path, tell: Callable[[str], None]
 ) -> Path:
     """An environment with the recorded packages, made by uv."""
     uv = shutil.which("uv") or shutil.which("uv", path=os.path.dirname(sys.executable))
     if uv is None:
         raise LogError("uv builds the environment, and is not installed", where="--exact", hint="pip install uv")
-    environment = place / f"environment-{digest_of_bytes(repr(lines).encode('utf-8', 'replace'))}"
+    editable = _parts(values, "editable")
+    digest = digest_of_bytes(repr((lines, editable)).encode("utf-8", "replace"))
+    environment = place / f"environment-{digest}"
     if (environment / _COMPLETE).exists():
         tell(f"packages: {environment}")
         return environment
-    interpreter, version = text(values.get("exp.software.interpreter")), text(values.get("exp.software.python"))
+    directory, interpreter, version = (
+        text(values.get(f"exp.{name}")) for name in ("code.directory", "software.interpreter", "software.python")
+    )
+    interpreter = os.path.join(directory, interpreter)
     base = os.path.realpath(interpreter) if os.path.exists(interpreter) else version
     venv = [uv, "venv", "--quiet", "--clear", "--python", base, environment]
+    if system := [line for line in lines if line.startswith(SYSTEM)]:  # no index has them
+        venv.append("--system-site-packages")
+        here = Software.of(interpreter).lines
+        if gone := [line.removeprefix(SYSTEM) for line in system if line not in here]:
+            hint = "install them, or use a machine or an image that has them"
+            raise LogError(f"packages of Debian or conda are missing: {first_few(gone)}", where=interpreter, hint=hint)
     output_of(venv, "--exact", f"uv has no Python {version}")
     sources = [line for line in lines if re.match(r"\w", line)]  # no comments
     tell(f"packages: installing {len(sources)} in {environment}")
-    install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", environment / "bin" / "python"]
+    install = [uv, "pip", "install", "--quiet", "--no-deps", "--index-strategy", "unsafe-best-match", "--python",
+               environment / "bin" / "python"]  # fmt: skip
     if sources:
         requirements = environment / "requirements.txt"
         requirements.write_text("".join(f"{line}\n" for line in sources))
-        hint = "uv's settings add others, such as UV_INDEX=https://download.pytorch.org/whl/cpu"
+        builds = re.search(r"\+((?:cpu|cu|rocm|xpu)[\d.]*)$", "\n".join(sources), re.MULTILINE)
+        index = f"https://download.pytorch.org/whl/{builds[1]}" if builds else "https://..."
+        hint = f"give the index that has them: UV_INDEX={index} dlbs rerun --exact ..."
         what = "the indexes of packages do not have all of them"
         output_of([*install, "-r", requirements], requirements, what, hint)
-    editable = values.get("exp.code.editable")
-    for name, one in editable.items() if isinstance(editable, dict) else ():
-        one = one if isinstance(one, dict) else {}
-        path, commit = Path(text(one.get("path"))), one.get("commit")
-        repository = Repository.around(path / "_")
-        if not path.is_relative_to(root) and (repository is None or repository.commit != commit):
-            what = f"the package {name} is not at {text(commit)[:12]}"
-            raise LogError(what, where=str(path), hint="check it out")
-        source = _in_tree(path, root, tree)
+    for name, one in editable.items():
+        path, root = Path(text(one.get("path"))), text(values.get("exp.code.root"))
+        source, repository = _in_tree(path, root, tree), Repository.around(path / "_")
+        there = str(repository.root if repository else path)
+        if one.get("commit") and (source == path or (repository and there != root)):
+            clone = f"clone it there: package {name}"
+            own = _checkout(log, text(one["commit"]), text(one.get("diff")), there, place, clone)
+            source = _in_tree(path, there, own)
         output_of([*install, "--editable", source], source, f"the package {name} cannot be installed in editable mode")
     (environment / _COMPLETE).touch()
     return environment
@@ -295,9 +345,16 @@ def write_bundle(
                     elif digest and not (ending == ".txt" and values.get("exp.software.package_list")):
                         missing.append(f"{name}: {digest}{ending}")
                     words.append(digest)
+                for key in ("submodules", "editable", "repositories"):
+                    for digest in {text(one.get("diff")) for one in _parts(values, key).values()}:
+                        if content := kept(place, digest, ".diff", _LARGEST_DIFF):
+                            add(f"logs/{FOLDER}/{digest}.diff", content)
                 rows.append(f"| {' | '.join([*words, text(values.get('exp.docker_image_id'))[:19]])} |")
                 if values.get("exp.code.commit"):
                     commits[text(values["exp.code.commit"])] = text(values.get("exp.code.root"))
+                for one in _parts(values, "editable").values():
+                    if code and one.get("commit"):
+                        commits.setdefault(text(one["commit"]), text(one.get("path")))
             remotes = {one_line(text(one["exp.code.remote"])) for one in logs.values() if one.get("exp.code.remote")}
             clones = "".join(f"    git clone -- {shlex.quote(remote)} repository\n" for remote in sorted(remotes))
             if code and commits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +21,17 @@ from benchmark_core.provenance import (
     digest_of_bytes,
     git_seconds,
     own_directory,
+    shebang,
 )
 from dlbs.errors import LogError
-from dlbs.experiment import Experiment
 from dlbs.files import read_small
 from dlbs.text import counted, first_few, text
 
 _LARGEST_LIST = 4 << 20  # bytes of a list of packages
 _GIT_SECONDS = 2.0  # at least: once in a run
 _DOCKER_SECONDS = 10.0
+_NODE_SECONDS = 20.0
+_PREFIXES = ("exp.code.", "exp.software.", "exp.docker", "exp.nodes")
 
 
 class Version(NamedTuple):
@@ -57,15 +60,23 @@ def packages_in(lines: Sequence[str]) -> dict[str, str]:
     """Package → version, or the address that it was installed from; `python` is the interpreter."""
     found = {}
     for line in lines:
-        match = re.fullmatch(r"# Python (.*)|(?:# editable: )?([\w.-]+)(?:==| @ )(.*)", line)
+        match = re.fullmatch(r"# Python (.*)|(?:# (?:editable|system): )?([\w.-]+)(?:==| @ )(.*)", line)
         if match is not None:
             found[match[2] or "python"] = match[1] if match[2] is None else match[3]
     return found
 
 
+def different(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Packages whose versions differ; of an interpreter, the last part may be unknown: 3.11 is no other than 3.11.2."""
+    names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    pythons = f"{before.get('python')}.", f"{after.get('python')}."
+    is_same = pythons[0].startswith(pythons[1]) or pythons[1].startswith(pythons[0])
+    return [name for name in names if name != "python" or not is_same]
+
+
 def package_words(before: Mapping[str, str], after: Mapping[str, str], decisive: Sequence[str] = ()) -> str:
     """`torch 2.12.0 → 2.13.0, 3 other packages`: the differences between two environments, the decisive packages first."""
-    changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    changed = different(before, after)
     changed.sort(key=lambda name: (name != "python", name not in decisive))
     named = [name for name in changed if name == "python" or name in decisive] or changed[:1]
     words = [f"{name} {before.get(name, 'missing')} → {after.get(name, 'missing')}" for name in named[:3]]
@@ -102,15 +113,17 @@ def version_of(values: Mapping[str, Any]) -> Version:
 def files_that_ran(
     values: Mapping[str, Any], directory: Path, tree: Path | None = None
 ) -> Iterator[tuple[str, Path, object]]:
-    """Name, place and logged digest of each file that ran, without those of a container image.
+    """Name, place and logged digest of each file that ran, without those of a container image; of our programs, also of their data.
 
     Args:
         values: Values of the log.
         directory: The working directory.
         tree: Another checkout, for files of the one in the log.
     """
-    files, root = values.get("exp.code.files"), text(values.get("exp.code.root"))
-    for name, digest in files.items() if isinstance(files, dict) else ():
+    files, data = (one if isinstance(one := values.get(f"exp.code.{name}"), dict) else {} for name in ("files", "data"))
+    root = text(values.get("exp.code.root"))
+    inputs = data if any(name.startswith(OWN) for name in files) and not values.get("exp.docker") else {}
+    for name, digest in (*files.items(), *inputs.items()):
         own, path = name.removeprefix(OWN), directory / name
         if name.startswith(OWN):
             here = tree / "python" / own if tree else None
@@ -126,40 +139,39 @@ class Current:
     """The code, packages and images that would run now; each is inspected once.
 
     Args:
-        directory: The working directory of experiments.
+        asks_nodes: Whether to ask the nodes of experiments on other machines, by ssh; otherwise nothing is known about these.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, *, asks_nodes: bool = False) -> None:
+        self.asks_nodes = asks_nodes
         self._digest, self._software, self._image_id = cache(digest_of), cache(Software.of), cache(image_id)
         self._versions: dict[Path, Version] = {}
         self._changes: dict[str, str] = {}
 
-    def change(self, experiment: Experiment, ending: Mapping[str, Any]) -> str:
+    def change(self, ending: Mapping[str, Any], log: Path, directory: Path | None = None) -> str:
         """The differences to a finished experiment: `bench.py changed (a1b2c3d → dirty)`; empty if none is known.
 
         Args:
-            experiment: Its parameters.
             ending: Values near the end of its log.
+            log: Its log.
+            directory: The working directory now; by default, that of the log.
         """
-        if experiment.get("exp.nodes"):
-            return ""  # the code is on other machines
-        from dlbs.launch.containers import image_of  # here: a report needs no launchers
-
-        prefixes = ("exp.code.", "exp.software.", "exp.docker")
-        known = {name: value for name, value in ending.items() if name.startswith(prefixes)}
-        known["exp.docker"] = experiment.get("exp.docker")
-        image = image_of(experiment) if known["exp.docker"] else ""
-        directory = self.directory / text(experiment.get("pack.dir") or experiment.get("exp.working_dir"))
-        key = f"{known}{image}{directory}"
+        known = {name: value for name, value in ending.items() if name.startswith(_PREFIXES)}
+        directory = directory or Path(text(known.get("exp.code.directory")))
+        key = f"{known}{directory}"
         if key not in self._changes:
-            found = [self._code(known, directory), *self._editable(known)]
-            if image:
-                found.append(self._image(text(experiment.get("exp.docker_launcher")) or "docker", image, known))
-            else:
-                found.append(self._packages(experiment, known))
-            self._changes[key] = "; ".join(filter(None, found))
+            self._changes[key] = "; ".join(filter(None, self._found(known, log, directory)))
         return self._changes[key]
+
+    def _found(self, known: Mapping[str, Any], log: Path, directory: Path) -> Iterator[str]:
+        if known.get("exp.nodes"):
+            yield self._code_on_node(known, directory) if self.asks_nodes else ""
+            return
+        if not os.path.isdir(directory):
+            return
+        yield self._code(known, directory)
+        yield from self._editable(known)
+        yield self._image(known) if known.get("exp.docker") else self._packages(known, log, directory)
 
     def _code(self, known: Mapping[str, Any], directory: Path) -> str:
         root, before = text(known.get("exp.code.root")), version_of(known)
@@ -171,10 +183,38 @@ class Current:
             words = before.change(self._version(path, local)) if path.is_relative_to(root) else ""
             return f"{first_few([*changed])} changed{f' ({words})' if words else ''}"
         repository = Repository.around(directory / "_")
-        if local or before.commit is None or repository is None or str(repository.root) != root:
+        # Files of an interpreted program, and compiled ones, are all that runs; `make` and others have more.
+        is_complete = known.get("exp.software.interpreter") or any(
+            os.access(path, os.X_OK) and not shebang(path) for path in local
+        )
+        if (local and is_complete) or before.commit is None or repository is None or str(repository.root) != root:
             return ""
         words = before.change(self._version(directory / "_"))
         return f"the repository changed ({words})" if words else ""
+
+    def _code_on_node(self, known: Mapping[str, Any], directory: Path) -> str:
+        """The files that have changed on the first node, which logged their digests; it needs no more than GNU's coreutils."""
+        from dlbs.executors.ssh_session import ssh_command
+
+        node = re.split(r"[,\s]+", text(known["exp.nodes"]).strip())[0]
+        logged = [(name, one) for name, path, one in files_that_ran(known, directory) if not path.is_dir()]
+        names = shlex.join(name for name, _ in logged)
+        script = (
+            f'cd -- {shlex.quote(str(directory))} && for file in {names}; do b2sum -l 64 <"$file" || echo gone; done\n'
+        )
+        try:
+            done = subprocess.run(
+                ssh_command(node, _NODE_SECONDS), input=script, capture_output=True, text=True, errors="replace",
+                timeout=_NODE_SECONDS, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return ""  # the next run on it reports that
+        now = [line.partition(" ")[0] for line in done.stdout.splitlines()]
+        if len(now) != len(logged):
+            return ""
+        pairs = zip(logged, now, strict=True)
+        changed = [name for (name, one), here in pairs if not text(one).startswith("~") and here != one]
+        return f"{first_few(changed)} changed on {node}" if changed else ""
 
     def _version(self, path: Path, code: Sequence[Path] = ()) -> Version:
         """The version of the checkout around a file; new files among the code belong to it, too."""
@@ -196,18 +236,19 @@ class Current:
                     words.append(f"package {name} changed ({change})")
         return words
 
-    def _packages(self, experiment: Experiment, known: Mapping[str, Any]) -> str:
+    def _packages(self, known: Mapping[str, Any], log: Path, directory: Path) -> str:
         interpreter, digest = (text(known.get(f"exp.software.{name}")) for name in ("interpreter", "packages"))
-        if not digest or not os.path.isfile(self.directory / interpreter):
+        if not digest or not os.path.isfile(directory / interpreter):
             return ""
-        now = self._software(str(self.directory / interpreter))
+        now = self._software(str(directory / interpreter))
         if now.digest == digest:
             return ""
-        before = packages_in(package_list(self.directory / text(experiment.get("exp.log_file")), known))
+        before = packages_in(package_list(log, known))
         return package_words(before, packages_in(now.lines), [*now.decisive]) if before else "other packages"
 
-    def _image(self, command: str, image: str, known: Mapping[str, Any]) -> str:
-        before = text(known.get("exp.docker_image_id"))
+    def _image(self, known: Mapping[str, Any]) -> str:
+        before, image = text(known.get("exp.docker_image_id")), text(known.get("exp.docker_image"))
+        command = text(known.get("exp.docker_launcher")) or "docker"
         now = self._image_id(command, image) if before else ""
         return f"image {image} changed ({_short(before)} → {_short(now)})" if now and before != now else ""
 

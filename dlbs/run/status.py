@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +45,7 @@ class State(NamedTuple):
         message: The reason, in one line.
         warnings: Warnings about its numbers, if it is ok.
         seconds: Its duration; None if its log does not contain it.
+        change: The change of its code or software since, if the watch looks for changes.
     """
 
     log: Path
@@ -52,6 +53,7 @@ class State(NamedTuple):
     message: str = ""
     warnings: tuple[str, ...] = ()
     seconds: float | None = None
+    change: str = ""
 
     @property
     def doubts(self) -> list[str]:
@@ -177,10 +179,11 @@ class Watch:
 
     Args:
         directory: The log directory.
+        change: Finds changes of code and software since an experiment ended, by the end of its log, and the log.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, change: Callable[[Mapping[str, Any], Path], str] | None = None) -> None:
+        self.directory, self._change = directory, change
         self._states: dict[str, tuple[_Stamp, State]] = {}  # of complete logs
         self._plan: tuple[_Stamp, PlanFile] | None = None
         self._slots: dict[str, int] = {}
@@ -278,7 +281,10 @@ class Watch:
         known = self._states.get(name)
         if known is None or known[0] != stamp:
             try:
-                state = _ended_state(log, last_values(log))
+                ending = last_values(log)
+                state = _ended_state(log, ending)
+                if self._change is not None and state.status in STATUSES:
+                    state = state._replace(change=self._change(ending, log))
             except LogError as error:  # one that is not a file must not hide the others
                 state = State(log, "interrupted", error.what)
             known = self._states[name] = stamp, state

@@ -201,7 +201,7 @@ def _whole_of_part(nvml: Any, uuid: str) -> Gpu | None:
 
 
 def facts_of(gpu: Gpu) -> dict[str, Any]:
-    """Driver version, clocks (MHz), power limit (W), temperature (degrees Celsius) and reasons of a lowered clock (a bit mask).
+    """Versions of driver and firmware, clocks (MHz), power limit (W), temperature (degrees Celsius) and reasons of a lowered clock (a bit mask).
 
     None for each that this GPU does not report.
     """
@@ -213,6 +213,7 @@ def facts_of(gpu: Gpu) -> dict[str, Any]:
     limit = gpu.ask("nvmlDeviceGetEnforcedPowerLimit")
     return {
         "driver": driver,
+        "gpu_vbios": gpu.ask("nvmlDeviceGetVbiosVersion"),
         "gpu_clock_mhz": gpu.ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM),
         "gpu_clock_max_mhz": gpu.ask("nvmlDeviceGetMaxClockInfo", nvml.NVML_CLOCK_SM),
         "gpu_temperature": gpu.ask("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),

@@ -17,7 +17,7 @@ STATUSES = ("ok", "failure", "timeout", "skipped", "cancelled")
 # Keys that show that code or software has changed since. They are logged before the first batch; `dlbs run` repeats their lines at the end.
 CODE, SOFTWARE = "exp.code.", "exp.software."
 PROVENANCE = (
-    *(f"{CODE}{name}" for name in ("root", "commit", "dirty", "diff", "files", "editable")),
+    *(f"{CODE}{name}" for name in ("directory", "root", "commit", "dirty", "diff", "files", "data", "editable")),
     *(f"{SOFTWARE}{name}" for name in ("interpreter", "packages", "package_list")),
     "exp.docker_image_id",
 )

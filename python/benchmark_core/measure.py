@@ -9,7 +9,6 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -21,7 +20,7 @@ from benchmark_core.intervals import STEADY_WITHIN, drift, mean_interval, percen
 from benchmark_core.load import CompetingLoad
 from benchmark_core.log import Log, timestamp
 from benchmark_core.options import ModelOptions
-from benchmark_core.provenance import Repository, provenance
+from benchmark_core.provenance import provenance
 from benchmark_core.timing import Marker, ProgressLines, Schedule, Timing, time_batches
 from benchmark_core.turns import Turns
 
@@ -36,6 +35,7 @@ class About:
         device: Name of the device.
         data: Source of the inputs.
         environment: Additional facts about the machine and the framework, under `exp.env.`.
+        files: Files that it was made from, such as its weights.
     """
 
     framework: str
@@ -46,6 +46,7 @@ class About:
     device: str
     data: str = "synthetic/device"
     environment: Mapping[str, Any] = field(default_factory=dict)
+    files: Sequence[str] = ()
 
 
 def _malloc(timing: Timing, times: Sequence[float]) -> Mapping[str, Any]:
@@ -156,38 +157,27 @@ def log_facts(log: Log, options: ModelOptions, about: About) -> None:
     log("exp.model_title", about.title)
     log("exp.device_title", about.device)
     log("exp.data", about.data)
-    log_program(log, options, about.environment)
+    log_program(log, options, about.environment, about.files)
     log("results.unit", about.unit)
     log("results.model_parameters", about.parameters)
 
 
-def log_program(log: Log, options: ModelOptions, environment: Mapping[str, Any]) -> None:
-    """Log this program: its options, its machine with additional facts, its code and software, its process."""
+def log_program(log: Log, options: ModelOptions, environment: Mapping[str, Any], files: Sequence[str] = ()) -> None:
+    """Log this program: its options, its files, its machine with additional facts, its code and software, its process."""
     flags = options.flags()
     log("exp.flags", flags)
-    log.many(environment_with(environment), "exp.env.")
+    log.many({**host_facts(), **environment}, "exp.env.")
     if log.reports:
         packages = [name for name in _PROGRAMS if name in sys.modules]
-        log.many(provenance([str(flags[name]) for name in _FILES if flags.get(name)], packages=packages))
+        words = [*(str(flags[name]) for name in _FILES if flags.get(name)), *filter(None, files)]
+        log.many(provenance(words, packages=packages))
     log("results.proc_pid", os.getpid())
-
-
-def environment_with(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts about the host and this program, and those of the framework."""
-    repository = Repository.around(Path(__file__).resolve())
-    return {**host_facts(), "git_revision": repository.commit if repository else None, **facts}
 
 
 _PROGRAMS = ("benchmark_core", "pytorch_benchmarks", "onnxruntime_benchmarks", "jax_benchmarks")
 _FILES = (
-    "architecture",
-    "pack",
-    "pack_loader",
-    "weights",
-    "model_file",
-    "body",
-    "tokenizer",
-)  # options with code or weights
+    "architecture", "pack", "pack_loader", "weights", "model_file", "data_dir", "val_dir", "serving_data", "serving_body", "serving_tokenizer",
+)  # fmt: skip # options with code, weights or data
 
 
 def log_load(log: Log, competing: CompetingLoad, batches: int) -> None:

@@ -15,8 +15,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,24 +28,35 @@ from benchmark_core.text import one_line
 
 FOLDER = "provenance"  # beside the logs: differences and lists of packages, named by their digests
 OWN = "dlbs:"  # prefix of our own packages among the files: they have another path in containers
+SYSTEM = "# system: "  # prefix of packages in a list that Debian or conda has installed
 
 _GIT_SECONDS = 0.2  # unless DLBS_GIT_SECONDS says otherwise
 _MORE_SECONDS = 0.8  # for everything else: reading a file of a hanging file system never ends
 _MOST_FILES = 64
-_MOST_PARTS = 16  # submodules and editable packages
+_MOST_PARTS = 16  # submodules, editable packages, shell scripts, data sets
+_MOST_NAMES = 2000  # of files in a data set
+_LONGEST_SCRIPT = 1 << 14  # bytes of a shell script that are searched for names of files
 _LONGEST_NAME = 4096
+_CONDA = {"conda", "mamba", "micromamba"}
+_RUNNERS = {"uv", "poetry", "pdm", "rye", "hatch", "pipenv", "pixi", *_CONDA}  # their `run` chooses an interpreter
 _WHOLE = 1 << 20  # bytes of a file whose digest includes each of them
 _PART = 1 << 16
 _LARGEST_DIFF = 16 << 20
 _SOURCE = re.compile(r"\.(py|pyx|sh|bash|pl|rb|jl|r|R|js|mjs|ts|lua|m|c|cc|cpp|cu|go|rs|yaml|yml|toml|ini|cfg|conf)")
 _PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
+_SHELL = re.compile(r"\b(?:ba|da|k|z)?sh\b")
+_COMMENT = re.compile(r"(?m)^\s*#.*$")
+_VARIABLE = re.compile(r"\$(?:\w+|\{[^{}]*\}|\([^()]*\)|[@*?!#])/?")
+_BETWEEN_WORDS = re.compile(r"[\s\"'`;&|()<>]+")
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;]+)|import[ \t]+([^\n#;]+))", re.MULTILINE
 )
 _DISTRIBUTION = re.compile(r"(\w.*?)-([^-]+?)(?:-py[\d.]+)?\.(?:dist|egg)-info")
+_CONDA_PACKAGE = re.compile(r"(\w.*)-([^-]+)-[^-]+\.json")  # in conda-meta
 # Packages that decide how fast a model runs: their versions stand in the log itself.
 _DECISIVE = re.compile(
-    r"torch(vision|audio)?|(pytorch-)?triton|numpy|scipy|mkl|intel-.*|onednn.*|openblas.*|nvidia-(cudnn|nccl|cublas|cuda-runtime).*|"
+    r"torch(vision|audio)?|pytorch|(pytorch-)?triton|numpy|scipy|mkl|intel-.*|onednn.*|(lib)?openblas.*|nvidia-(cudnn|nccl|cublas|cuda-runtime).*|"
+    r"cudnn|nccl|cuda-(version|cudart)|cudatoolkit|"
     r"jax(lib)?|jax-cuda.*|flax|onnx(runtime.*)?|tensorflow.*|keras|transformers|accelerate|deepspeed|vllm|flash-attn|xformers|apex|timm|"
     r"(pytorch-)?lightning|cupy.*|numba|sglang|tensorrt.*"
 )
@@ -73,9 +86,7 @@ def provenance(
 
     def collect() -> None:
         try:
-            # `bash -c "python bench.py"` names its script inside a word.
-            every = [part for word in words for part in ([word, *word.split()] if " " in word else [word])]
-            _collect(found, reasons, every, Path(directory or os.getcwd()), list(packages), log)
+            _collect(found, reasons, list(words), Path(directory or os.getcwd()), list(packages), log)
         except Exception as error:  # no fact is worth a benchmark
             reasons["all"] = one_line(f"{type(error).__name__}: {error}")
 
@@ -92,15 +103,16 @@ def provenance(
 
 
 def _collect(
-    found: dict[str, Any], reasons: dict[str, str], words: list[str], directory: Path, packages: list[str], log: str
+    found: dict[str, Any], reasons: dict[str, str], command: list[str], directory: Path, packages: list[str], log: str
 ) -> None:
     found[CODE + "directory"] = str(directory)
     deadline = time.monotonic() + git_seconds()  # of git for all repositories together
+    words = every_word(command, directory)
     interpreter = sys.executable if packages else interpreter_of(words, directory)
-    code, data = files_of(words, directory, is_python=interpreter is not None)
+    code, data = files_of(words, directory)
     known = {_relative(path, directory): digest_of(path) for path in code}
     known.update((f"{OWN}{name}", digest_of(own_directory(name))) for name in packages)
-    program = shutil.which(words[0]) if words and not packages else None
+    program = shutil.which(command[0]) if command and not packages else None
     if program is not None and not _is_interpreter(Path(program)):
         known.setdefault(_relative(Path(program), directory), digest_of(Path(program)))
     if len(known) <= _MOST_FILES:
@@ -108,19 +120,28 @@ def _collect(
     else:
         code = code[:1]
         reasons["files"] = f"more than {_MOST_FILES} local modules: see the commit and the difference"
-    if data:
-        found[CODE + "data"] = {_relative(path, directory): digest_of(path) for path in data[:_MOST_PARTS]}
     root = Path(__file__).resolve() if packages else directory / "_"
-    for path in [*code, root]:
-        repository = Repository.around(path)
-        if repository is not None:
-            found.update((CODE + name, value) for name, value in repository.facts(log, reasons, deadline, code).items())
-            break
-    else:
+    around = [Repository.around(place / "_") for place in dict.fromkeys(path.parent for path in (*code, root))]
+    repositories = list(dict.fromkeys(filter(None, around)))
+    if not repositories:
         reasons["commit"] = f"{directory} is not in a Git repository"
+    else:
+        first, *others = repositories
+        found.update((CODE + name, value) for name, value in first.facts(log, reasons, deadline, code).items())
+        modules = {first.root / name for name in found.get(f"{CODE}submodules", ())}
+        if states := {str(one.root): one.state(deadline, code, log) for one in others if one.root not in modules}:
+            found[f"{CODE}repositories"] = states
     if interpreter is None:
         reasons["software"] = "the command starts no Python interpreter that is known before it runs"
-        return
+    else:
+        _collect_software(found, reasons, interpreter, log, deadline)
+    if data:  # at the end: it may be on a slow file system
+        found[CODE + "data"] = {_relative(path, directory): digest_of(path) for path in data[:_MOST_PARTS]}
+
+
+def _collect_software(
+    found: dict[str, Any], reasons: dict[str, str], interpreter: str, log: str, deadline: float
+) -> None:
     software = Software.of(interpreter)
     found[f"{SOFTWARE}interpreter"], found[f"{SOFTWARE}python"] = interpreter, software.version
     if not software.packages and "." not in software.version:
@@ -129,7 +150,7 @@ def _collect(
     found[f"{SOFTWARE}packages"], found[f"{SOFTWARE}versions"] = software.digest, software.decisive
     if not keep(log, f"{software.digest}.txt", software.content):
         found[f"{SOFTWARE}package_list"] = software.lines
-    if editable := software.editable(deadline):
+    if editable := software.editable(deadline, log):
         found[f"{CODE}editable"] = editable
 
 
@@ -145,15 +166,17 @@ def git_seconds() -> float:
 
 
 def digest_of(path: Path) -> str | None:
-    """Digest of a file, 16 hexadecimal digits; `~` and the digest of size, beginning and end of a large one; of a package, that of its
-    Python files. None if it cannot be read.
+    """Digest of a file, 16 hexadecimal digits; of a package, that of its Python files. `~` and a digest of size, beginning and end of a large
+    file; of another directory, such as a data set, `~` and a digest of names and sizes. None if it cannot be read.
     """
     state = blake2b(digest_size=8)
     try:
-        if os.path.isfile(path / "__init__.py"):
-            for one in sorted(path.rglob("*.py")):
-                state.update(f"{one.relative_to(path)}\0{digest_of(one)}\0".encode("utf-8", "replace"))
-            return state.hexdigest()
+        if os.path.isdir(path):
+            is_package = os.path.isfile(path / "__init__.py")
+            files = ((one.relative_to(path), digest_of(one)) for one in sorted(path.rglob("*.py")))
+            for name, what in files if is_package else _manifest(path):
+                state.update(f"{name}\0{what}\0".encode("utf-8", "replace"))
+            return f"{'' if is_package else '~'}{state.hexdigest()}"
         with open_regular(path) as stream:
             size = os.fstat(stream.fileno()).st_size
             if size <= _WHOLE:
@@ -165,6 +188,32 @@ def digest_of(path: Path) -> str | None:
             return f"~{state.hexdigest()}"
     except (OSError, ValueError):
         return None
+
+
+def _manifest(root: Path) -> Iterator[tuple[str, object]]:
+    """Names in a directory and those below it, the nearest first, up to a number; with sizes of files, and digests of a few at its top.
+
+    Raises:
+        OSError: One cannot be read, or the directory is too large.
+    """
+    left, pending = _MOST_NAMES, [root]
+    for directory in pending:  # grows
+        with os.scandir(directory) as entries:
+            found = sorted(islice(entries, left + 1), key=lambda entry: entry.name)
+        if len(found) > left and directory is root:
+            raise OSError("has too many files")
+        if len(found) > left:
+            return
+        left -= len(found)
+        for at, entry in enumerate(found):
+            what: object = None
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(Path(entry.path))
+            elif directory is root and at < _MOST_PARTS:
+                what = digest_of(Path(entry.path))
+            else:
+                what = entry.stat(follow_symlinks=False).st_size
+            yield entry.name, what
 
 
 def digest_of_bytes(content: bytes) -> str:
@@ -183,28 +232,49 @@ def _relative(path: Path, directory: Path) -> str:
     return name if not name.startswith("..") else str(path)
 
 
-def files_of(words: Sequence[str], directory: Path, *, is_python: bool) -> tuple[list[Path], list[Path]]:
-    """The source files among the words of a command, with the local modules that they import; and its other files."""
+def every_word(command: Sequence[str], directory: Path) -> list[str]:
+    """The words of a command, with those inside of them, as in `bash -c "python bench.py"`, and those of its shell scripts."""
+    words, scripts = list(command), set[str]()
+    for word in words:  # grows
+        if " " in word:
+            words += word.split()
+        elif word not in scripts and len(scripts) < _MOST_PARTS and _is_shell_script(directory / word):
+            scripts.add(word)
+            content = _VARIABLE.sub("", _COMMENT.sub("", _read(directory / word, _LONGEST_SCRIPT)))
+            for part in _BETWEEN_WORDS.split(content):
+                beside = os.path.join(os.path.dirname(word), part)  # after `cd "$(dirname "$0")"`
+                is_beside = not os.path.exists(directory / part) and os.path.exists(directory / beside)
+                words.append(beside if is_beside else part)
+    return words
+
+
+def _is_shell_script(path: Path) -> bool:
+    return path.suffix in {".sh", ".bash"} or _SHELL.search(shebang(path)) is not None
+
+
+def files_of(words: Sequence[str], directory: Path) -> tuple[list[Path], list[Path]]:
+    """The source files among the words of a command, with the local modules that they import; and its other files and directories."""
     sources: dict[Path, None] = {}
     data: dict[Path, None] = {}
+    above = {directory, *directory.parents}
     for before, word in zip(["", *words], words):  # noqa: B905 - Python 3.9
         name = word.rpartition("=")[2] if word.startswith("-") else word
         path = Path(os.path.normpath(directory / name))
-        if before == "-m" and is_python:
+        if before == "-m":
             sources.update(dict.fromkeys(_module(directory, name)))
         elif not name or "\0" in name or len(name) > _LONGEST_NAME or _is_interpreter(path):
             continue
         elif os.path.isfile(path):
             is_program = name == word and os.access(path, os.X_OK)
             (sources if is_program or _SOURCE.fullmatch(path.suffix) else data)[path] = None
-        elif os.path.isfile(path / "__init__.py"):  # a package, such as --pack
-            sources[path] = None
-    pending = [path for path in sources if is_python and (path.suffix == ".py" or _PYTHON.search(_shebang(path)))]
-    seen = set(pending)
+        elif os.path.isdir(path) and path not in above:
+            (sources if os.path.isfile(path / "__init__.py") else data)[path] = None  # a package, such as --pack
+    pending = [path for path in sources if path.suffix == ".py" or _PYTHON.search(shebang(path))]
+    seen, find = set(pending), cache(_module)  # many files import the same
     while pending and len(sources) <= _MOST_FILES:
         path = pending.pop()
         sources[path] = None
-        new = [one for one in _imports(path, directory) if one not in seen]
+        new = dict.fromkeys(one for one in _imports(path, directory, find) if one not in seen)
         seen.update(new)
         pending += new
     return list(sources), list(data)
@@ -228,13 +298,13 @@ def _line(path: Path) -> str:
     return _read(path, _LONGEST_NAME).partition("\n")[0].strip()
 
 
-def _shebang(path: Path) -> str:
+def shebang(path: Path) -> str:
     """The interpreter in the first line of a script; empty if it has none."""
     line = _line(path)
     return line[2:].strip() if line.startswith("#!") else ""
 
 
-def _imports(path: Path, directory: Path) -> Iterator[Path]:
+def _imports(path: Path, directory: Path, find: Callable[[Path, str], list[Path]]) -> Iterator[Path]:
     """Files of the modules that a Python file imports from beside it, from its package, or from the working directory."""
     package = path.parent
     while os.path.isfile(package / "__init__.py"):
@@ -248,7 +318,7 @@ def _imports(path: Path, directory: Path) -> Iterator[Path]:
             starts = [path.parents[len(dots) - 1]] if dots and len(dots) <= len(path.parents) else list(places)
             wanted = [(place, f"{name}.{part}".strip(".")) for part in ("", *parts) for place in starts]
         for place, module in wanted:
-            yield from _module(place, module)
+            yield from find(place, module)
 
 
 def _module(place: Path, name: str) -> list[Path]:
@@ -350,17 +420,22 @@ class Repository(NamedTuple):
                     reasons["diff"] = f"the difference ({len(difference):,} bytes) could not be written beside the log"
         modules = [repository for repository in self._submodules() if repository.commit]
         if modules:
-            found["submodules"] = {str(one.root.relative_to(self.root)): one.state(deadline) for one in modules}
+            found["submodules"] = {
+                str(one.root.relative_to(self.root)): one.state(deadline, code, log) for one in modules
+            }
         return found
 
-    def state(self, deadline: float, code: Sequence[Path] = ()) -> dict[str, Any]:
-        """Commit, and digest of the difference (empty without one, None if unknown)."""
+    def state(self, deadline: float, code: Sequence[Path] = (), log: str = "") -> dict[str, Any]:
+        """Commit, and digest of the difference (empty without one, None if unknown), which is kept beside a log."""
         commit = self.commit
         try:
             difference = self._asked(commit, deadline, code)[0] if commit else b""
         except UnknownError:
             return {"commit": commit, "diff": None}
-        return {"commit": commit, "diff": digest_of_bytes(difference) if difference else ""}
+        digest = digest_of_bytes(difference) if difference else ""
+        if digest:
+            keep(log, f"{digest}.diff", difference)
+        return {"commit": commit, "diff": digest}
 
     def _submodules(self) -> Iterator[Repository]:
         names = re.findall(r"(?m)^\s*path\s*=\s*(.+?)\s*$", _read(self.root / ".gitmodules"))
@@ -381,9 +456,9 @@ class Repository(NamedTuple):
         program = _git()
         if program is None:
             raise UnknownError("git is not installed")
-        inside = {
-            os.path.relpath(path, self.root) for path in code if self.root in path.parents and os.path.isfile(path)
-        }
+        around = {place: Repository.around(place / "_") for place in {path.parent for path in code}}
+        inner = (path for path in code if around[path.parent] == self and os.path.isfile(path))
+        inside = {os.path.relpath(path, self.root) for path in inner}
         try:
             with tempfile.TemporaryDirectory(prefix="dlbs-git-") as own:
                 environment = self._without_configuration(Path(own), commit)
@@ -497,17 +572,34 @@ def keep(log: str, name: str, content: bytes) -> bool:
 
 def interpreter_of(words: Sequence[str], directory: Path) -> str | None:
     """The Python interpreter that a command starts, directly or by the first line of a script; None if it starts none."""
-    for word in words:
-        path = shutil.which(word) if word and "\0" not in word else None
+    seen = {""}
+    for at, word in enumerate(words):
+        if os.path.basename(word) in _RUNNERS and "run" in words[at + 1 : at + 4]:
+            return _chosen_by_runner(words[at:], directory)
+        path = None if word in seen or "\0" in word or word.startswith("-") else shutil.which(word)
+        seen.add(word)
         if path is None:
             continue
-        line = _shebang(Path(path)).split()
+        line = shebang(Path(path)).split()
         if _is_interpreter(Path(path)):
             return _chosen_by_pyenv(Path(path), directory) if line else path
         named = line[1:2] if line and os.path.basename(line[0]) == "env" else line[:1]
         if named and _is_interpreter(Path(named[0])):
             return interpreter_of(named, directory)
     return None
+
+
+def _chosen_by_runner(words: Sequence[str], directory: Path) -> str | None:
+    """The interpreter that `uv run`, `conda run -n NAME` and others start; None if its environment is unknown, or not made yet."""
+    options = dict(zip(words, words[1:]))  # noqa: B905, RUF007 - Python 3.9
+    places = [place / os.environ.get("UV_PROJECT_ENVIRONMENT", ".venv") for place in (directory, *directory.parents)]
+    if os.path.basename(words[0]) in _CONDA:
+        base = Path(os.path.realpath(shutil.which(words[0]) or words[0])).parent.parent
+        name = options.get("-n") or options.get("--name")
+        given = options.get("-p") or options.get("--prefix")
+        places = [directory / given if given else base / "envs" / name if name else base]
+    found = (place / "bin" / "python" for place in places)
+    return next((str(path) for path in found if os.path.isfile(path)), None)
 
 
 def _chosen_by_pyenv(shim: Path, directory: Path) -> str:
@@ -550,14 +642,15 @@ class Software(NamedTuple):
         """Those of an interpreter, from the names of the packages' metadata; it is not started."""
         # Never from `sys.path`: whoever asks later is another process.
         version, places = _installation(interpreter)
-        places = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), *places]
+        given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         found: dict[str, Package] = {}
-        for place in dict.fromkeys(places):
+        for place, is_system in {**dict.fromkeys(given, False), **places}.items():
             for entry in _names(Path(place)):
-                match = _DISTRIBUTION.fullmatch(entry)
+                match = _DISTRIBUTION.fullmatch(entry) or _CONDA_PACKAGE.fullmatch(entry)
                 if match is not None:
                     name = re.sub(r"[-_.]+", "-", match[1]).lower()
-                    found.setdefault(name, _package(name, match[2], Path(place, entry, "direct_url.json")))
+                    origin = Path(place, entry, "direct_url.json")
+                    found.setdefault(name, _package(name, match[2], origin, is_system=is_system))
         return cls(version, found)
 
     @property
@@ -578,19 +671,19 @@ class Software(NamedTuple):
         """Versions of the packages that decide how fast a model runs."""
         return {name: one.version for name, one in sorted(self.packages.items()) if _DECISIVE.fullmatch(name)}
 
-    def editable(self, deadline: float) -> dict[str, Any]:
+    def editable(self, deadline: float, log: str) -> dict[str, Any]:
         """Path, commit and difference of each package that is installed in editable mode, without DLBS itself."""
         found: dict[str, Any] = {}
         for name, one in sorted(self.packages.items()):
             if one.path and name != "dlbs" and len(found) < _MOST_PARTS:
                 repository = Repository.around(Path(one.path) / "_")
-                state = repository.state(deadline) if repository else {"commit": None, "diff": None}
+                state = repository.state(deadline, log=log) if repository else {"commit": None, "diff": None}
                 found[name] = {"path": one.path, **state}
         return found
 
 
-def _package(name: str, version: str, path: Path) -> Package:
-    plain = Package(version, f"{name}=={version}")
+def _package(name: str, version: str, path: Path, *, is_system: bool) -> Package:
+    plain = Package(version, f"{SYSTEM if is_system else ''}{name}=={version}")
     if not (content := _read(path)):  # nearly all
         return plain
     import json
@@ -600,26 +693,37 @@ def _package(name: str, version: str, path: Path) -> Package:
         origin = json.loads(content)
         address, vcs = without_credentials(origin["url"]), origin.get("vcs_info")
         if origin.get("dir_info", {}).get("editable"):
-            return Package(version, f"# editable: {plain.line}", unquote(address.removeprefix("file://")))
+            return Package(version, f"# editable: {name}=={version}", unquote(address.removeprefix("file://")))
+        if is_system:  # conda's has the directory in which it was built
+            return plain
         prefix, commit = (f"{vcs['vcs']}+", f"@{vcs['commit_id']}") if vcs else ("", "")
         return Package(version, f"{name} @ {prefix}{address}{commit}")
     except (ValueError, KeyError, TypeError, AttributeError):
         return plain
 
 
-def _installation(interpreter: str) -> tuple[str, list[str]]:
-    """Version of an interpreter, as far as paths and files name it, and directories of its packages."""
+def _installation(interpreter: str) -> tuple[str, dict[str, bool]]:
+    """Version of an interpreter, as far as paths and files name it, and directories of its packages: whether they belong to the system."""
     prefix = Path(interpreter).parent.parent
     real = Path(os.path.realpath(interpreter))
     short = re.sub(r"^\D*", "", real.name)
     settings = dict(re.findall(r"(?m)^\s*([\w-]+)\s*=\s*(.*?)\s*$", _read(prefix / "pyvenv.cfg")))
     version = settings.get("version") or settings.get("version_info", "")[:20]
-    places = glob.glob(f"{glob.escape(str(prefix))}/lib*/python{short if '.' in short else '3*'}/site-packages")
+    places: dict[str, bool] = {}
+
+    def add(root: Path) -> None:
+        metadata = root / "conda-meta"
+        own = glob.glob(f"{glob.escape(str(root))}/lib*/py*{short if '.' in short else '3*'}/site-packages")
+        places.update(dict.fromkeys([*own, *([str(metadata)] if metadata.is_dir() else [])], metadata.is_dir()))
+
+    if settings:
+        add(prefix)
     if not settings or settings.get("include-system-site-packages", "").lower() == "true":
         base = real.parent.parent
-        places += glob.glob(f"{glob.escape(str(base))}/lib/python{short}/site-packages")
-        places += [f"/usr/local/lib/python{short}/dist-packages", str(base / "lib/python3/dist-packages")]
-        places.append(os.path.expanduser(f"~/.local/lib/python{short}/site-packages"))
+        places[os.path.expanduser(f"~/.local/lib/python{short}/site-packages")] = False
+        add(base)
+        places[f"/usr/local/lib/python{short}/dist-packages"] = False
+        places[str(base / "lib/python3/dist-packages")] = True
     # Of conda, and of pyenv and uv.
     named = [re.fullmatch(r"python-([\d.]+)-.*\.json", name) for name in _names(prefix / "conda-meta")]
     named.append(re.search(r"(?:^|-)(3\.\d+\.\d+)(?:-|$)", real.parent.parent.name))

@@ -149,6 +149,7 @@ def get_model(
     misfits = model.load_weights(entry.tensors())
     if misfits:
         raise UsageError(f"--weights {weights} do not fit {name}: {misfits}")
+    model.weights_file = str(entry.file)
     return model
 
 

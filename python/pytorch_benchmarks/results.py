@@ -69,6 +69,7 @@ def about(model: Model, device: torch.device, data: str) -> About:
         device=device_title(device),
         data=data,
         environment=device_facts(device),
+        files=[model.weights_file],
     )
 
 

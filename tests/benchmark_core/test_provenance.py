@@ -311,15 +311,48 @@ def test_the_packages_of_another_interpreter_are_known_without_starting_it(repos
     assert facts["code.editable"]["mine"] == {"path": str(source), "commit": facts["code.commit"], "diff": ""}
 
 
-def test_a_conda_environment(tmp_path: Path) -> None:
+def test_an_environment_of_conda(tmp_path: Path) -> None:
+    """Its packages are no package index's, and not all of them are Python's."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python3.12").write_text("")
     (tmp_path / "bin" / "python").symlink_to("python3.12")
     (tmp_path / "conda-meta").mkdir()
-    (tmp_path / "conda-meta" / "python-3.12.4-h1_0.json").write_text("{}")
-    (tmp_path / "lib" / "python3.12" / "site-packages" / "numpy-2.0.dist-info").mkdir(parents=True)
-    assert Software.of(str(tmp_path / "bin" / "python")).version == "3.12.4"
-    assert Software.of(str(tmp_path / "bin" / "python")).decisive["numpy"] == "2.0"
+    for name in ("python-3.12.4-h1_0", "mkl-2023.1.0-h213fc3f_46344", "numpy-2.0-py312h1"):
+        (tmp_path / "conda-meta" / f"{name}.json").write_text("{}")
+    package = tmp_path / "lib" / "python3.12" / "site-packages" / "numpy-2.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "direct_url.json").write_text(json.dumps({"url": "file:///where/conda/built/it", "dir_info": {}}))
+    software = Software.of(str(tmp_path / "bin" / "python"))
+    assert software.version == "3.12.4"
+    assert software.decisive == {"mkl": "2023.1.0", "numpy": "2.0"}
+    assert software.lines[1:] == ["# system: mkl==2023.1.0", "# system: numpy==2.0", "# system: python==3.12.4"]
+
+
+def test_an_interpreter_of_debian_and_one_of_pypy(tmp_path: Path) -> None:
+    for folder in (
+        "bin",
+        "lib/python3/dist-packages/six-1.16.0.egg-info",
+        "lib/pypy3.10/site-packages/numpy-2.0.dist-info",
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "bin" / "python3.9").write_text("")
+    (tmp_path / "bin" / "pypy3.10").write_text("")
+    assert Software.of(str(tmp_path / "bin" / "python3.9")).lines == ["# Python 3.9", "# system: six==1.16.0"]
+    assert "numpy==2.0" in Software.of(str(tmp_path / "bin" / "pypy3.10")).lines
+
+
+def test_programs_that_choose_an_interpreter(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found("uv", "run", "bench.py")["software.interpreter"] is None  # not made yet
+    environment(repository / ".venv", "torch-2.12.0.dist-info")
+    environment(repository / "conda" / "envs" / "mine", "torch-2.13.0.dist-info")
+    (repository / "conda" / "bin").mkdir()
+    (repository / "conda" / "bin" / "conda").touch(0o755)
+    monkeypatch.setenv("PATH", str(repository / "conda" / "bin"), prepend=os.pathsep)
+    for words in (["uv", "run", "--frozen", "python", "bench.py"], ["bash", "-c", "poetry run python bench.py"]):
+        facts = found(*words)
+        assert facts["software.versions"] == {"torch": "2.12.0"}
+        assert "module.py" in facts["code.files"]
+    assert found("conda", "run", "-n", "mine", "python", "bench.py")["software.versions"] == {"torch": "2.13.0"}
 
 
 def test_where_no_file_can_be_written_the_log_has_the_packages(
@@ -362,3 +395,68 @@ def test_a_script_inside_a_word_of_a_shell(repository: Path) -> None:
     facts = found("bash", "-c", f"{sys.executable} bench.py | cat")
     assert {"bench.py", "module.py", "package/two.py"} <= set(facts["code.files"])
     assert facts["software.interpreter"] == sys.executable
+
+
+@pytest.mark.parametrize("command", [("./tools/run.sh",), ("bash", "tools/run.sh"), ("tools/named", "x")])
+def test_the_scripts_that_a_shell_script_starts(repository: Path, command: tuple[str, ...]) -> None:
+    (repository / "tools").mkdir()
+    (repository / "tools" / "beside.py").write_text("import three\n")
+    (repository / "tools" / "three.py").write_text("")
+    for name in ("run.sh", "named"):
+        (repository / "tools" / name).write_text(
+            '#!/usr/bin/env bash\n# not module.py\nset -e\nPLACE=$(dirname "$0")\n'
+            f'{sys.executable} "$PLACE/beside.py" --seed=1 && {sys.executable} -m package.one | tee out.txt\n'
+        )
+        (repository / "tools" / name).chmod(0o755)
+    facts = found(*command)
+    local = {name for name in facts["code.files"] if not name.startswith("/")}
+    assert local == {command[-1] if len(command) < 3 and "bash" in command else command[0].removeprefix("./"),
+                     "tools/beside.py", "tools/three.py", "package/__init__.py", "package/one.py"}  # fmt: skip
+    assert facts["software.interpreter"] == sys.executable
+
+
+def test_a_data_set_has_a_digest_of_names_and_sizes(repository: Path) -> None:
+    images = repository / "data" / "train" / "cat"
+    images.mkdir(parents=True)
+    (images / "1.jpg").write_bytes(b"xx")
+    (repository / "data" / "labels.json").write_text("[1]")
+    digests = []
+    for change in (lambda: None, lambda: (repository / "data" / "labels.json").write_text("[2]"),
+                   lambda: (images / "1.jpg").write_bytes(b"xxx"), lambda: (images / "2.jpg").touch()):  # fmt: skip
+        change()
+        data = found(*COMMAND, "--data=data", ".")["code.data"]
+        assert set(data) == {"data"}
+        digests.append(data["data"])
+    assert len(set(digests)) == 4
+    assert digests[0].startswith("~")
+    for number in range(2001):
+        (repository / "data" / str(number)).touch()
+    assert found(*COMMAND, "--data=data")["code.data"] == {"data": None}
+
+
+def test_the_repositories_of_the_script_and_of_the_working_directory(repository: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "-q", str(repository), str(other))
+    git(other, "commit", "-q", "--allow-empty", "-m", "second")
+    (repository / "module.py").write_text("# changed\n")
+    facts = found(sys.executable, str(other / "bench.py"))
+    assert (facts["code.root"], facts["code.commit"]) == (str(other), git(other, "rev-parse", "HEAD"))
+    (state,) = facts["code.repositories"].values()
+    assert state["commit"] == git(repository, "rev-parse", "HEAD")
+    assert (tmp_path / "logs" / "provenance" / f"{state['diff']}.diff").is_file()
+
+
+def test_files_of_a_submodule_belong_to_its_difference(repository: Path, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "-q", str(repository), "inner")
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(tmp_path / "inner"), "inner")
+    git(repository, "commit", "-q", "-a", "-m", "submodule")
+    (repository / "bench.py").write_text("import sys\nfrom inner import module\n")
+    git(repository, "commit", "-q", "-a", "-m", "use it")
+    assert found()["code.dirty"] is False
+    (repository / "inner" / "module.py").write_text("# changed\n")
+    facts = found()
+    assert facts["code.dirty"] is False
+    assert "inner/module.py" in facts["code.files"]
+    difference = facts["code.submodules"]["inner"]["diff"]
+    assert "# changed" in (tmp_path / "logs" / "provenance" / f"{difference}.diff").read_text()
+    assert "code.repositories" not in facts

@@ -40,6 +40,23 @@ def wheel(directory: Path, version: str) -> None:
         archive.writestr(f"tiny-{version}.dist-info/RECORD", "")
 
 
+BACKEND = """\
+import zipfile
+
+def build_editable(directory, settings=None, metadata=None):
+    with zipfile.ZipFile(f"{directory}/editable-1-py3-none-any.whl", "w") as archive:
+        archive.writestr("editable.pth", __file__.rpartition("/")[0])
+        archive.writestr("editable-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: editable\\nVersion: 1\\n")
+        archive.writestr("editable-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        archive.writestr("editable-1.dist-info/RECORD", "")
+    return "editable-1-py3-none-any.whl"
+
+def get_requires_for_build_editable(settings=None):
+    return []
+
+build_wheel = build_editable
+"""
+
 UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
 
 
@@ -176,6 +193,75 @@ def test_what_is_missing_is_said(dlbs: RunDlbs, first: Path, tmp_path: Path) -> 
     refused("does not have the commit", "--repo DIR")
     first.write_text(first.read_text().replace("__exp.code.commit__", "__x__"))
     refused("names no commit")
+
+
+def test_parts_of_the_code_are_built_too(dlbs: RunDlbs, first: Path, tmp_path: Path) -> None:
+    """A submodule and an editable package with differences, and data that Git ignores."""
+    (tmp_path / ".gitignore").write_text("*\n!bench.py\n!.gitmodules\n!inner\n")
+    for name in ("origin", "editable"):
+        (tmp_path / name).mkdir()
+        git(tmp_path / name, "init", "-q", "-b", "main")
+        (tmp_path / name / f"{name}.py").write_text("X = 'committed'\n")
+    (tmp_path / "editable" / "pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n[project]\nname = 'editable'\nversion = '1'\n"
+    )
+    (tmp_path / "editable" / "backend.py").write_text(BACKEND)
+    for name in ("origin", "editable"):
+        git(tmp_path / name, "add", "-A")
+        git(tmp_path / name, "commit", "-q", "-m", "one")
+    git(tmp_path, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(tmp_path / "origin"), "inner")
+    subprocess.run(
+        [UV, "pip", "install", "-q", "--python", "env/bin/python", "-e", "editable"], cwd=tmp_path, check=True
+    )
+    (tmp_path / "bench.py").write_text(
+        "import sys, editable\nfrom inner import origin\n"
+        "print('__results.seen__=', f'\"{origin.X} {editable.X} {open(sys.argv[1]).read()}\"')\n"
+    )
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "two")
+    for path, name in (("inner/origin.py", "inner"), ("editable/editable.py", "editable")):
+        (tmp_path / path).write_text(f"X = '{name} changed'\n")
+    (tmp_path / "data.txt").write_text("data")
+    dlbs(
+        "run", "-Pexp.num_batches=1", "-Pexp.log_dir=others", "--", "env/bin/python", "bench.py", "data.txt", check=True
+    )
+    (log,) = (tmp_path / "others").glob("*.log")
+    expected = "inner changed editable changed data"
+    assert values(log)["results.seen"] == expected
+    for path in ("inner/origin.py", "editable/editable.py"):
+        (tmp_path / path).write_text("X = 'changed since'\n")
+    done = dlbs("rerun", "--exact", str(log), GIT_ALLOW_PROTOCOL="file")
+    assert done.returncode == 0, done.stderr
+    assert values(tmp_path / "exact" / "logs" / log.name)["results.seen"] == expected
+    (tmp_path / "data.txt").write_text("other data")
+    told = dlbs("rerun", "--exact", str(log), GIT_ALLOW_PROTOCOL="file", check=True).stderr
+    assert "note: data.txt is not as it was before the first run" in told
+    assert (
+        "package editable changed ("
+        in dlbs(
+            "run",
+            "-Pexp.num_batches=1",
+            "-Pexp.log_dir=others",
+            "--",
+            "env/bin/python",
+            "bench.py",
+            "data.txt",
+            check=True,
+        ).stderr
+    )
+
+
+def test_packages_of_a_system_have_to_be_there(dlbs: RunDlbs, first: Path, tmp_path: Path) -> None:
+    lines = ["# Python 3.11.2", "# system: python-apt==2.6.0", "tiny==1.0+cpu"]
+    content = first.read_text()
+    first.write_text(f"{content}__exp.software.package_list__= {json.dumps(lines)}\n")
+    refused = dlbs("rerun", "--exact", str(first))
+    assert refused.returncode == 2
+    assert "packages of Debian or conda are missing: python-apt==2.6.0" in refused.stderr
+    first.write_text(f"{content}__exp.software.package_list__= {json.dumps([lines[0], lines[2]])}\n")
+    refused = dlbs("rerun", "--exact", str(first))
+    assert refused.returncode == 2
+    assert "UV_INDEX=https://download.pytorch.org/whl/cpu dlbs rerun" in " ".join(refused.stderr.split())
 
 
 def test_a_run_is_repeated_where_it_ran(dlbs: RunDlbs, first: Path, tmp_path: Path) -> None:

@@ -292,3 +292,15 @@ def test_by_hand_the_same_command_on_each_node(nodes: Nodes, tmp_path: Path) -> 
     assert other.name == f"{log.name}.node1"
     assert values(other)["exp.status"] == "ok"
     assert "results.throughput" not in values(other)
+
+
+def test_code_that_changed_on_a_node_is_reported(nodes: Nodes, dlbs: RunDlbs, tmp_path: Path) -> None:
+    (tmp_path / "bench.py").write_text("import local\n")
+    (tmp_path / "local.py").write_text("")
+    words = (*BOTH, "-Pexp.num_batches=1", "--", "python3", "bench.py")
+    dlbs("run", *words, check=True, **nodes.environment)
+    assert "1 already finished\n" in dlbs("run", *words, check=True, **nodes.environment).stderr
+    (tmp_path / "local.py").write_text("# changed\n")
+    told = dlbs("run", *words, check=True, **nodes.environment).stderr
+    assert f"with other code: local.py changed on {NODES[0]}\n" in told
+    assert "stale" not in dlbs("status", check=True, **nodes.environment).stdout  # it asks no nodes

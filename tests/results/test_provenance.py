@@ -52,6 +52,18 @@ def test_a_difference_is_a_version() -> None:
     assert change_words(changes(Runs.of([run(GOOD)]), Runs.of([other]))) == ["commit aaaaaaa → aaaaaaa-dirty"]
 
 
+def test_data_and_other_repositories_of_the_sides() -> None:
+    def side(weights: str, difference: str, *outputs: str) -> Runs:
+        return Runs.of([
+            run(GOOD, exp__code__data={"w.pt": weights, "out": one}, exp__code__editable={"mine": {"path": "/p", "commit": GOOD, "diff": difference}})
+            for one in outputs
+        ])  # fmt: skip
+
+    found = changes(side("1", "", "x", "y"), side("2", "c0ffee99", "z"))
+    assert found == {"data": ["w.pt"], "repositories": {"mine": [["aaaaaaa"], ["aaaaaaa-c0ffee"]]}}
+    assert change_words(found) == ["data w.pt changed", "mine aaaaaaa → aaaaaaa-c0ffee"]
+
+
 def test_compare_names_the_difference_everywhere(dlbs: RunDlbs, tmp_path: Path) -> None:
     """In the terminal, on the page and for programs; the list of packages is in a file beside the logs."""
     for side, commit, version in (("a", GOOD, "2.12.0"), ("b", BAD, "2.13.0")):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.run.provenance import Version, package_words, packages_in
+from benchmark_core.provenance import digest_of, own_directory
+from dlbs.run.provenance import Current, Version, package_words, packages_in
 from tests.conftest import RunDlbs
 from tests.experiments import logs, values
 
@@ -143,3 +144,63 @@ def test_a_script_elsewhere_is_compared_with_its_own_repository(
     assert "1 already finished\n" in dlbs("run", *command, check=True).stderr
     (elsewhere / "script.py").write_text("# changed\n")
     assert "script.py changed (" in dlbs("run", *command, check=True).stderr
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("script", ["bench", "build"])
+def test_what_a_shell_script_starts_is_compared(dlbs: RunDlbs, repository: Path, script: str) -> None:
+    """With an interpreter, the files that it names decide; without one, it may start anything, so the repository decides."""
+    line = f"{sys.executable} bench.py" if script == "bench" else "true  # make"
+    (repository / "run.sh").write_text(f"#!/bin/sh\n{line}\n")
+    (repository / "run.sh").chmod(0o755)
+    git(repository, "add", "run.sh")
+    git(repository, "commit", "-q", "-m", "second")
+    command = (*COMMAND[:3], "./run.sh")
+    dlbs("run", *command, check=True)
+    (repository / "README").write_text("changed")
+    told = dlbs("run", *command, check=True).stderr
+    assert ("the repository changed (" in told) is (script == "build")
+    (repository / "module.py").write_text("# changed\n")
+    told = dlbs("run", *command, check=True).stderr
+    assert ("module.py changed (" if script == "bench" else "the repository changed (") in told
+
+
+@pytest.mark.integration
+def test_status_names_stale_results(dlbs: RunDlbs, repository: Path, tmp_path: Path) -> None:
+    dlbs("run", "-Vn=[1,2,3,4]", *COMMAND, "{n}", check=True)
+    assert "stale" not in dlbs("status", check=True).stdout
+    (repository / "module.py").write_text("# changed\n")
+    shown = dlbs("status", check=True).stdout
+    assert "4 experiments: 4 ok; 4 stale (exp.rerun=changed runs them again)" in shown
+    assert "stale        4 experiments: module.py changed (" in shown
+    assert shown.count(".log") == 0
+    assert dlbs("status", "-v", check=True).stdout.count(".log") == 4
+    document = json.loads(dlbs("status", "--json", check=True).stdout)
+    assert all("module.py changed" in one["change"] for one in document["experiments"])
+
+
+@pytest.mark.integration
+def test_a_budget_counts_experiments_that_run_again_because_they_changed(dlbs: RunDlbs, repository: Path) -> None:
+    (repository / "bench.py").write_text("import module, time\ntime.sleep(0.3)\n")
+    words = ("--until-known", "--by", "n", "-Vn=[1,2]", "-Pexp.rerun=changed", *COMMAND, "{n}")
+    dlbs("run", "--max-repeats=1", *words)
+    (repository / "module.py").write_text("# changed\n")
+    told = dlbs("run", "--budget=0.0001s", *words).stderr
+    assert "of the budget is left" in told or "is spent" in told
+    assert "2 ok" not in told
+    assert "2 ok" in dlbs("run", "--max-repeats=1", *words).stderr
+
+
+def test_weights_and_data_sets_of_our_programs_are_compared(tmp_path: Path) -> None:
+    """Files that any other command names may be its outputs."""
+    (tmp_path / "w.pt").write_bytes(b"1")
+    files = {"dlbs:benchmark_core": digest_of(own_directory("benchmark_core"))}
+    ending = {
+        "exp.code.directory": str(tmp_path),
+        "exp.code.files": files,
+        "exp.code.data": {"w.pt": digest_of(tmp_path / "w.pt")},
+    }
+    assert Current().change(ending, tmp_path / "x.log") == ""
+    (tmp_path / "w.pt").write_bytes(b"2")
+    assert Current().change(ending, tmp_path / "x.log") == "w.pt changed"
+    assert Current().change({**ending, "exp.code.files": {}}, tmp_path / "x.log") == ""

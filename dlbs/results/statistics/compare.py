@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # What changes times and may change between runs, from the GPU outwards; for settings of GPUs, see `gpu_caution`.
-_ENVIRONMENT = tuple(
-    f"exp.env.{name}" for name in ("driver", "cuda", "rocm", "cudnn", "nccl", "torch", "python", "kernel", "cpu")
-)
+_NAMES = "driver gpu_vbios cuda rocm cudnn nccl torch blas mkl onednn compiler python kernel cpu microcode firmware"
+_ENVIRONMENT = tuple(f"exp.env.{name}" for name in _NAMES.split())
 
 
 def is_fact(name: str) -> bool:

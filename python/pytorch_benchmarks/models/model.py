@@ -27,15 +27,17 @@ class Model(nn.Module):
         input_shape: Shape of one instance, without the batch.
         unit: Plural noun for instances: throughput is in units per second.
         num_classes: Number of classes; targets are 0 … num_classes - 1.
+        weights_file: File of its trained weights; empty if they are random.
     """
 
     # The description of a model is not part of its TorchScript.
-    __jit_ignored_attributes__ = ("title", "input_shape", "unit", "num_classes", "vocabulary")
+    __jit_ignored_attributes__ = ("title", "input_shape", "unit", "num_classes", "vocabulary", "weights_file")
 
     title: str = ""
     input_shape: tuple[int, ...] = ()
     unit: str = "images"
     num_classes: int = 1000
+    weights_file: str = ""
 
     def __init__(self, params: Mapping[str, Any] | None = None) -> None:
         """Initialise a model.

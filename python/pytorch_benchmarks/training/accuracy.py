@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from benchmark_core.doubts import warning
 from benchmark_core.exits import BenchmarkError
 from benchmark_core.log import Log
-from benchmark_core.measure import environment_with
-from pytorch_benchmarks.devices import Precision, World, device_facts
+from pytorch_benchmarks.devices import Precision, World
 from pytorch_benchmarks.distributed import total
 from pytorch_benchmarks.models.model import Model
 from pytorch_benchmarks.training.setup import Setup
@@ -103,6 +102,9 @@ def measure(model: nn.Module, setup: Setup, log: Log) -> dict[str, float]:
     return {**found, "instances": accuracy.instances}
 
 
+_ENVIRONMENT = ("exp.env.", "exp.code.commit", "exp.code.diff", "exp.software.versions")
+
+
 def compare_with_entry(found: dict[str, float], setup: Setup, log: Log) -> None:
     """Warn if the accuracy differs from that in the weights' entry."""
     said = find_weights(setup.options.weights, setup.options.model).metrics.get("accuracy_top1")
@@ -123,7 +125,7 @@ def write_entry(state: TrainingState, setup: Setup, metrics: dict[str, float], l
         "best_epoch": state.best.get("epoch"),
         "replicas": setup.world.size,
         "images": len(setup.pictures.train or ()),
-        "environment": {"pytorch": torch.__version__, **environment_with(device_facts(setup.device))},
+        "environment": {name: value for name, value in log.values.items() if name.startswith(_ENVIRONMENT)},
     }
     known = {"num_classes": evaluated.num_classes} if setup.pictures.val.num_classes else {}
     entry = Weights(

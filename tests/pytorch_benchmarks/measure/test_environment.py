@@ -7,8 +7,7 @@ import json
 import pytest
 import torch
 
-from benchmark_core.facts import malloc_setting
-from benchmark_core.measure import environment_with
+from benchmark_core.facts import host_facts, malloc_setting
 from pytorch_benchmarks.devices import device_facts
 
 CPU = torch.device("cpu")
@@ -16,7 +15,7 @@ CPU = torch.device("cpu")
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "123")
-    facts = environment_with(device_facts(CPU))
+    facts = {**host_facts(), **device_facts(CPU)}
     assert facts["torch"] == torch.__version__
     assert facts["settings"]["MALLOC_TRIM_THRESHOLD_"] == "123"
     assert json.dumps(facts)
