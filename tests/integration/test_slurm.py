@@ -130,7 +130,12 @@ def test_status_knows_what_slurm_is_going_to_run(run: RunDlbs, dlbs: RunDlbs, cl
     grid = (launcher(tmp_path, "while test ! -e go; do sleep 0.1; done"), "-Vexp.seed=[1,2,3]", "--jobs", "1")
     run(*grid, "--detach", check=True)
     wait_until(lambda: list(tmp_path.glob("logs/*.part")))
-    assert "3 experiments: 1 running, 2 queued" in dlbs("status", **cluster.environment).stdout
+    lock = tmp_path / "logs" / ".dlbs.lock"
+    for content in (lock.read_bytes(), b"", bytes(40), None):  # also after it was damaged or removed
+        lock.unlink() if content is None else lock.write_bytes(content)
+        assert "3 experiments: 1 running, 2 queued" in dlbs("status", **cluster.environment).stdout
+        here = dlbs("run", *DUMMY[:3], *grid[:2], **cluster.environment)
+        assert "of an earlier run with --executor slurm will still write here" in here.stderr
     assert "does not respond" in dlbs("status", **cluster.environment, PATH="/nowhere").stderr
     (tmp_path / "go").touch()
     assert run(*grid).returncode == 0
