@@ -263,3 +263,37 @@ def test_a_node_that_breaks_while_it_runs(nodes: Nodes, tmp_path: Path, act: Act
         run = start(tmp_path, *flags, **nodes.environment)
         _, told = run.communicate(timeout=PATIENCE)
         assert run.returncode == 0, told
+
+
+@pytest.mark.parametrize(
+    "name", ["a b'c\"d", "$(touch x)`touch x`", "-x", "new\nline", "\u00e9\u202e", "*?[a]", "a;b&c|d", "~", "!!", "#"]
+)
+def test_a_directory_of_any_name(nodes: Nodes, tmp_path: Path, name: str) -> None:
+    here = tmp_path / name
+    here.mkdir()
+    run = start(here, launcher(here, "echo __results.time__= 1.0"), "--nodes", "alpha,beta", **nodes.environment)
+    _, told = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 0, told
+    assert not list(tmp_path.rglob("x"))
+
+
+def test_two_runs_on_one_node(nodes: Nodes, tmp_path: Path) -> None:
+    """Each ends only what is its own."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    runs = [
+        start(tmp_path / name, launcher(tmp_path / name, HOLD), "--nodes", "alpha,beta", **nodes.environment)
+        for name in ("first", "second")
+    ]
+    wait_until(lambda: len(list(tmp_path.glob("*/here*"))) == 4)
+    runs[0].send_signal(signal.SIGINT)
+    runs[0].communicate(timeout=PATIENCE)
+    for rank in (0, 1):
+        (tmp_path / "second" / f"go{rank}").write_text("0")
+    _, told = runs[1].communicate(timeout=PATIENCE)
+    assert runs[1].returncode == 0, told
+    refused = start(
+        tmp_path / "second", launcher(tmp_path / "second", HOLD), "--nodes", "alpha,beta", **nodes.environment
+    )
+    refused.communicate(timeout=PATIENCE)
+    assert refused.returncode == 0  # finished, so there is nothing to do
