@@ -336,9 +336,12 @@ class Changes:
         if "exp.code.files" not in ending and "exp.docker_image_id" not in ending:
             return ""
         if self._current is None:
-            from dlbs.run.provenance import Current  # here: a plan that runs for the first time needs none of it
+            from dlbs.executors.ssh_session import (
+                ssh_command,
+            )  # here: a plan that runs for the first time needs none of it
+            from dlbs.run.provenance import Current
 
-            self._current = Current(asks_nodes=True)
+            self._current = Current(ssh_command)
         directory = self.directory / text(experiment.get("pack.dir") or experiment.get("exp.working_dir"))
         return self._current.change(ending, log_path(experiment, self.directory), directory)
 

@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,11 +139,11 @@ class Current:
     """The code, packages and images that would run now; each is inspected once.
 
     Args:
-        asks_nodes: Whether to ask the nodes of experiments on other machines, by ssh; otherwise nothing is known about these.
+        ssh: Makes the command that runs bash on a node, to ask it within some seconds; without it, nothing is known about nodes.
     """
 
-    def __init__(self, *, asks_nodes: bool = False) -> None:
-        self.asks_nodes = asks_nodes
+    def __init__(self, ssh: Callable[[str, float], list[str]] | None = None) -> None:
+        self._ssh = ssh
         self._digest, self._software, self._image_id = cache(digest_of), cache(Software.of), cache(image_id)
         self._versions: dict[Path, Version] = {}
         self._changes: dict[str, str] = {}
@@ -165,7 +165,7 @@ class Current:
 
     def _found(self, known: Mapping[str, Any], log: Path, directory: Path) -> Iterator[str]:
         if known.get("exp.nodes"):
-            yield self._code_on_node(known, directory) if self.asks_nodes else ""
+            yield self._code_on_node(known, directory, self._ssh) if self._ssh else ""
             return
         if not os.path.isdir(directory):
             return
@@ -192,10 +192,8 @@ class Current:
         words = before.change(self._version(directory / "_"))
         return f"the repository changed ({words})" if words else ""
 
-    def _code_on_node(self, known: Mapping[str, Any], directory: Path) -> str:
+    def _code_on_node(self, known: Mapping[str, Any], directory: Path, ssh: Callable[[str, float], list[str]]) -> str:
         """The files that have changed on the first node, which logged their digests; it needs no more than GNU's coreutils."""
-        from dlbs.executors.ssh_session import ssh_command
-
         node = re.split(r"[,\s]+", text(known["exp.nodes"]).strip())[0]
         logged = [(name, one) for name, path, one in files_that_ran(known, directory) if not path.is_dir()]
         names = shlex.join(name for name, _ in logged)
@@ -204,7 +202,7 @@ class Current:
         )
         try:
             done = subprocess.run(
-                ssh_command(node, _NODE_SECONDS), input=script, capture_output=True, text=True, errors="replace",
+                ssh(node, _NODE_SECONDS), input=script, capture_output=True, text=True, errors="replace",
                 timeout=_NODE_SECONDS, check=False,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired):
