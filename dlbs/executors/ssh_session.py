@@ -38,8 +38,8 @@ _UNANSWERED = 4  # keep-alive messages after which a connection counts as lost, 
 _LONGEST_END = GRACE + 3.0  # seconds until remaining connections are cut
 
 # A shell function that runs a launcher, and ends everything it started when the connection is lost: standard input ends, or no line
-# arrives in time; each line is answered on standard error. TERM goes to the process group, so that torchrun ends its workers; processes
-# left in other sessions are found by a variable in their environment (on Linux).
+# arrives in time. Its start and each line are answered on standard error. TERM goes to the process group, so that torchrun ends its
+# workers; processes left in other sessions are found by a variable in their environment (on Linux).
 _WATCH = """\
 dlbs_watch() {
     local grace=$1 patience=$2 token=$3 source=$4 group reader code left number
@@ -48,6 +48,7 @@ dlbs_watch() {
     DLBS_NODE=$token bash /dev/fd/3 3<<<"$source" </dev/null 2>&1 &
     group=$!
     {
+        echo "$token" >&2
         while kill -0 $$ && IFS= read -r -t "$patience" _; do echo "$token" >&2; done
         kill -0 $$ || kill -KILL -- "-$group"
     } <&0 >/dev/null &

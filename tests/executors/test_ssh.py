@@ -197,7 +197,7 @@ def test_each_attempt_has_a_rendezvous_of_its_own(
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("script", ["sleep 60 & echo dlbs: there", "sleep 60"])
+@pytest.mark.parametrize("script", ["sleep 10 & echo dlbs: there", "sleep 10"])
 def test_a_process_that_keeps_the_output_of_a_connection_open_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:

@@ -182,12 +182,10 @@ USUAL_CONFIDENCE = 0.95  # level of the intervals that runs log
 def logged_interval(record: Record, key: str) -> Interval | None:
     """95 % confidence interval of a value that a run logged as `KEY_ci95`; None if it or one of its bounds is missing."""
     bounds = record.get(f"{key}_ci95")
-    if not isinstance(bounds, list) or len(bounds) != 2:
-        return None
-    if not all(isinstance(bound, (int, float)) and not isinstance(bound, bool) for bound in bounds):
+    if not are_positive(bounds) or len(bounds) != 2:
         return None
     low, high = map(float, bounds)
-    return Interval(low, high, USUAL_CONFIDENCE) if 0 < low <= high < math.inf else None
+    return Interval(low, high, USUAL_CONFIDENCE) if low <= high else None
 
 
 @dataclass(frozen=True, slots=True)
