@@ -150,4 +150,4 @@ def _remove_container_of(log: Path, part: Path) -> None:
     name = container_name(values, log)
     if name and re.fullmatch(r"dlbs-[A-Za-z0-9_.-]+", name):
         command = values.get("exp.docker_launcher")
-        remove_container({"exp.docker_launcher": command if command in {"podman", "nerdctl"} else "docker"}, name)
+        remove_container({"exp.docker_launcher": command if command in ("podman", "nerdctl") else "docker"}, name)

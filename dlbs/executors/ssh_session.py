@@ -41,8 +41,13 @@ _LONGEST_END = GRACE + 3.0  # seconds until remaining connections are cut
 # arrives in time. Its start and each line are answered on standard error. TERM goes to the process group, so that torchrun ends its
 # workers; processes left in other sessions are found by a variable in their environment (on Linux).
 _WATCH = """\
+dlbs_kill() {
+    local number
+    kill -KILL -- "-$group"
+    for number in $(grep -slz "^DLBS_NODE=$token\\$" /proc/[0-9]*/environ | tr -dc '0-9\\n'); do kill -KILL "$number"; done
+}
 dlbs_watch() {
-    local grace=$1 patience=$2 token=$3 source=$4 group reader code left number
+    local grace=$1 patience=$2 token=$3 source=$4 group reader code left
     trap : HUP INT PIPE TERM
     set -m
     DLBS_NODE=$token bash /dev/fd/3 3<<<"$source" </dev/null 2>&1 &
@@ -50,7 +55,7 @@ dlbs_watch() {
     {
         echo "$token" >&2
         while kill -0 $$ && IFS= read -r -t "$patience" _; do echo "$token" >&2; done
-        kill -0 $$ || kill -KILL -- "-$group"
+        kill -0 $$ || dlbs_kill
     } <&0 >/dev/null &
     reader=$!
     set +m
@@ -63,8 +68,7 @@ dlbs_watch() {
         kill -0 -- "-$group" || break
         sleep 0.2
     done
-    kill -KILL -- "-$group"
-    for number in $(grep -slz "^DLBS_NODE=$token\\$" /proc/[0-9]*/environ | tr -dc '0-9\\n'); do kill -KILL "$number"; done
+    dlbs_kill
     kill "$reader"
     printf '%s:%s\\n' "$token" "$code"
     exit
@@ -168,7 +172,7 @@ class _Node:
         """End the connection."""
         if self.process is not None:
             with suppress(ProcessLookupError):
-                self.process.kill()
+                os.killpg(self.process.pid, signal.SIGKILL)  # it may have children that hold its output open
 
 
 class _Session:
@@ -231,7 +235,9 @@ class _Session:
                 if node.process is not None and node.process.stdin is not None and not node.process.stdin.is_closing():
                     node.process.stdin.write(b"\n")
                     node.unanswered += 1
-                    if node.unanswered > _UNANSWERED:  # its ssh, or the shell on the node, is stopped or hangs
+                    if (
+                        node.unanswered > _UNANSWERED and node.code is None
+                    ):  # its ssh, or the shell on the node, is stopped or hangs
                         node.lost = f"{_UNANSWERED} heartbeats were not answered (exp.node_timeout)"
                         node.cut()
 
@@ -267,6 +273,9 @@ class _Session:
     def _pass_on(self, node: _Node, lines: Iterable[bytes]) -> None:
         shown = []
         for line in lines:
+            if line == node.token.encode():  # an ssh whose standard error is not apart
+                node.unanswered = 0
+                continue
             before, token, code = line.rpartition(f"{node.token}:".encode())
             if token and (code == b"lost" or (code.isdigit() and len(code) <= 3)):
                 node.lost = (

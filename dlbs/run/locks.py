@@ -242,7 +242,9 @@ def _executor_left(directory: Path, lock: IO[str] | IO[bytes] | None = None) -> 
     """The executor whose experiments an earlier run left, by its lock file, or by its lists of tasks if that was removed or damaged."""
     if lock is not None and (content := _read(lock)) is not None:
         return content.get("executor")
-    return next((file.name.split("-")[1] for file in directory.glob(".dlbs-*-*.jsonl")), None)
+    return next(
+        (file.name.removeprefix(".dlbs-").rpartition("-")[0] for file in directory.glob(".dlbs-*-*.jsonl")), None
+    )
 
 
 def _names(executor: Executor) -> set[str]:

@@ -125,7 +125,7 @@ class _Host:
         self._difference = self._said = ""
 
     async def run(self) -> None:
-        server = await asyncio.start_server(self._serve, sock=_listener(self._place[1]), limit=_LONGEST)
+        server = await asyncio.start_server(self._serve, sock=_listener(self._place[1]), limit=_LONGEST, backlog=1024)
         answer: dict[str, Any] = {}
         try:
             await asyncio.to_thread(self._detect_another_host)
@@ -144,7 +144,8 @@ class _Host:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Follow a connection until it ends."""
         node = None
-        with suppress(asyncio.TimeoutError, OSError, ValueError):  # it is silent, has disconnected, or says too much
+        # It is silent, has disconnected, or says too much; or all have arrived.
+        with suppress(asyncio.CancelledError, asyncio.TimeoutError, OSError, ValueError):
             said = _message(await asyncio.wait_for(reader.readline(), _PATIENCE))
             if said.get("token") != self._token and (node := self._welcomed(_node(said), writer)):
                 while await reader.read(_LONGEST):  # it says nothing more until it ends
@@ -248,9 +249,7 @@ def _answered(connection: socket.socket, wait: _Wait) -> bool:
 def _listener(port: int) -> socket.socket:
     both = socket.has_dualstack_ipv6()
     try:
-        return socket.create_server(
-            ("", port), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both, backlog=1024
-        )
+        return socket.create_server(("", port), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both)
     except OSError as error:
         what = f"node 0 cannot listen on port {port} of this machine: {error.strerror or error}"
         if error.errno == errno.EADDRINUSE:

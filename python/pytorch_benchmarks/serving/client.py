@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
     def _read_all(self, now: float) -> None:
         """The answer when its last byte has arrived."""
         answer, body = self._answer, b"".join(self._parts)
-        if self._status != 200:
+        if self._status != 200 and not (self._kind == "page" and 200 <= self._status < 300):
             kind = "rejected" if self._status in _REJECTED else f"HTTP {self._status}"
             raise FailedError(kind, f"the server answered {self._status} {_shown(self._reason)}: {_shown(body)}")
         if self._kind == "page":

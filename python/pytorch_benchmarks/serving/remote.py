@@ -566,8 +566,12 @@ def server_of(options: BenchmarkOptions, log: Log) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, before)
         guard.stdin.close()
-        server.wait()  # a process that is not waited for seems to live
-        guard.wait()
+        while guard.poll() is None:
+            server.poll()  # a process that is not waited for seems to live
+            time.sleep(0.05)
+        if server.poll() is None:  # the guard was killed
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
 
 
 def _removable(command: list[str]) -> tuple[list[str], list[str]]:
