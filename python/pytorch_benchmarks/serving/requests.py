@@ -235,7 +235,7 @@ def backlog(records: Sequence[Record], rate: float) -> tuple[int, int, float, fl
 
 
 def keeps_pace(records: Sequence[Record], rate: float, *, allows_chance: bool = True) -> bool:
-    """Whether the backlog of an open loop at a rate grows by no more than 2 % beyond bursts, and than chance explains (in 95 % of the runs).
+    """Whether the backlog of an open loop at a rate grows by no more than 2 % beyond bursts, and than chance explains (in about 95 % of runs below 0.9 of the highest rate).
 
     Without an allowance for chance, half of the short runs pass at 1.05 times the highest rate: the criterion of a search.
     `benchmarks/serving_pace.py` simulates how often servers are found.
