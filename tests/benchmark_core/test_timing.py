@@ -273,7 +273,8 @@ def test_turns_determine_the_number_of_batches(monkeypatch: pytest.MonkeyPatch) 
     assert rounds >= 10
     assert sum(found["results.turns.batches"]) == len(timing.batches)
     assert sum(found["results.turns.batches"]) > rounds  # several short batches fit into a turn
-    assert next(ran) == 2 + rounds + len(timing.batches)  # warm-up, and the first batch of each turn, are not counted
+    # Warm-up and the first batch of a turn are not counted, unless a busy machine makes it long.
+    assert 2 + len(timing.batches) < next(ran) <= 2 + rounds + len(timing.batches)
     assert math.isclose(timing.total, sum(a * b for a, b in zip(found["results.turns.times"], found["results.turns.batches"], strict=True)) / 1000, rel_tol=1e-3)  # fmt: skip
     assert found["results.turns.pair"]
     assert set(found["results.turns.loads"]) == {0.25}
