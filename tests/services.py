@@ -61,6 +61,12 @@ def _sshd() -> str:
     return "network namespaces take root" if os.geteuid() else ""
 
 
+def _bindfs() -> str:
+    if shutil.which("bindfs") is None:
+        return "bindfs is not installed"
+    return "" if os.path.exists("/dev/fuse") else "there is no /dev/fuse"
+
+
 def _gpu(count: int = 1, kind: str = "") -> str:
     import torch
 
@@ -77,6 +83,7 @@ SERVICES: dict[str, Callable[[], str]] = {
     "PostgreSQL": _postgresql,
     "Chromium": _chromium,
     "sshd": _sshd,
+    "bindfs": _bindfs,
     "GPU": _gpu,
     "CUDA GPU": functools.partial(_gpu, kind="cuda"),
     "two GPUs": functools.partial(_gpu, count=2),

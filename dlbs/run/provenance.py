@@ -20,17 +20,19 @@ from benchmark_core.provenance import (
     digest_of,
     digest_of_bytes,
     git_seconds,
+    in_time,
     own_directory,
     shebang,
 )
-from dlbs.errors import LogError
+from dlbs.errors import LogError, log
 from dlbs.files import read_small
 from dlbs.text import counted, first_few, text
 
 _LARGEST_LIST = 4 << 20  # bytes of a list of packages
 _GIT_SECONDS = 2.0  # at least: once in a run
 _DOCKER_SECONDS = 10.0
-_NODE_SECONDS = 20.0
+_NODE_SECONDS = 10.0
+_SECONDS = 10.0 + max(_DOCKER_SECONDS, _NODE_SECONDS)  # of all about an experiment
 _PREFIXES = ("exp.code.", "exp.software.", "exp.docker", "exp.nodes")
 
 
@@ -147,21 +149,29 @@ class Current:
         self._digest, self._software, self._image_id = cache(digest_of), cache(Software.of), cache(image_id)
         self._versions: dict[Path, Version] = {}
         self._changes: dict[str, str] = {}
+        self._hanging: set[Path] = set()
 
-    def change(self, ending: Mapping[str, Any], log: Path, directory: Path | None = None) -> str:
+    def change(self, ending: Mapping[str, Any], path: Path, directory: Path | None = None) -> str:
         """The differences to a finished experiment: `bench.py changed (a1b2c3d → dirty)`; empty if none is known.
 
         Args:
             ending: Values near the end of its log.
-            log: Its log.
+            path: Its log.
             directory: The working directory now; by default, that of the log.
         """
         known = {name: value for name, value in ending.items() if name.startswith(_PREFIXES)}
         directory = directory or Path(text(known.get("exp.code.directory")))
         key = f"{known}{directory}"
-        if key not in self._changes:
-            self._changes[key] = "; ".join(filter(None, self._found(known, log, directory)))
-        return self._changes[key]
+        if key not in self._changes and directory not in self._hanging:
+            try:
+                words = in_time(lambda: [*self._found(known, path, directory)], _SECONDS)
+            except TimeoutError:
+                self._hanging.add(directory)
+                question = "changes of code are unknown: is a file system hanging?"
+                log("warning", "%s: not read within %g s; %s", directory, _SECONDS, question)
+                return ""
+            self._changes[key] = "; ".join(filter(None, words))
+        return self._changes.get(key, "")
 
     def _found(self, known: Mapping[str, Any], log: Path, directory: Path) -> Iterator[str]:
         if known.get("exp.nodes"):

@@ -16,11 +16,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from benchmark_core.files import open_regular
 from benchmark_core.log import CODE, LOG_VARIABLE, SOFTWARE
@@ -31,7 +31,7 @@ OWN = "dlbs:"  # prefix of our own packages among the files: they have another p
 SYSTEM = "# system: "  # prefix of packages in a list that Debian or conda has installed
 
 _GIT_SECONDS = 0.2  # unless DLBS_GIT_SECONDS says otherwise
-_MORE_SECONDS = 0.8  # for everything else: reading a file of a hanging file system never ends
+_MORE_SECONDS = 0.8  # for everything else
 _MOST_FILES = 64
 _MOST_PARTS = 16  # submodules, editable packages, shell scripts, data sets
 _MOST_NAMES = 2000  # of files in a data set
@@ -61,6 +61,7 @@ _DECISIVE = re.compile(
     r"(pytorch-)?lightning|cupy.*|numba|sglang|tensorrt.*"
 )
 
+_Result = TypeVar("_Result")
 
 # Below, `os.path.isfile` instead of `Path.is_file`, which raises for a long word of a command and for a directory of another user.
 
@@ -84,22 +85,43 @@ def provenance(
     found: dict[str, Any] = {}
     reasons: dict[str, str] = {}
 
-    def collect() -> None:
-        try:
-            _collect(found, reasons, list(words), Path(directory or os.getcwd()), list(packages), log)
-        except Exception as error:  # no fact is worth a benchmark
-            reasons["all"] = one_line(f"{type(error).__name__}: {error}")
-
-    worker = threading.Thread(target=collect, daemon=True)
-    worker.start()
     limit = git_seconds() + _MORE_SECONDS
-    worker.join(limit)
+    try:
+        place = Path(directory or os.getcwd())
+        in_time(lambda: _collect(found, reasons, list(words), place, list(packages), log), limit)
+    except TimeoutError:
+        reasons["all"] = f"not read within {limit:g} s: is a file system hanging?"
+    except Exception as error:  # no fact is worth a benchmark
+        reasons["all"] = one_line(f"{type(error).__name__}: {error}")
     facts, unknown = dict(found), dict(reasons)
-    if worker.is_alive():
-        unknown["all"] = f"not read within {limit:g} s: is a file system hanging?"
     names = [CODE + name for name in ("commit", "branch", "tag", "remote", "root", "dirty", "diff", "files")]
     names += [SOFTWARE + name for name in ("interpreter", "python", "packages")]
     return {**dict.fromkeys(names), **facts, **({CODE + "unknown": unknown} if unknown else {})}
+
+
+def in_time(work: Callable[[], _Result], seconds: float) -> _Result:
+    """The result of a function that reads files: those of a hanging file system are never read.
+
+    Raises:
+        TimeoutError: It has not returned in time.
+    """
+    results: list[_Result] = []
+    errors: list[Exception] = []
+
+    def do() -> None:
+        try:
+            results.append(work())
+        except Exception as error:
+            errors.append(error)
+
+    worker = threading.Thread(target=do, daemon=True)
+    worker.start()
+    worker.join(seconds)
+    for error in errors:
+        raise error
+    if not results:
+        raise TimeoutError
+    return results[0]
 
 
 def _collect(
@@ -136,7 +158,9 @@ def _collect(
     else:
         _collect_software(found, reasons, interpreter, log, deadline)
     if data:  # at the end: it may be on a slow file system
-        found[CODE + "data"] = {_relative(path, directory): digest_of(path) for path in data[:_MOST_PARTS]}
+        digests = found[CODE + "data"] = {_relative(path, directory): digest_of(path) for path in data[:_MOST_PARTS]}
+        if nameless := [name for name, digest in digests.items() if digest is None]:
+            reasons["data"] = f"cannot be read, or has more than {_MOST_NAMES} files: {', '.join(nameless)}"
 
 
 def _collect_software(
@@ -257,11 +281,12 @@ def files_of(words: Sequence[str], directory: Path) -> tuple[list[Path], list[Pa
     sources: dict[Path, None] = {}
     data: dict[Path, None] = {}
     above = {directory, *directory.parents}
+    find = cache(partial(_module, cache(_names)))  # many files import the same
     for before, word in zip(["", *words], words):  # noqa: B905 - Python 3.9
         name = word.rpartition("=")[2] if word.startswith("-") else word
         path = Path(os.path.normpath(directory / name))
         if before == "-m":
-            sources.update(dict.fromkeys(_module(directory, name)))
+            sources.update(dict.fromkeys(find(str(directory), name)))
         elif not name or "\0" in name or len(name) > _LONGEST_NAME or _is_interpreter(path):
             continue
         elif os.path.isfile(path):
@@ -270,7 +295,7 @@ def files_of(words: Sequence[str], directory: Path) -> tuple[list[Path], list[Pa
         elif os.path.isdir(path) and path not in above:
             (sources if os.path.isfile(path / "__init__.py") else data)[path] = None  # a package, such as --pack
     pending = [path for path in sources if path.suffix == ".py" or _PYTHON.search(shebang(path))]
-    seen, find = set(pending), cache(_module)  # many files import the same
+    seen = set(pending)
     while pending and len(sources) <= _MOST_FILES:
         path = pending.pop()
         sources[path] = None
@@ -304,37 +329,37 @@ def shebang(path: Path) -> str:
     return line[2:].strip() if line.startswith("#!") else ""
 
 
-def _imports(path: Path, directory: Path, find: Callable[[Path, str], list[Path]]) -> Iterator[Path]:
+def _imports(path: Path, directory: Path, find: Callable[[str, str], list[Path]]) -> Iterator[Path]:
     """Files of the modules that a Python file imports from beside it, from its package, or from the working directory."""
     package = path.parent
     while os.path.isfile(package / "__init__.py"):
         package = package.parent
-    places = dict.fromkeys((path.parent, package, directory))
+    places = dict.fromkeys(map(str, (path.parent, package, directory)))
     for dots, name, names, plain in _IMPORT.findall(_read(path)):
         parts = [word.strip() for word in re.split(r"\s+as\s+\w+|[,()]", names or plain) if word.strip()]
         if plain:
             wanted = [(place, part) for part in parts for place in places]
         else:
-            starts = [path.parents[len(dots) - 1]] if dots and len(dots) <= len(path.parents) else list(places)
+            starts = [str(path.parents[len(dots) - 1])] if dots and len(dots) <= len(path.parents) else list(places)
             wanted = [(place, f"{name}.{part}".strip(".")) for part in ("", *parts) for place in starts]
         for place, module in wanted:
             yield from find(place, module)
 
 
-def _module(place: Path, name: str) -> list[Path]:
+def _module(names: Callable[[str], frozenset[str]], place: str, name: str) -> list[Path]:
     """The files of a module, those of its packages first, if it is found in a directory."""
-    found: list[Path] = []
+    found: list[str] = []
     for part in filter(None, name.split(".")):
-        if not part.isidentifier():
+        around, place = names(place), os.path.join(place, part)
+        inside = names(place) if part in around else frozenset()
+        is_file = f"{part}.py" in around and "__init__.py" not in inside
+        files = [f"{place}.py"] if is_file else [os.path.join(place, "__init__.py")] if "__init__.py" in inside else []
+        if "__main__.py" in inside and name.endswith(part):
+            files.append(os.path.join(place, "__main__.py"))
+        found += filter(os.path.isfile, files)
+        if is_file or not inside:
             break
-        place = place / part
-        files = [place / "__init__.py"] if os.path.isdir(place) else [place.with_suffix(".py")]
-        if os.path.isdir(place) and name.endswith(part):
-            files.append(place / "__main__.py")
-        found += [path for path in files if os.path.isfile(path)]
-        if not os.path.isdir(place):
-            break
-    return found
+    return [Path(path) for path in found]
 
 
 # Repositories
@@ -645,7 +670,7 @@ class Software(NamedTuple):
         given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         found: dict[str, Package] = {}
         for place, is_system in {**dict.fromkeys(given, False), **places}.items():
-            for entry in _names(Path(place)):
+            for entry in sorted(_names(place)):
                 match = _DISTRIBUTION.fullmatch(entry) or _CONDA_PACKAGE.fullmatch(entry)
                 if match is not None:
                     name = re.sub(r"[-_.]+", "-", match[1]).lower()
@@ -725,13 +750,14 @@ def _installation(interpreter: str) -> tuple[str, dict[str, bool]]:
         places[f"/usr/local/lib/python{short}/dist-packages"] = False
         places[str(base / "lib/python3/dist-packages")] = True
     # Of conda, and of pyenv and uv.
-    named = [re.fullmatch(r"python-([\d.]+)-.*\.json", name) for name in _names(prefix / "conda-meta")]
+    named = [re.fullmatch(r"python-([\d.]+)-.*\.json", name) for name in sorted(_names(prefix / "conda-meta"))]
     named.append(re.search(r"(?:^|-)(3\.\d+\.\d+)(?:-|$)", real.parent.parent.name))
     return version or next((one[1] for one in named if one), short), places
 
 
-def _names(directory: Path) -> list[str]:
+def _names(directory: str | Path) -> frozenset[str]:
+    """Names in a directory; empty if it cannot be read."""
     try:
-        return os.listdir(directory)
-    except OSError:
-        return []
+        return frozenset(os.listdir(directory))
+    except (OSError, ValueError):
+        return frozenset()

@@ -7,9 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -372,23 +370,6 @@ def test_a_large_file_has_a_digest_of_its_ends(tmp_path: Path) -> None:
         stream.write(b"x")
     assert before != digest_of(path)
     assert str(before).startswith("~")
-
-
-def test_what_hangs_delays_only_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    released = threading.Event()
-
-    class Hanging(list[str]):
-        """Words that are never read, as on a file system that hangs."""
-
-        def __iter__(self) -> Iterator[str]:
-            released.wait(PATIENCE)
-            return iter([])
-
-    monkeypatch.setenv("DLBS_GIT_SECONDS", "0.2")
-    facts = provenance(Hanging())
-    released.set()
-    assert facts["exp.code.commit"] is None
-    assert "is a file system hanging?" in facts["exp.code.unknown"]["all"]
 
 
 def test_a_script_inside_a_word_of_a_shell(repository: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmark_core.provenance import digest_of, own_directory
+from benchmark_core.provenance import digest_of, own_directory, provenance
 from dlbs.run.provenance import Current, Version, package_words, packages_in
 from tests.conftest import RunDlbs
 from tests.experiments import logs, values
+from tests.waiting import wait_until
 
 COMMAND = ("-Pcommand.min_seconds=0", "-Pexp.num_batches=1", "--", sys.executable, "bench.py")
 
@@ -204,3 +207,39 @@ def test_weights_and_data_sets_of_our_programs_are_compared(tmp_path: Path) -> N
     (tmp_path / "w.pt").write_bytes(b"2")
     assert Current().change(ending, tmp_path / "x.log") == "w.pt changed"
     assert Current().change({**ending, "exp.code.files": {}}, tmp_path / "x.log") == ""
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Iterator[Callable[[], None]]:
+    """Makes the file system that is mounted at `tmp_path/mounted` hang."""
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    (tmp_path / "real").mkdir()
+    process = subprocess.Popen(["bindfs", "-f", tmp_path / "real", mounted])
+    try:
+        wait_until(mounted.is_mount)
+        yield lambda: process.send_signal(signal.SIGSTOP)
+    finally:
+        process.kill()
+        process.wait()
+        subprocess.run(["umount", "-l", mounted], check=False, capture_output=True)
+
+
+@pytest.mark.integration
+@pytest.mark.needs("bindfs")
+def test_a_file_system_that_hangs_delays_only_for_a_moment(
+    tmp_path: Path, hanging: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "mounted"
+    (place / "bench.py").write_text("")
+    facts = provenance(["python3", "bench.py"], place)
+    assert Current().change(facts, tmp_path / "x.log") == ""
+    hanging()
+    monkeypatch.setenv("DLBS_GIT_SECONDS", "0.2")
+    unknown = provenance(["python3", "bench.py"], place)
+    assert unknown["exp.code.files"] is None
+    assert "is a file system hanging?" in unknown["exp.code.unknown"]["all"]
+    monkeypatch.setattr("dlbs.run.provenance._SECONDS", 0.5)
+    current = Current()
+    assert current.change(facts, tmp_path / "x.log") == current.change(facts, tmp_path / "y.log") == ""
+    assert capsys.readouterr().err.count(f"{place}: not read within 0.5 s; changes of code are unknown") == 1
