@@ -1,7 +1,7 @@
 """Variation between runs of the same code: the same configurations repeatedly, alternating, idle or under intermittent load.
 
     python benchmarks/same_code.py measure DIRECTORY [--minutes 20] [--load] [--share 1]
-    python benchmarks/same_code.py turns DIRECTORY [--condition changing] [--minutes 20]
+    python benchmarks/same_code.py turns DIRECTORY [--condition changing] [--minutes 20] [--same]
     python benchmarks/same_code.py table DIRECTORY
     python benchmarks/same_code.py condense "at rest=DIRECTORY" "under load=DIRECTORY" --output_file FILE.json.gz
 
@@ -10,7 +10,8 @@
 `turns` measures what turns find: the same code, and slowdowns of 3, 5 and 10 % that are really executed (more work in each batch), all sides in turns with
 the base; then the base and the slowdown of 5 % once more as independent runs. Each line of DIRECTORY/turns.jsonl is one such round; more lines are
 appended until the time is over. `table` makes comparisons of ten rounds from them, each round once, and counts the verdicts; beside it are the shares
-of verdicts in comparisons of ten rounds that are drawn with replacement.
+of verdicts in comparisons of ten rounds that are drawn with replacement. With --same, a round is one pair of the same code alone, and comparisons have
+three pairs, the fewest that get a verdict: many real ones in little time.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from typing import Any
 from dlbs.executors.turns import TurnGiver
 from dlbs.results.read.records import read_runs, write_records
 from dlbs.results.runs import TIME, number
-from dlbs.results.statistics.ratio import Interval, PairRatio, pair_ratio, pairs_interval, rank_interval
+from dlbs.results.statistics.ratio import FEWEST_RUNS, Interval, PairRatio, pair_ratio, pairs_interval, rank_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "python" / "pytorch_benchmarks" / "benchmarks.py"
@@ -92,17 +93,18 @@ DRAWS = 2000
 LOOPS = 5_000_000  # of the command
 
 
-def turns(directory: Path, condition: str, minutes: float) -> None:
+def turns(directory: Path, condition: str, minutes: float, same: bool) -> None:
     """Measure rounds of all configurations until the time is over."""
     directory.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * minutes
     others = [subprocess.Popen([sys.executable, __file__, word]) for word in CONDITIONS[condition]]
     try:
         while time.monotonic() < end:
-            done = Counter(line["configuration"] for line in measured(directory) if line["condition"] == condition)
+            lines = [line for line in measured(directory) if line["condition"] == condition and same is is_same(line)]
+            done = Counter(line["configuration"] for line in lines)
             configuration = min([*CONFIGURATIONS, (COMMAND, "")], key=lambda one: done[" ".join(one).strip()])
             line = {"condition": condition, "configuration": " ".join(configuration).strip(), "time": time.time()}
-            line |= one_round(directory, configuration)
+            line |= one_round(directory, configuration, {"same": 0.0} if same else SLOWDOWNS)
             with (directory / "turns.jsonl").open("a") as stream:
                 stream.write(json.dumps(line) + "\n")
     finally:
@@ -117,9 +119,14 @@ def measured(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def one_round(directory: Path, configuration: tuple[str, str]) -> dict[str, Any]:
-    """Logarithms of the ratios of all sides to the base in turns, those of independent runs, and the seconds that both took."""
-    sides = {"base": 0.0, **SLOWDOWNS}
+def is_same(line: dict[str, Any]) -> bool:
+    """Whether the round was a pair of the same code alone."""
+    return "independent" not in line
+
+
+def one_round(directory: Path, configuration: tuple[str, str], slowdowns: dict[str, float]) -> dict[str, Any]:
+    """Logarithms of the ratios of all sides to the base in turns, those of independent runs if a side is slower, and the seconds that both took."""
+    sides = {"base": 0.0, **slowdowns}
     giver = TurnGiver(len(sides), SECONDS, TURNS)
     began = time.monotonic()
     processes = [
@@ -136,18 +143,19 @@ def one_round(directory: Path, configuration: tuple[str, str]) -> dict[str, Any]
         raise SystemExit(f"{directory}: a side ended with {codes}")
     together = time.monotonic() - began
     base, *others = (read_runs([str(directory / f"turns-{name[0]}.log")], cached=False)[0] for name in sides)
-    ratios = {name: pair_ratio(one, base, TIME) for name, one in zip(SLOWDOWNS, others, strict=True)}
+    ratios = {name: pair_ratio(one, base, TIME) for name, one in zip(slowdowns, others, strict=True)}
+    found = {
+        "turns": {name: [one.log, one.error, one.turns] for name, one in ratios.items() if one is not None},
+        "seconds": round(together, 1),
+    }
+    if INDEPENDENT not in slowdowns:
+        return found
     alone, began = {}, time.monotonic()
     for name in random.sample(["base", INDEPENDENT], 2):
         if run(directory, f"alone-{name[0]}", configuration, sides[name], {}).wait():
             raise SystemExit(f"{directory}/alone-{name[0]}.log: failed")
         alone[name] = number(read_runs([str(directory / f"alone-{name[0]}.log")], cached=False)[0], TIME)
-    return {
-        "turns": {name: [one.log, one.error, one.turns] for name, one in ratios.items() if one is not None},
-        "seconds": round(together, 1),
-        "independent": alone,
-        "independent_seconds": round(time.monotonic() - began, 1),
-    }
+    return {**found, "independent": alone, "independent_seconds": round(time.monotonic() - began, 1)}
 
 
 def run(
@@ -244,7 +252,15 @@ def table(directory: Path) -> None:
     )
     print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for condition, configuration in sorted({(line["condition"], line["configuration"]) for line in lines}):
-        rounds = [line for line in lines if (line["condition"], line["configuration"]) == (condition, configuration)]
+        every = [line for line in lines if (line["condition"], line["configuration"]) == (condition, configuration)]
+        alone_same = list(filter(is_same, every))
+        rounds = [line for line in every if not is_same(line)]
+        if alone_same:
+            pairs = [PairRatio(*line["turns"]["same"]) for line in alone_same if "same" in line["turns"]]
+            seconds = statistics.fmean(line["seconds"] for line in alone_same)
+            show((condition, configuration, f"same, {FEWEST_RUNS} pairs"), pairs, FEWEST_RUNS, seconds, of_pairs)
+        if not rounds:
+            continue
         seconds = statistics.fmean(line["seconds"] for line in rounds) * 2 / (1 + len(SLOWDOWNS))
         for side in SLOWDOWNS:
             pairs = [PairRatio(*line["turns"][side]) for line in rounds if side in line["turns"]]
@@ -348,6 +364,7 @@ def main() -> None:
     verb.add_argument("directory", type=Path)
     verb.add_argument("--condition", choices=CONDITIONS, default="rest")
     verb.add_argument("--minutes", type=float, default=20)
+    verb.add_argument("--same", action="store_true", help="pairs of the same code alone")
     verbs.add_parser("table").add_argument("directory", type=Path)
     verbs.add_parser("load")
     verbs.add_parser("full")
@@ -358,7 +375,7 @@ def main() -> None:
     if options.verb == "measure":
         measure(options.directory, options.minutes, options.load, options.share)
     elif options.verb == "turns":
-        turns(options.directory, options.condition, options.minutes)
+        turns(options.directory, options.condition, options.minutes, options.same)
     elif options.verb == "table":
         table(options.directory)
     elif options.verb == "full":
