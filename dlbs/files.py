@@ -71,7 +71,8 @@ def _descriptor(path: str | os.PathLike[str], follow_links: bool) -> tuple[int, 
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise LogError("is not a regular file", where=str(path))
+        is_directory = stat.S_ISDIR(status.st_mode)
+        raise LogError(f"is {'a directory, not a file' if is_directory else 'not a regular file'}", where=str(path))
     return descriptor, status.st_size
 
 

@@ -30,14 +30,24 @@ _PLAN = r"[^-].*\.(ya?ml|jsonl?)(\.gz)?"
 # Verbs of other tools and likely guesses → ours.
 _VERBS_MEANT = {
     **dict.fromkeys(("start", "benchmark", "bench", "launch", "execute", "exec", "resume", "measure", "train"), "run"),
-    **dict.fromkeys(("show", "table", "results", "summary", "print"), "report"),
+    **dict.fromkeys(("submit", "sbatch", "slurm", "queue"), "run --executor slurm"),
+    **dict.fromkeys(("profile", "trace"), "run -Ppytorch.profile=trace.json"),
+    **dict.fromkeys(("retry", "repeat", "again"), "rerun"),
+    **dict.fromkeys(("show", "table", "results", "summary", "print", "stats", "best"), "report"),
+    **dict.fromkeys(("html", "page"), "report --html FILE"),
+    **dict.fromkeys(("gate", "regress", "regression", "regressions", "ci"), "compare --fail-on-regression"),
+    **dict.fromkeys(("history", "trend", "trends"), "db query --history"),
+    **dict.fromkeys(("upload", "store", "save", "add"), "db add"),
     **dict.fromkeys(("graph", "chart", "draw"), "plot"),
     **dict.fromkeys(("check", "lint", "test"), "validate"),
     **dict.fromkeys(("info", "env", "version"), "sysinfo"),
     **dict.fromkeys(("config", "settings"), "print-config"),
-    **dict.fromkeys(("progress", "list", "ps"), "status"),
+    **dict.fromkeys(("progress", "list", "ls", "ps", "log", "logs", "tail", "top"), "status"),
     **dict.fromkeys(("doctor", "diagnose"), "check-machine"),
-    **dict.fromkeys(("web", "dashboard", "ui", "server"), "serve"),
+    **dict.fromkeys(("web", "dashboard", "ui", "server", "watch", "open"), "serve"),
+    **dict.fromkeys(("init", "new", "create", "template"), "pack new"),
+    **dict.fromkeys(("docker", "container", "containers", "image"), "images"),
+    **dict.fromkeys(("archive", "zip", "tar"), "bundle"),
 }
 
 

@@ -195,6 +195,9 @@ class Config:
         key = ",".join(names)
         if isinstance(values, str) and "," in values and len(names) == 1 and not is_template(values):
             values = self._separated(key, values, where)
+        if isinstance(values, str) and re.match(r"\$\(\s*(\[|(list|range|sorted)\()", values):
+            hint = f"list the values: 1,2,4; '[\"{values}\"]' is one value"
+            raise ConfigError(f"an expression gives one value of {key}, even if it is a list", where=where, hint=hint)
         if not isinstance(values, list):
             values = [values]
         if not values:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from benchmark_core.text import printable
 from dlbs.errors import ConfigError, LogError, did_you_mean
 from dlbs.language.patterns import compiled
-from dlbs.results.runs import Runs
+from dlbs.results.runs import THROUGHPUT, TIME, Runs
 from dlbs.text import text
 
 _LONGEST = 80  # characters of a label on an axis
@@ -192,7 +192,10 @@ def check_known(names: Iterable[str], known: Collection[str], where: str) -> Non
     """
     for name in names:
         if name not in known:
-            hint = did_you_mean(name, known) or "dlbs parse LOG shows the keys of a log"
+            full = next((key for key in (f"results.{name}", f"exp.{name}") if key in known), "")
+            usual = next((f"they have {key}; " for key in (THROUGHPUT, TIME) if key in known), "")
+            meant = f"did you mean '{full}'?" if full else did_you_mean(name, known, cutoff=0.75)
+            hint = meant or f"{usual}dlbs parse LOG shows the keys of a log"
             raise LogError(f"no experiment has {name!r}", where=where, hint=hint)
 
 

@@ -283,9 +283,11 @@ def test_what_stands_in_place_of_a_verb_gets_a_hint(dlbs: RunDlbs, words: list[s
         ("-Vexp.replica_batch=[1 2 4]", "write -Vexp.replica_batch=1,2,4"),
         ("-Vexp.model=[\N{LEFT DOUBLE QUOTATION MARK}a\N{RIGHT DOUBLE QUOTATION MARK}]", "has typographic quotes"),
         ("-Vexp.gpus=0,1", "'0,1' may be one value or several"),
+        ("-Vn=$(range(3))$", "an expression gives one value of n, even if it is a list (list the values: 1,2,4;"),
         ("-Pexp.replica_batch=-4", "exp.replica_batch is -4, which must be at least 1"),
         ("-Eexp.model=alexnet", "is not JSON"),
         ("--plan=plon.yaml", "plon.yaml: no such file (did you mean 'plan.yaml'?)"),
+        ("--plan=/", "/: cannot be read: is a directory, not a file"),
         ("-Pexp.log_dir=", "exp.log_dir is empty"),
     ],
 )  # fmt: skip
