@@ -14,7 +14,7 @@ from dlbs.errors import Registry, registered
 from dlbs.results.grouping import label_of, varying
 from dlbs.results.runs import FAMILY, HIGHEST_RATE, THROUGHPUT, TIME, Record, Runs, number
 from dlbs.results.statistics.ratio import Interval, logged_interval, median_interval
-from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell
+from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell, common_level
 from dlbs.text import counted, first_few, text
 
 AGGREGATES: Registry = {
@@ -140,8 +140,9 @@ def interval_lines(cells: Sequence[Cell], keys: Sequence[str] = ()) -> list[str]
     lines = []
     levels = [cell.confidence for cell in with_interval if cell.runs > 1 and cell.confidence is not None]
     if levels:
-        lower = ", or the lower level shown in the cell" if min(levels) < USUAL else ""
-        lines.append(f"[low, high]: {100 * USUAL:.0f} % confidence interval of the median{lower}")
+        usual = common_level(with_interval)
+        lower = ", or the lower level shown in the cell" if min(levels) < usual else ""
+        lines.append(f"[low, high]: {100 * usual:.0f} % confidence interval of the median{lower}")
     if any(cell.runs == 1 for cell in with_interval):
         run = "of a single run" if levels else "1 run"
         of = " or ".join(sorted({_part(key) for key in keys} or {"batches"}))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from benchmark_core.text import short_number
+
+USUAL = 0.95  # confidence level of intervals, unless another one is shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +43,25 @@ class Cell:
         low, high = (bound if bound is None else bound * factor for bound in (self.low, self.high))
         return replace(self, value=self.value * factor, low=low, high=high)
 
-    def words(self) -> str:
-        """Format the cell for humans: `400.0 [395.2, 402.1]`, `400.0 ⚠`, `11.00 [10.00, 30.00 at 75 %]`, `failure`."""
+    def words(self, usual: float = USUAL) -> str:
+        """Format the cell for humans: `400.0 [395.2, 402.1]`, `400.0 ⚠`, `11.00 [10.00, 30.00 at 75 %]`, `failure`.
+
+        Args:
+            usual: Confidence level that need not be shown.
+        """
         if self.value is None:
             return MISSING if self.status == "missing" else self.status
         if isinstance(self.value, str):
             return self.value
         words = f"{self.value:,}" if isinstance(self.value, int) else short_number(self.value)
         if self.low is not None and self.high is not None:
-            level = "" if self.confidence is None or self.confidence >= USUAL else f" at {100 * self.confidence:.0f} %"
+            level = "" if self.confidence is None or self.confidence >= usual else f" at {100 * self.confidence:.0f} %"
             words += f" [{short_number(self.low)}, {short_number(self.high)}{level}]"
         return words + ("*" if self.lost else "") + (f" {DOUBTFUL}" if self.doubtful else "")
 
 
 MISSING = "-"
 DOUBTFUL = "⚠"
-USUAL = 0.95  # confidence level of intervals, unless another one is shown
 
 # Statuses that need an explanation; failed and skipped experiments have reasons.
 _LEGEND = {
@@ -109,8 +115,14 @@ class Table:
     def texts(self) -> list[list[str]]:
         """Rows of labels and formatted cells."""
         return [
-            [*labels, *(cell.words() for cell in cells)] for labels, cells in zip(self.rows, self.cells, strict=True)
+            [*labels, *(cell.words(self.level) for cell in cells)]
+            for labels, cells in zip(self.rows, self.cells, strict=True)
         ]
+
+    @property
+    def level(self) -> float:
+        """Confidence level of the intervals in cells that show none."""
+        return common_level([cell for row in self.cells for cell in row])
 
     def add_legend(self) -> None:
         """Add explanations of the marks in the cells to the legend."""
@@ -121,3 +133,9 @@ class Table:
                 self.legend.append(f"{MISSING if status == 'missing' else status}: {meaning}")
         if any(cell.value is not None and cell.lost for cell in cells):
             self.legend.append("*: some runs of this cell have no value")
+
+
+def common_level(cells: Iterable[Cell]) -> float:
+    """The confidence level of all intervals in cells, or the usual one."""
+    levels = {cell.confidence for cell in cells if cell.runs and cell.low is not None and cell.confidence is not None}
+    return min(USUAL, levels.pop()) if len(levels) == 1 else USUAL

@@ -170,6 +170,6 @@ def _drawn(table: Table, whole: Collection[str], width: int) -> RichTable:
     for labels, cells in zip(table.rows, table.cells, strict=True):
         drawn.add_row(
             *(Text(printable(label)) for label in labels),
-            *(Text(printable(cell.words()), style=_COLOURS.get(cell.tone, "")) for cell in cells),
+            *(Text(printable(cell.words(table.level)), style=_COLOURS.get(cell.tone, "")) for cell in cells),
         )
     return drawn

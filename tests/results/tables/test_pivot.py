@@ -69,11 +69,18 @@ def test_cells_without_a_number_say_why() -> None:
 def test_repeats_are_one_cell_the_median() -> None:
     (table,) = tables(*(record(time=time, exp__repeat=n) for n, time in enumerate([10, 30, 11], 1)))
     assert table.title == "Results; median of 3 runs with 75 % CI"
-    assert table.texts() == [["alexnet", "90.91 [33.33, 100.0 at 75 %]", "11.00 [10.00, 30.00 at 75 %]"]]
-    assert table.legend == [
-        "[low, high]: 95 % confidence interval of the median, or the lower level shown in the cell",
-        "all runs: training, batch 1",
-    ]
+    assert table.texts() == [["alexnet", "90.91 [33.33, 100.0]", "11.00 [10.00, 30.00]"]]
+    assert table.legend == ["[low, high]: 75 % confidence interval of the median", "all runs: training, batch 1"]
+
+
+def test_cells_state_their_level_where_levels_differ() -> None:
+    batches = [1] * 3 + [2] * 6
+    (table, _) = tables(*(record(time=10.0 + n, exp__repeat=n, exp__replica_batch=b) for n, b in enumerate(batches)))
+    assert table.title.endswith("median of up to 6 runs with CI")
+    assert [" at 75 %]" in words for words in table.texts()[0][1:]] == [True, False]
+    assert (
+        table.legend[0] == "[low, high]: 95 % confidence interval of the median, or the lower level shown in the cell"
+    )
 
 
 def test_an_interval_without_a_level_holds_95_percent() -> None:

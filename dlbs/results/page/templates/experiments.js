@@ -1,6 +1,4 @@
 // Converts the data of the experiments to table columns, facets and texts.
-const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
-
 function experimentColumns(data, state) {
   const longest = (texts) => texts.reduce((most, text) => Math.max(most, text.length), 0);
   const ofParameter = ({ title, values, codes, numbers }) => ({
@@ -38,7 +36,6 @@ function experimentColumns(data, state) {
   if (isNarrow()) columns.push(outcome);
   if (logs.rest.some(Boolean)) {
     columns.push({ title: "log", onScreen: true, widest: longest(logs.rest), cell: linked, key: (row) => place(row) || null, hover: place });
-    columns.push({ title: "command to repeat", onScreen: true, widest: 20, cell: (row) => (place(row) ? `dlbs rerun ${quoted(place(row).replace(/\.part$/, ""))}` : ""), key: (row) => place(row) || null });
   }
   return columns;
 }
