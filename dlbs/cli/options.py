@@ -314,7 +314,10 @@ _DEBUG = click.Option(
 
 
 def _split_names(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
-    return [name.strip() for name in (value or "").split(",") if name.strip()]
+    names = [name.strip() for name in (value or "").split(",") if name.strip()]
+    if value is not None and not names:
+        raise click.BadParameter("no name is given", context, parameter)
+    return names
 
 
 def names_option(flag: str, help_text: str, complete: str | None = None) -> Callable[[Function], Function]:

@@ -213,6 +213,8 @@ def run_command(
         if plan is None and not dry_run:
             _tell_defaults(config)
             _tell_where(config, manifest)
+        if executor == "local" and (unused := [name for name in config.typed if name.startswith("slurm.")]):
+            note(f"{', '.join(unused)}: without effect, unless --executor slurm is given")
         if executor == "local" and (jobs or 1) > 1 and not dry_run:
             _tell_of_shared_gpu(manifest)
             _tell_of_neighbours(manifest, jobs or 1)
@@ -294,6 +296,8 @@ def _conclude(summary: Summary, manifest: Manifest, quiet: bool, detached: bool)
     words += [f"{summary.simulated} simulated"] if summary.simulated else []
     words += [f"{summary.left} {'submitted' if detached else 'left'}"] if summary.left else []
     note(f"{counted(manifest.count, 'experiment')}: {', '.join(words) or 'nothing to do'}")
+    if summary.simulated:
+        note("nothing was run or validated (dlbs validate finds problems)")
     if summary.changed:
         note("exp.rerun=changed runs those again whose code or software has changed")
     if summary.doubts.doubtful:

@@ -78,7 +78,9 @@ def _render(experiment: Experiment, directory: Path) -> str:
         if experiment.get(f"{framework}.launcher"):
             hint = f"set {framework}.launcher to a template or an executable"
         else:
-            hint = f"{framework} is not included in DLBS: write a launcher and set NAME.launcher, see docs/launchers.md"
+            ours = [one.stem for one in Path(path).parent.glob("*.sh")]
+            own = f"{framework} is not included in DLBS: write a launcher and set NAME.launcher, see docs/launchers.md"
+            hint = did_you_mean(text(framework), ours) or own
         kind = InfrastructureError if path in _read else LaunchError
         raise kind(f"no launcher {path} for framework {framework!r}", hint=hint)
     _read.add(path)

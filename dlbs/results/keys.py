@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark_core.text import printable
-from dlbs.errors import ConfigError, LogError, did_you_mean
+from dlbs.errors import ConfigError, LogError
 from dlbs.language.patterns import compiled
 from dlbs.results.runs import THROUGHPUT, TIME, Runs
 from dlbs.text import text
@@ -192,10 +192,15 @@ def check_known(names: Iterable[str], known: Collection[str], where: str) -> Non
     """
     for name in names:
         if name not in known:
-            full = next((key for key in (f"results.{name}", f"exp.{name}") if key in known), "")
+            import difflib  # it takes 4 ms
+
+            # As tables call it, or without its namespace; results win.
+            ordered = sorted(known, key=lambda key: key.startswith("results."))
+            short = {header(key): key for key in ordered} | {key.rpartition(".")[2]: key for key in ordered}
+            close = difflib.get_close_matches(name, [*known, *short], 1, 0.75)
             usual = next((f"they have {key}; " for key in (THROUGHPUT, TIME) if key in known), "")
-            meant = f"did you mean '{full}'?" if full else did_you_mean(name, known, cutoff=0.75)
-            hint = meant or f"{usual}dlbs parse LOG shows the keys of a log"
+            hint = f"{usual if 'throughput' in name else ''}dlbs parse LOG shows the keys of a log"
+            hint = f"did you mean {short.get(close[0], close[0])!r}?" if close else hint
             raise LogError(f"no experiment has {name!r}", where=where, hint=hint)
 
 

@@ -490,7 +490,7 @@ VERDICTS = {
     "fixed": "succeeded in B, but not in A",
     "new": "in B, but not in A",
     "same": "the whole interval is within the threshold",
-    INCONCLUSIVE: "the interval crosses a threshold",
+    INCONCLUSIVE: "the interval crosses a threshold, or the runs are too few or doubtful",
     "failed": "succeeded in neither",
 }
 REGRESSIONS = frozenset({"slower", "worse", "broken", "missing"})

@@ -65,7 +65,8 @@ def listing_table(runs: Runs, columns: Sequence[str] = ()) -> Table:
 
 def history_table(runs: Runs, columns: Sequence[str]) -> Table:
     """Make a table of runs of one experiment, with all facts that differ between them."""
-    always = ["exp.start_time", "exp.env.host", "exp.status", "results.throughput", "results.time"]
+    usual = ("exp.start_time", "exp.env.host", "exp.status", "results.throughput", "results.time")
+    always = [name for name in usual if name in runs.names]
     changing = [
         name
         for name in sorted(runs.names)
