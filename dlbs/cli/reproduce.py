@@ -211,7 +211,9 @@ def diff_command(a: str, b: str, everything: bool, as_json: bool) -> int:
     for subject in sides[0]:
         names = sorted({name for side in sides for name in side[subject]})
         pairs = {name: [side[subject].get(name) for side in sides] for name in names}
-        unlike = {name for name, pair in pairs.items() if pair[0] != pair[1] and any(one not in (None, "") for one in pair)}
+        unlike = {
+            name for name, pair in pairs.items() if pair[0] != pair[1] and any(one not in (None, "") for one in pair)
+        }
         document[subject] = {name: pair for name, pair in pairs.items() if everything or name in unlike}
         if document[subject]:
             cells = [[_cell(value) for value in values] for values in document[subject].values()]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from benchmark_core.text import printable
 from dlbs.errors import ConfigError, LogError
 from dlbs.language.patterns import compiled
-from dlbs.results.runs import THROUGHPUT, TIME, Runs
+from dlbs.results.runs import TIME, Runs
 from dlbs.text import text
 
 _LONGEST = 80  # characters of a label on an axis
@@ -192,16 +192,19 @@ def check_known(names: Iterable[str], known: Collection[str], where: str) -> Non
     """
     for name in names:
         if name not in known:
-            import difflib  # it takes 4 ms
+            raise LogError(f"no experiment has {name!r}", where=where, hint=key_hint(name, known))
 
-            # As tables call it, or without its namespace; results win.
-            ordered = sorted(known, key=lambda key: key.startswith("results."))
-            short = {header(key): key for key in ordered} | {key.rpartition(".")[2]: key for key in ordered}
-            close = difflib.get_close_matches(name, [*known, *short], 1, 0.75)
-            usual = next((f"they have {key}; " for key in (THROUGHPUT, TIME) if key in known), "")
-            hint = f"{usual if 'throughput' in name else ''}dlbs parse LOG shows the keys of a log"
-            hint = f"did you mean {short.get(close[0], close[0])!r}?" if close else hint
-            raise LogError(f"no experiment has {name!r}", where=where, hint=hint)
+
+def key_hint(name: str, known: Iterable[str]) -> str:
+    """What to write instead of a key that no experiment has: a similar one, also by its name in tables or without its namespace."""
+    import difflib  # it takes 4 ms
+
+    ordered = sorted(known, key=lambda key: key.startswith("results."))  # they win
+    short = {header(key): key for key in ordered} | {key.rpartition(".")[2]: key for key in ordered}
+    if close := difflib.get_close_matches(name, [*ordered, *short], 1, 0.75):
+        return f"did you mean {short.get(close[0], close[0])!r}?"
+    usual = f"they have {TIME}; " if "throughput" in name and TIME in ordered else ""
+    return f"{usual}dlbs parse LOG shows the keys of a log"
 
 
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")

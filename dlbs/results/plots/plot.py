@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlbs.errors import LogError, did_you_mean
+from dlbs.errors import LogError
 from dlbs.results.grouping import distinguishing_names, ordered_keys, varying
+from dlbs.results.keys import key_hint
 from dlbs.results.runs import FAMILY, Runs, none_ended_well
 
 # Flags that kinds with fixed axes accept nevertheless.
@@ -98,8 +99,7 @@ def with_value(runs: Runs, key: str) -> Runs:
     check_some_ended_well(runs)
     good = runs.ok.having(key)
     if not good:
-        hint = did_you_mean(key, runs.names) or "dlbs parse LOG shows the keys of a log"
-        raise LogError(f"no successful experiment has {key}", hint=hint)
+        raise LogError(f"no successful experiment has {key}", hint=key_hint(key, runs.names))
     return good
 
 

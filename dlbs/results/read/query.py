@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from dlbs.config.config import parse_value
-from dlbs.errors import DlbsError, ExpressionError, LogError, did_you_mean
+from dlbs.errors import DlbsError, ExpressionError, LogError
 from dlbs.files import JsonError, load_json
 from dlbs.language.patterns import condition_test
 from dlbs.language.template import escape
@@ -63,13 +63,9 @@ def check_keys(names: Iterable[str], known: Collection[str], where: str = FLAG) 
     if not missing:
         return
     from dlbs.config.load import load_config
-    from dlbs.results.keys import known_keys
+    from dlbs.results.keys import check_known, known_keys
 
-    ours = {*load_config().declarations, *known_keys()}
-    for name in missing:
-        if name not in ours:
-            hint = did_you_mean(name, {*known, *ours}) or "dlbs parse LOG shows the keys of a log"
-            raise LogError(f"no experiment has {name!r}", where=where, hint=hint)
+    check_known(missing, {*known, *load_config().declarations, *known_keys()}, where)
 
 
 def compile_query(query: str) -> Query:
