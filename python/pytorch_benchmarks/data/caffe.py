@@ -35,8 +35,6 @@ _KINDS = 0x7F  # flags that determine the kind of a page
 _LARGE = 0x01  # flag of a node: the record is on separate pages
 _MAX_KEY = 511
 _MAX_MAP = 1 << 46  # bytes; limit of an x86-64 process
-_MOST_LABELS = 100_000
-_LONGEST_LABEL = 64  # bytes after the pixels that are cached
 _OPENING = threading.Lock()
 
 
@@ -61,7 +59,7 @@ class CaffeLmdb(Dataset):
                 f"{self.directory} contains no LMDB (data.mdb): for directories of images use --data_backend image_folder"
             )
         self._process = 0
-        self._parse = DatumParser(max_pixels)
+        self._max_pixels = max_pixels
         try:
             self._keys = read_keys(file)
         except (OSError, ValueError) as error:
@@ -112,16 +110,11 @@ class CaffeLmdb(Dataset):
         return 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "directory": self.directory,
-            "_keys": self._keys,
-            "_process": 0,
-            "_parse": DatumParser(self._parse.max_pixels),
-        }
+        return {"directory": self.directory, "_keys": self._keys, "_process": 0, "_max_pixels": self._max_pixels}
 
     def read_into(self, index: int, target: Tensor, crop: Crop, uniform: Uniform) -> int:
         try:
-            pixels, label = self._parse(self.record(index))
+            pixels, label = parse_datum(self.record(index), self._max_pixels)
         except (ValueError, _lmdb().Error) as error:
             raise BenchmarkError(f"cannot read record {self._keys[index]!r} of {self.directory}: {error}") from None
         if pixels.dtype != np.uint8:
@@ -303,63 +296,17 @@ class _Fields:
     floats: bytearray = field(default_factory=bytearray)
 
 
-class _Layout(NamedTuple):
-    """Layout of records with raw bytes: the bytes before them, their position, and labels by the bytes after them seen so far."""
-
-    head: bytes
-    start: int
-    end: int
-    shape: tuple[int, int, int]
-    labels: dict[bytes, int]
-
-
-class DatumParser:
-    """Parser of the records of one data set.
-
-    They usually have the same shape: a record that begins like the last one is not parsed again, and the bytes after its pixels,
-    its label, are cached. That takes a third of the time. Several threads may use one parser.
+def parse_datum(record: memoryview, max_pixels: int = MAX_PIXELS) -> Datum:
+    """Parse a serialised Datum; raw pixels are not copied.
 
     Args:
+        record: Its bytes.
         max_pixels: Largest height times width of an encoded image.
+
+    Raises:
+        ValueError: The record is truncated, its pixels do not fit its shape, or its image cannot be decoded.
     """
-
-    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
-        self.max_pixels = max_pixels
-        self._last: _Layout | None = None
-
-    def __call__(self, record: memoryview) -> Datum:
-        """Parse a serialised Datum; raw pixels are not copied.
-
-        Raises:
-            ValueError: The record is truncated, its pixels do not fit its shape, or its image cannot be decoded.
-        """
-        last = self._last
-        if last is not None and 0 <= len(record) - last.end <= _LONGEST_LABEL and record[: last.start] == last.head:
-            label = last.labels.get(bytes(record[last.end :]))
-            if label is not None:
-                return Datum(
-                    np.frombuffer(record, np.uint8, last.end - last.start, last.start).reshape(last.shape), label
-                )
-        fields = _walk(record)
-        datum = _datum(record, fields, self.max_pixels)
-        if fields.start > 0 and not fields.encoded and datum.pixels.dtype == np.uint8:
-            self._remember(record, fields, last)
-        return datum
-
-    def _remember(self, record: memoryview, fields: _Fields, last: _Layout | None) -> None:
-        start, end = fields.start, fields.start + fields.size
-        head = bytes(record[:start])
-        if last is None or last.head != head:
-            before = _walk(record[:start], torn=True)
-            shape = (fields.channels, fields.height, fields.width)
-            if (before.channels, before.height, before.width) != shape:
-                return  # only bytes before the pixels may determine their shape
-            last = self._last = _Layout(head, start, end, shape, {})
-        if len(last.labels) < _MOST_LABELS and len(record) - end <= _LONGEST_LABEL:
-            last.labels[bytes(record[end:])] = fields.label
-
-
-def _datum(record: memoryview, fields: _Fields, max_pixels: int) -> Datum:
+    fields = _walk(record)
     data = record[fields.start : fields.start + fields.size] if fields.start >= 0 else None
     if fields.encoded:
         if data is None:
@@ -375,8 +322,8 @@ def _datum(record: memoryview, fields: _Fields, max_pixels: int) -> Datum:
     return Datum(pixels.reshape(channels, height, width), fields.label)
 
 
-def _walk(record: memoryview, *, torn: bool = False) -> _Fields:
-    """Find the fields; with `torn`, the record ends where its data begin."""
+def _walk(record: memoryview) -> _Fields:
+    """Find the fields."""
     fields = _Fields()
     position, end = 0, len(record)
     while position < end:
@@ -396,8 +343,6 @@ def _walk(record: memoryview, *, torn: bool = False) -> _Fields:
                 fields.encoded = bool(value)
         elif wire == 2:
             size, position = _varint(record, position)
-            if torn and position == end:
-                break
             if position + size > end:
                 raise ValueError("truncated record")
             if number == 4:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytorch_benchmarks.data.caffe import CaffeLmdb, DatumParser
+from pytorch_benchmarks.data.caffe import CaffeLmdb, parse_datum
 from pytorch_benchmarks.data.images import find_images
 from pytorch_benchmarks.data.make_dataset import main, picture
 
@@ -50,9 +50,9 @@ def test_a_folder_becomes_an_lmdb(tmp_path: Path) -> None:
         == 0
     )
     dataset = CaffeLmdb(tmp_path / "db")
-    datum = DatumParser()(dataset.record(0))
+    datum = parse_datum(dataset.record(0))
     assert np.array_equal(datum.pixels, picture(0, 3, 24, 32)[:, :, ::-1].transpose(2, 0, 1))
-    assert [DatumParser()(dataset.record(index)).label for index in range(4)] == [0, 0, 1, 1]
+    assert [parse_datum(dataset.record(index)).label for index in range(4)] == [0, 0, 1, 1]
 
 
 def test_an_existing_data_set_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
