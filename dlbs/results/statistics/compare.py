@@ -525,14 +525,16 @@ class Best:
 
     Attributes:
         label: Its label.
-        runs: Its runs.
+        runs: Its runs that count.
         settings: Number of settings with a value.
+        lost: Number of settings without one.
         others: The settings that are not significantly worse (B), the best ones first.
     """
 
     label: str
     runs: Runs
     settings: int
+    lost: int
     others: list[Match]
 
 
@@ -551,7 +553,11 @@ def best_of(runs: Runs, names: Sequence[str], metric: str) -> Best | None:
         None if no run has a value.
     """
     groups = runs.group(names)
-    values = {key: value for key, group in groups.items() if (value := _typical(group, metric)) is not None}
+    values = {}
+    for key, group in groups.items():
+        found = [value for value in that_count(group, metric).comparable(metric) if value is not None]
+        if found:
+            values[key] = statistics.median(found)
     if not values:
         return None
     ordered = sorted(values, key=values.__getitem__, reverse=better_of(metric) > 0)
@@ -563,15 +569,15 @@ def best_of(runs: Runs, names: Sequence[str], metric: str) -> Best | None:
         _matched(made, group_label(groups[key], shown, (), runs), best, groups[key], trust=(False, False))
         for key in ordered[1:]
     ]
-    return Best(label, best, len(values), [match for match in matches if match.verdict not in REGRESSIONS])
+    others = [match for match in matches if match.verdict not in REGRESSIONS]
+    return Best(label, that_count(best, metric), len(values), len(groups) - len(values), others)
 
 
-def _typical(runs: Runs, metric: str) -> float | None:
-    """Median of the runs without warnings, or of all if there are none; None without a value."""
-    clean = [value for value, kinds in zip(runs.comparable(metric), runs.doubts, strict=True) if not kinds]
-    values = [value for value in clean if value is not None]
-    values = values or [value for value in runs.comparable(metric) if value is not None]
-    return statistics.median(values) if values else None
+def that_count(runs: Runs, metric: str) -> Runs:
+    """The runs with a value and without warnings, if these are enough for a comparison, or all."""
+    valued = [value is not None for value in runs.comparable(metric)]
+    clean = runs.where([has and not kinds for has, kinds in zip(valued, runs.doubts, strict=True)])
+    return clean if len(clean) >= ratio.FEWEST_RUNS else runs
 
 
 def _label(by: str, value: Any) -> str:

@@ -224,7 +224,7 @@ _MOST_EQUAL = 3  # settings of one verdict that are named; of more, two are name
 
 def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
     """The best setting of each benchmark, and those that are not significantly worse."""
-    from dlbs.results.statistics.compare import best_of
+    from dlbs.results.statistics.compare import best_of, that_count
     from dlbs.results.statistics.ratio import FEWEST_RUNS, REGRESSIONS, verdict_of
     from dlbs.results.tables.comparison import ratio_cell
 
@@ -233,7 +233,7 @@ def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
     table = Table(
         f"Best settings: {title}", [*map(header, per), "setting"], [], [title, "runs", "ratio", "verdict"], []
     )
-    groups, seen, beaten = runs.group(per), set[str](), 0
+    groups, seen, beaten, lost = runs.group(per), set[str](), 0, 0
 
     def add(label: str, members: Runs, ratio: Cell, verdict: Cell) -> None:
         cell = cell_of(metric, members)
@@ -260,7 +260,7 @@ def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
             verdict = Cell(words, tone="doubt" if words in _UNSURE else "")
             named = len(matches) if len(matches) <= _MOST_EQUAL else _MOST_EQUAL - 1
             for match in matches[:named]:
-                add(match.label, match.b, ratio_cell(match.estimate), verdict)
+                add(match.label, that_count(match.b, metric), ratio_cell(match.estimate), verdict)
             if rest := matches[named:]:
                 values = sorted(match.values[1] or 0.0 for match in rest)
                 table.rows.append([*labels, f"{len(rest)} others"])
@@ -269,6 +269,7 @@ def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
                 )
         seen |= ties.keys()
         beaten += found.settings - 1 - len(found.others)
+        lost += found.lost
     words = statistic("median", [row[0] for row in table.cells])
     table.title += f"; {words}" if words else ""
     table.legend += ["ratio: to the best, with its interval at 95 % for all settings of a benchmark together"]
@@ -277,6 +278,7 @@ def _best_table(runs: Runs, per: Sequence[str], metric: str) -> Table:
     table.legend += ["doubtful: worse in runs with warnings, which are no evidence"] if "doubtful" in seen else []
     table.legend += [few] if "too few runs" in seen else []
     table.legend += [f"not shown: {counted(beaten, 'setting')} worse than the best"] if beaten else []
+    table.legend += [f"no result: {counted(lost, 'setting')} (dlbs status shows why)"] if lost else []
     table.legend += [*interval_lines([row[0] for row in table.cells], [metric]), *doubt_lines(runs, [metric])]
     return table
 

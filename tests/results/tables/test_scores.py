@@ -127,6 +127,25 @@ def test_many_settings_with_few_runs_are_counted(dlbs: RunDlbs, tmp_path: Path) 
     assert " to " in table["cells"][-1][0]["value"]
 
 
+def test_one_undisturbed_run_does_not_make_a_setting_the_best() -> None:
+    records = [
+        {
+            "exp.replica_batch": batch,
+            "exp.repeat": n,
+            "exp.status": "ok",
+            "results.time": time,
+            "results.warnings": doubts,
+        }
+        for batch, times in {1: [10.0, 10.0, 10.0], 2: [1.0, 20.0, 20.0]}.items()
+        for n, time in enumerate(times)
+        for doubts in [["drift"] if time > 10 else []]
+    ]
+    records.append({"exp.replica_batch": 4, "exp.status": "failure"})
+    found = best_of(Runs.of(records), ["exp.replica_batch"], "results.time")
+    assert found is not None
+    assert (found.runs[0]["exp.replica_batch"], found.settings, found.lost) == (1, 2, 1)
+
+
 @pytest.mark.parametrize("runs", [3, 5])
 def test_the_setting_that_is_truly_the_best_is_listed(runs: int) -> None:
     """Settings are all equal, so any may be the best one; at most 5 % may be missed (more than 8 of 60 would have a probability of 0.3 %)."""
