@@ -436,8 +436,9 @@ def load_json(
     return value
 
 
-_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
-_LONG_NUMBER = b"0" * 19  # in a text whose digits are all 0: orjson converts longer integers to floating-point numbers
+# orjson converts longer integers to floating-point numbers. In a text whose digits are 0, and what precedes a number is a comma:
+_LONG_NUMBER = b"," + b"0" * 19
+_ALIKE = bytes.maketrans(b"123456789[{:-+ \t\r\n", b"0" * 9 + b"," * 9)
 
 
 def load_json_bytes(document: bytes, around: int = 0) -> Any:
@@ -446,7 +447,8 @@ def load_json_bytes(document: bytes, around: int = 0) -> Any:
     Raises:
         JsonError: As for `load_json`.
     """
-    if document.count(b"[") + document.count(b"{") <= MAX_DEPTH and _LONG_NUMBER not in document.translate(_ZEROS):
+    is_shallow = document.count(b"[") + document.count(b"{") <= MAX_DEPTH
+    if is_shallow and _LONG_NUMBER not in b"," + document.translate(_ALIKE):
         import orjson
 
         try:

@@ -273,16 +273,19 @@ class StoredExperiment(NamedTuple):
 
 def stored_experiments(runs: Runs) -> list[StoredExperiment]:
     """The experiments that runs belong to, with their repeats and runs on other machines."""
-    found: dict[str, list[int]] = {}
-    for label, members in _grouped(runs, ()).values():
-        found.setdefault(label, []).extend(members.rows)
     made = []
-    for label, rows in found.items():
-        members = runs.take(rows)
+    for label, members in _by_label(runs).items():
         tags = [share.name for share in tags_in(members) if share.name != NO_TAG]
         ids = list(dict.fromkeys(map(text, members.distinct("exp.id"))))
         made.append(StoredExperiment(label, members, _span(members)[1][1], tags, ids))
     return made
+
+
+def _by_label(runs: Runs) -> dict[str, Runs]:
+    found: dict[str, list[int]] = {}
+    for label, members in _grouped(runs, ()).values():
+        found.setdefault(label, []).extend(members.rows)
+    return {label: runs.take(rows) for label, rows in found.items()}
 
 
 def history_of(store: Store, words: str) -> Runs:
@@ -296,12 +299,12 @@ def history_of(store: Store, words: str) -> Runs:
     ids = store.search(words_of(words))
     if not ids:
         raise LogError("no such experiment", where=words, hint="dlbs db list shows all")
-    experiments = stored_experiments(store.runs(ids=ids))
+    experiments = _by_label(store.runs(ids=ids))
     if len(experiments) > 1:
-        shown = "".join(f"\n  {one.label}" for one in experiments[:_MOST_LISTED])
+        shown = "".join(f"\n  {label}" for label in [*experiments][:_MOST_LISTED])
         more = f"\n  and {len(experiments) - _MOST_LISTED} more" if len(experiments) > _MOST_LISTED else ""
         raise LogError(f"{len(experiments)} experiments match; add words of one of:{shown}{more}", where=words)
-    members = experiments[0].members
+    (members,) = experiments.values()
     return members.sorted_by(list(map(order_of, members.values("exp.start_time"))))
 
 
