@@ -72,7 +72,7 @@ def _descriptor(path: str | os.PathLike[str], follow_links: bool) -> tuple[int, 
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         is_directory = stat.S_ISDIR(status.st_mode)
-        raise LogError(f"is {'a directory, not a file' if is_directory else 'not a regular file'}", where=str(path))
+        raise LogError(f"is not a regular file{', but a directory' if is_directory else ''}", where=str(path))
     return descriptor, status.st_size
 
 

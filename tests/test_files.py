@@ -105,10 +105,10 @@ def not_regular(directory: Path) -> dict[str, Path]:
 
 def test_pipes_links_devices_and_directories_are_not_read(tmp_path: Path) -> None:
     for path in [*not_regular(tmp_path).values(), Path("/dev/zero")]:
-        with pytest.raises(LogError, match=r"not a regular file|a directory|symbolic link"):
+        with pytest.raises(LogError, match=r"not a regular file|symbolic link"):
             open_regular(path)
         for read in (first_values, last_values):
-            with pytest.raises(LogError, match=r"not a regular file|a directory|symbolic link"):
+            with pytest.raises(LogError, match=r"not a regular file|symbolic link"):
                 read(path)
 
 

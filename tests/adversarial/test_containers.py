@@ -33,7 +33,7 @@ CASES: dict[str, tuple[str, Any]] = {
     "a link to itself": (f"ln -s output.jsonl {OUT}", "is a symbolic link"),
     "a link to an endless device": (f"ln -s /dev/zero {OUT}", "is a symbolic link"),
     "a named pipe": (f"mkfifo {OUT}", "is not a regular file"),
-    "a directory": (f"mkdir {OUT}", "is a directory"),
+    "a directory": (f"mkdir {OUT}", "is not a regular file"),
     "a file that cannot be read": (f"{GOOD} > {OUT}; chmod 000 {OUT}", None),
     "8 GB of nothing": (f"truncate -s 8G {OUT}", "is larger than"),
     "an escape sequence": (f"printf '\\033[2J\\n' > {OUT}", "not JSON"),

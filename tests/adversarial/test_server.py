@@ -231,7 +231,7 @@ DIRECTORIES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a list of logs that is noise": (lambda logs: (logs / ".dlbs.plan").write_bytes(bytes(range(128)) * 100), "alexnet"),
     "a list of logs that is a pipe": (lambda logs: os.mkfifo(logs / ".dlbs.plan"), "is not a regular file"),
     "a list of logs that is a link": (lambda logs: (logs / ".dlbs.plan").symlink_to("/etc/passwd"), "is a symbolic link"),
-    "a list of logs that is a directory": (lambda logs: (logs / ".dlbs.plan").mkdir(), "is a directory"),
+    "a list of logs that is a directory": (lambda logs: (logs / ".dlbs.plan").mkdir(), "is not a regular file"),
     "a list of logs that does not end": (lambda logs: sparse(logs / ".dlbs.plan"), "is larger than"),
     "a list with ways up": (lambda logs: (logs / ".dlbs.plan").write_text('[]\n"../../etc/passwd"\n"/etc/passwd"\n'), "alexnet"),
     "a list with a deep line": (lambda logs: (logs / ".dlbs.plan").write_text("[" * 100_000), "alexnet"),

@@ -287,7 +287,7 @@ def test_what_stands_in_place_of_a_verb_gets_a_hint(dlbs: RunDlbs, words: list[s
         ("-Pexp.replica_batch=-4", "exp.replica_batch is -4, which must be at least 1"),
         ("-Eexp.model=alexnet", "is not JSON"),
         ("--plan=plon.yaml", "plon.yaml: no such file (did you mean 'plan.yaml'?)"),
-        ("--plan=/", "/: cannot be read: is a directory, not a file"),
+        ("--plan=/", "/: cannot be read: is not a regular file, but a directory"),
         ("-Pexp.log_dir=", "exp.log_dir is empty"),
     ],
 )  # fmt: skip

@@ -79,7 +79,7 @@ def _migrate(engine: Engine, where: str, *, create: bool, read_only: bool) -> No
             _check_sqlite(connection, where)
         is_ours = sqlalchemy.inspect(connection).has_table("alembic_version")
         asked = sqlalchemy.text("SELECT version_num FROM alembic_version")
-        revision = connection.scalar(asked) if is_ours else None
+        revision = ", ".join(map(str, connection.scalars(asked))) or None if is_ours else None
         if revision is None and not create:
             raise LogError(
                 "no results in this database", where=where, hint=f"add some: dlbs db add --db {shlex.quote(where)} LOGS"
