@@ -237,6 +237,19 @@ def test_an_unknown_option_gets_one_hint(dlbs: RunDlbs, option: str, said: str, 
     assert unsaid not in line
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--dry-run", "-Pexp.model=alexnett", "-Pexp.gpus="], "nothing was run or validated (dlbs validate finds problems)"),
+        (["--nodes=", "--", "true"], "Invalid value for '--nodes': no name is given"),
+        (["-Pexp.framework=torch", "-Pexp.model=alexnet", "--dry-run"], "did you mean 'pytorch'"),
+        (["--dry-run", "-Pslurm.partiton=x", "--", "true"], "slurm.partiton: without effect, unless --executor slurm is given"),
+    ],
+)  # fmt: skip
+def test_what_has_no_effect_is_said(dlbs: RunDlbs, words: list[str], said: str) -> None:
+    assert said in dlbs("run", *words).stderr
+
+
 def test_a_command_without_dashes_is_told_where_it_stands(dlbs: RunDlbs) -> None:
     assert "to benchmark a command, write dlbs run -- COMMAND ARG..." in dlbs("run", "sleep", "1").stderr
 
@@ -263,6 +276,8 @@ def test_a_stray_word_gets_a_hint_of_its_own(dlbs: RunDlbs, words: list[str], sa
     [
         (["start"], "did you mean 'dlbs run'?"),
         (["benchmark"], "did you mean 'dlbs run'?"),
+        (["gate"], "did you mean 'dlbs compare --fail-on-regression'?"),
+        (["init"], "did you mean 'dlbs pack new'?"),
         (["rnu"], "did you mean 'run'?"),
         (["plan.yaml"], "did you mean 'dlbs run --plan plan.yaml'?"),
         (["-Pexp.model=alexnet", "run"], "options follow the verb: dlbs run -Pexp.model=alexnet"),

@@ -42,6 +42,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory, forked_dlbs: ForkServer) 
         (["parse", "logs", "--filter-query", '{"exp.modle": 1}'], "--filter-query: no experiment has 'exp.modle'"),
         (["parse", "logs", "-Pmy.name=${exp.modle}"], "-Pmy.name: no experiment has 'exp.modle'"),
         (["report", "logs", "--rows", "exp.modle"], "--rows: no experiment has 'exp.modle'"),
+        (
+            ["report", "logs", "--cols", "batch"],
+            "--cols: no experiment has 'batch' (did you mean 'exp.replica_batch'?)",
+        ),
+        (["report", "logs", "--values", "time"], "--values: no experiment has 'time' (did you mean 'results.time'?)"),
         (["report", "logs", "--cols", "exp.modle"], "--cols: no experiment has 'exp.modle'"),
         (["report", "logs", "--values", "exp.modle", "--format", "json"], "--values: no experiment has 'exp.modle'"),
         (["report", "logs", "--summary", "--values", "exp.modle"], "--values: no experiment has 'exp.modle'"),
