@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark_core.doubts import KINDS, Kind, doubt_kind, figure_of, warnings_of
+from benchmark_core.doubts import KINDS, DoubtKind, doubt_kind, figure_of, warnings_of
 
 RERUN = "dlbs run ... -Pexp.rerun=doubtful"
 
@@ -74,7 +74,7 @@ class Doubts:
         return f"{name}: {kind.worst.format(figure) if figure else kind.meaning}; {_remedy(kind)}"
 
 
-def _remedy(kind: Kind) -> str:
+def _remedy(kind: DoubtKind) -> str:
     return f"{kind.remedy} ({RERUN})" if "rerun" in kind.remedy else kind.remedy
 
 

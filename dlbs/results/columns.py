@@ -206,7 +206,7 @@ class _Interned:
         return Column(values, codes)
 
 
-class Table:
+class ColumnTable:
     """Stored rows.
 
     Args:
@@ -285,7 +285,7 @@ class Row(Mapping[str, Any]):
 
     __slots__ = ("_at", "_table")
 
-    def __init__(self, table: Table, at: int) -> None:
+    def __init__(self, table: ColumnTable, at: int) -> None:
         self._table, self._at = table, at
 
     def __getitem__(self, name: str) -> Value:
@@ -324,7 +324,7 @@ class Columns(Sequence[Row]):
 
     __slots__ = ("rows", "table")
 
-    def __init__(self, table: Table, rows: Sequence[int] | None = None) -> None:
+    def __init__(self, table: ColumnTable, rows: Sequence[int] | None = None) -> None:
         self.table = table
         self.rows: Sequence[int] = range(table.rows) if rows is None else rows
 
@@ -342,7 +342,7 @@ class Columns(Sequence[Row]):
         table = self.table
         return (Row(table, row) for row in self.rows)
 
-    def _like(self: Self_, table: Table, rows: Sequence[int] | None = None) -> Self_:
+    def _like(self: Self_, table: ColumnTable, rows: Sequence[int] | None = None) -> Self_:
         return type(self)(table, rows)
 
     def take(self: Self_, rows: Sequence[int]) -> Self_:
@@ -489,13 +489,13 @@ class Columns(Sequence[Row]):
                 keys = keys if name in keys else (*keys, name)
             shape_codes.append(shapes.code(keys))
         columns = {**table.columns, name: interned.column(codes, len(codes) - codes.count(-1))}
-        return self._like(Table(columns, table.rows, shapes.column(shape_codes, table.rows)))
+        return self._like(ColumnTable(columns, table.rows, shapes.column(shape_codes, table.rows)))
 
     def only(self: Self_, names: Sequence[str]) -> Self_:
         """These rows with only these keys, in this order."""
         table = self.table
         columns = {name: column for name in names if (column := table.columns.get(name)) is not None}
-        return self._like(Table(columns, table.rows, full=table.full.intersection(columns)), self.rows)
+        return self._like(ColumnTable(columns, table.rows, full=table.full.intersection(columns)), self.rows)
 
     def records(self) -> list[dict[str, Value]]:
         """Copies of the rows as dictionaries."""
@@ -529,7 +529,7 @@ class Columns(Sequence[Row]):
         """The rows of `dumped`."""
         rows, columns, shapes = marshal.loads(content)
         return cls(
-            Table(
+            ColumnTable(
                 {name: _unpacked(values, codes, rows) for name, values, codes in columns},
                 rows,
                 None if shapes is None else _unpacked(shapes[0], shapes[1], rows),
@@ -537,7 +537,7 @@ class Columns(Sequence[Row]):
         )
 
 
-def _pieces(table: Table, names: list[str], texts: dict[str, list[str]], sort_keys: bool) -> list[Any]:
+def _pieces(table: ColumnTable, names: list[str], texts: dict[str, list[str]], sort_keys: bool) -> list[Any]:
     """The parts of the JSON text of rows with these keys: texts, and pairs of the texts of a column and its codes."""
     parts: list[Any] = ["{"]
     for at, name in enumerate(names):
@@ -631,7 +631,7 @@ class Builder:
             codes.extend(interned.extend(values))
             places.append(place)
 
-    def table(self) -> Table:
+    def table(self) -> ColumnTable:
         """The table; its rows are in the order of `order`."""
         for keys, waiting in self._waiting.items():
             self._store(keys, *waiting)
@@ -646,7 +646,7 @@ class Builder:
                     whole[start : start + count] = codes[at : at + count]
                     at += count
             columns[name] = interned.column(whole, len(codes))
-        return Table(columns, rows, self._shapes.column(self._shape_codes, rows))
+        return ColumnTable(columns, rows, self._shapes.column(self._shape_codes, rows))
 
     def order(self) -> Sequence[int]:
         """The number in the table of each row, in the order in which they were added."""
@@ -658,14 +658,14 @@ class Builder:
         return placed
 
 
-def merged(parts: Sequence[Columns]) -> Table:
+def merged(parts: Sequence[Columns]) -> ColumnTable:
     """One table with the rows of all parts, in order."""
     if len(parts) == 1 and parts[0].rows == range(parts[0].table.rows):
         return parts[0].table
     parts = [part for part in parts if part.rows]  # nothing is read of others
     names = dict.fromkeys(name for part in parts for name in part.table.names)
     if any(callable(column) for part in parts for column in part.table.columns.values()):
-        return Table(
+        return ColumnTable(
             {name: partial(_merged_column, parts, name) for name in names},
             sum(map(len, parts)),
             partial(_merged_shapes, parts),
@@ -676,7 +676,7 @@ def merged(parts: Sequence[Columns]) -> Table:
         column, present = joined([(part, part.table.column(name)) for part in parts])
         if present:
             columns[name] = column
-    return Table(columns, sum(map(len, parts)), _merged_shapes(parts))
+    return ColumnTable(columns, sum(map(len, parts)), _merged_shapes(parts))
 
 
 def _merged_column(parts: Sequence[Columns], name: str) -> Column:
@@ -713,7 +713,7 @@ def joined(parts: Iterable[tuple[Columns, Column | None]]) -> tuple[Column, int]
     return interned.column(codes, present), present
 
 
-def of_records(records: Iterable[Mapping[str, Value]]) -> Iterator[tuple[Table, Sequence[int]]]:
+def of_records(records: Iterable[Mapping[str, Value]]) -> Iterator[tuple[ColumnTable, Sequence[int]]]:
     """Tables of at most `ROWS` rows, with the numbers of their rows in the order of the records."""
     builder = Builder()
     for record in records:

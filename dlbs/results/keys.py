@@ -38,7 +38,7 @@ class Key(NamedTuple):
     header: str = ""
 
 
-class Row(NamedTuple):
+class Entry(NamedTuple):
     """Documented keys that share a meaning; a final `*` matches any name.
 
     Attributes:
@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
 class _Table(NamedTuple):
     keys: dict[str, Key]
-    rows: tuple[Row, ...]
+    rows: tuple[Entry, ...]
     higher: tuple[str, ...]
 
 
@@ -72,7 +72,7 @@ def _table() -> _Table:
         for name, title, short, unit in zip(names, titles, shorts, units, strict=True):
             known = keys.get(name, Key())
             keys[name] = Key(title or known.title, short, unit or known.unit, known.header)
-        rows.append(Row(tuple(names), tuple(dict.fromkeys(filter(None, units))), row["meaning"]))
+        rows.append(Entry(tuple(names), tuple(dict.fromkeys(filter(None, units))), row["meaning"]))
     return _Table(keys, tuple(rows), tuple(document["higher"]))
 
 
@@ -210,7 +210,7 @@ def key_hint(name: str, known: Iterable[str]) -> str:
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 
 
-def known_keys() -> dict[str, Row]:
+def known_keys() -> dict[str, Entry]:
     """Map each key to its row; keys with a final `*` are left out."""
     return {key: row for row in _table().rows for key in row.keys if re.fullmatch(r"[\w.]+", key)}
 

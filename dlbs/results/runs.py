@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark_core.doubts import DOUBT_KEYS, doubts_of
 from benchmark_core.log import STATUSES
-from dlbs.results.columns import Columns, Table, merged, of_records
+from dlbs.results.columns import Columns, ColumnTable, merged, of_records
 from dlbs.text import finite
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ class Runs(Columns):
 
     __slots__ = ("declarations",)
 
-    def __init__(self, table: Table, rows: Sequence[int] | None = None, declarations: Declared = None) -> None:
+    def __init__(self, table: ColumnTable, rows: Sequence[int] | None = None, declarations: Declared = None) -> None:
         super().__init__(table, rows)
         self.declarations: Mapping[str, Parameter] = declarations or {}
 
-    def _like(self, table: Table, rows: Sequence[int] | None = None) -> Runs:
+    def _like(self, table: ColumnTable, rows: Sequence[int] | None = None) -> Runs:
         return Runs(table, rows, self.declarations)
 
     @classmethod

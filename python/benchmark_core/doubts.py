@@ -20,7 +20,7 @@ _LONGEST = 60  # characters of a kind
 _FIGURE = r"[+-]?\b\d[\d,.]* %|[+-]\d[\d,.]* %|\b\d[\d,]* of \d[\d,]*"
 
 
-class Kind(NamedTuple):
+class DoubtKind(NamedTuple):
     """A kind of warning.
 
     Attributes:
@@ -34,110 +34,112 @@ class Kind(NamedTuple):
     worst: str = ""
 
 
-KINDS: dict[str, Kind] = {
-    "CPU contention": Kind(
+KINDS: dict[str, DoubtKind] = {
+    "CPU contention": DoubtKind(
         "other programs used the CPUs", "rerun on an idle machine", "other programs used up to {} of the CPUs"
     ),
-    "neighbours": Kind(
+    "neighbours": DoubtKind(
         "experiments of the same plan ran at the same time on the same CPUs",
         "rerun with --jobs 1, or give each separate CPUs (-Pruntime.cpus=N)",
         "experiments of the same plan ran at the same time, and up to {} of the CPUs were not available to this one",
     ),
-    "GPU contention": Kind(
+    "GPU contention": DoubtKind(
         "other programs used the GPU", "end them (see nvidia-smi) and rerun", "other programs used up to {} of a GPU"
     ),
-    "GPU throttling": Kind(
+    "GPU throttling": DoubtKind(
         "heat or the power supply lowered the clock of the GPU",
         "improve the cooling and rerun",
         "heat or the power supply lowered the clock of a GPU up to {} of the time",
     ),
-    "drift": Kind(
+    "drift": DoubtKind(
         "times changed between the first and the last third of the run",
         "warm up longer (exp.num_warmup_batches), fix clocks and cooling",
         "times changed by up to {} between the first and the last third of the run",
     ),
-    "unsteady warm-up": Kind(
+    "unsteady warm-up": DoubtKind(
         "times were still changing when the warm-up reached its limit", "rerun on an idle machine with fixed clocks"
     ),
-    "slow first run": Kind(
+    "slow first run": DoubtKind(
         "the first timed run took much longer than the others",
         "warm up (exp.num_warmup_batches), or clear caches before each run (command.prepare)",
     ),
-    "outliers": Kind(
+    "outliers": DoubtKind(
         "some runs took much longer than the others",
         "rerun on an idle machine",
         "in the worst experiment {} runs took much longer than the others",
     ),
-    "failures": Kind(
+    "failures": DoubtKind(
         "failed runs were counted",
         "fix the command, or remove command.ignore_failure",
         "in the worst experiment {} runs failed and were counted",
     ),
-    "invalid result": Kind(
+    "invalid result": DoubtKind(
         "a run violates the rules of MLPerf's load generator",
         "see results.serving.reason: run longer (serving.min_duration), or lower serving.target_qps",
     ),
-    "rejected queries": Kind(
+    "rejected queries": DoubtKind(
         "the queue was full; rejected queries count as too late",
         "lower serving.target_qps, or raise serving.queue_limit",
         "in the worst experiment {} queries were rejected",
     ),
-    "failed requests": Kind(
+    "failed requests": DoubtKind(
         "requests failed; they count as too late",
         "see results.serving.errors and the log of the server",
         "in the worst experiment {} requests failed",
     ),
-    "cached prompts": Kind(
+    "cached prompts": DoubtKind(
         "the server had prompts in its cache that should be unique",
         "restart the server, or set serving.prompts=repeat if this is intended",
         "the server had up to {} of the prompt tokens in its cache",
     ),
-    "tokens not counted": Kind(
+    "tokens not counted": DoubtKind(
         "the server does not report the tokens of its answers, so figures per token are unknown",
         "set serving.tokenizer",
     ),
-    "several tokens per event": Kind(
+    "several tokens per event": DoubtKind(
         "several tokens arrive together: gaps between events are not those between tokens",
         "use the time per output token (tpot) instead of the inter-token latency (itl)",
     ),
-    "short answers": Kind(
+    "short answers": DoubtKind(
         "answers were shorter than requested",
         "set serving.ignore_eos if the server supports it",
         "in the worst experiment {} answers were shorter than requested",
     ),
-    "client limit": Kind(
+    "client limit": DoubtKind(
         "the client, not the server, limited the load",
         "run the client on another machine, or raise serving.clients or serving.max_concurrency",
     ),
-    "late load generator": Kind(
+    "late load generator": DoubtKind(
         "queries were issued later than they were due", "reserve a CPU for the load generator (pytorch.num_threads)"
     ),
-    "imprecise limit": Kind(
+    "imprecise limit": DoubtKind(
         "the confidence interval of the highest rate is wider than requested",
         "raise serving.find_trials or serving.min_duration",
     ),
-    "server not restarted": Kind(
+    "server not restarted": DoubtKind(
         "repeated searches do not cover restarts of the server", "restart the server between them"
     ),
-    "limit not reached": Kind(
+    "limit not reached": DoubtKind(
         "every tested rate met the bounds", "tighten the bounds, or use the offline throughput as the limit"
     ),
-    "slow data type": Kind("the CPU has no instructions for the data type", "use float32 (exp.dtype), or another CPU"),
-    "oversubscription": Kind("more threads than CPUs", "set pytorch.num_threads to at most the number of CPUs"),
-    "accuracy differs from the weights' entry": Kind(
+    "slow data type": DoubtKind(
+        "the CPU has no instructions for the data type", "use float32 (exp.dtype), or another CPU"
+    ),
+    "oversubscription": DoubtKind("more threads than CPUs", "set pytorch.num_threads to at most the number of CPUs"),
+    "accuracy differs from the weights' entry": DoubtKind(
         "the accuracy differs from the published accuracy of the weights",
         "check the images, the precision and the weights",
     ),
-    "memory not measured": Kind(
+    "memory not measured": DoubtKind(
         "the pass that measures memory failed; times are not affected", "disable it (pytorch.passes)"
     ),
-    "operations not counted": Kind(
+    "operations not counted": DoubtKind(
         "the pass that counts operations failed; times are not affected", "disable it (pytorch.passes)"
     ),
-    "profile not written": Kind(
+    "profile not written": DoubtKind(
         "the pass that writes a profile failed; times are not affected", "disable it (pytorch.profile)"
     ),
-    "effective batch changed": Kind(
+    "effective batch changed": DoubtKind(
         "training was continued with a different number of replicas", "continue with the same number of replicas"
     ),
 }

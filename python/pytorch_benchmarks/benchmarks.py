@@ -120,7 +120,7 @@ def _serve(
     from benchmark_core.measure import log_load
     from pytorch_benchmarks.serving.loadgen import undisturbed
     from pytorch_benchmarks.serving.run import make_service, run_once
-    from pytorch_benchmarks.serving.search import Runs, search
+    from pytorch_benchmarks.serving.search import LoadGenRuns, search
 
     with tempfile.TemporaryDirectory(prefix="loadgen-") as temporary:
         directory = Path(options.serving_log_dir or temporary)
@@ -130,7 +130,7 @@ def _serve(
         with undisturbed():
             competing.start()
             if options.serving_find:
-                count = search(options, Runs(options, service, directory), log)
+                count = search(options, LoadGenRuns(options, service, directory), log)
             else:
                 count = run_once(options, service, directory, log)
             competing.stop()

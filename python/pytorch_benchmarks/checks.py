@@ -61,7 +61,7 @@ def print_finding(check: str, status: str, message: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CheckedModel:
     """A model to check, and the places of its files.
 
     Attributes:
@@ -161,7 +161,7 @@ def _normaliser() -> Callable[[nn.Module, Any, Tensor], Tensor]:
     return normalise
 
 
-def expected_output(candidate: Candidate) -> dict[str, Any]:
+def expected_output(candidate: CheckedModel) -> dict[str, Any]:
     """The output of a model with seeded and calibrated weights for a seeded batch of two."""
     model = candidate.calibrated()
     with torch.no_grad():
@@ -207,7 +207,7 @@ def _flat(values: Any) -> list[float]:
     return [number for value in values for number in (value if isinstance(value, list) else [value])]
 
 
-def exported(candidate: Candidate) -> str:
+def exported(candidate: CheckedModel) -> str:
     """The builder is in its module's `__all__`."""
     builder = builder_of(candidate.name)
     names = getattr(sys.modules[builder.__module__], "__all__", ())
@@ -216,7 +216,7 @@ def exported(candidate: Candidate) -> str:
     return f"{builder.__name__} in {Path(inspect.getfile(builder)).name}"
 
 
-def described(candidate: Candidate) -> str:
+def described(candidate: CheckedModel) -> str:
     """It has a title, and its docstring names a source."""
     builder = builder_of(candidate.name)
     with torch.device("meta"):  # no weights are needed for its title
@@ -230,7 +230,7 @@ def described(candidate: Candidate) -> str:
     return (inspect.getdoc(builder) or module).splitlines()[0]
 
 
-def keyword_options(candidate: Candidate) -> str:
+def keyword_options(candidate: CheckedModel) -> str:
     """Options of the builder are keyword-only and have defaults."""
     builder = builder_of(candidate.name)
     parameters = [one for one in inspect.signature(builder).parameters.values() if one.name != "self"]
@@ -248,7 +248,7 @@ def keyword_options(candidate: Candidate) -> str:
     return ", ".join(one.name for one in parameters) or "no options"
 
 
-def forward(candidate: Candidate) -> str:
+def forward(candidate: CheckedModel) -> str:
     """The output fits the targets: the loss is one finite number."""
     model = candidate.seeded().eval()
     inputs, targets = candidate.batch(model)
@@ -259,7 +259,7 @@ def forward(candidate: Candidate) -> str:
     return f"loss {float(loss):.4g}"
 
 
-def backward(candidate: Candidate) -> str:
+def backward(candidate: CheckedModel) -> str:
     """Every weight gets a finite gradient."""
     model = candidate.seeded().train()
     inputs, targets = candidate.batch(model)
@@ -274,7 +274,7 @@ def backward(candidate: Candidate) -> str:
     return f"{len(weights)} tensors have gradients"
 
 
-def parameters(candidate: Candidate) -> str:
+def parameters(candidate: CheckedModel) -> str:
     """The model has weights; their number is to be compared with the publication."""
     count = candidate.seeded().num_parameters()
     if count == 0:
@@ -282,7 +282,7 @@ def parameters(candidate: Candidate) -> str:
     return f"{count:,} trainable values: compare with the publication and add the number to tests/pytorch_benchmarks/models/test_models.py"
 
 
-def autocast(candidate: Candidate) -> str:
+def autocast(candidate: CheckedModel) -> str:
     """Under autocast the output is finite and close to the one in float32."""
     model = candidate.seeded().eval()
     inputs, targets = candidate.batch(model)
@@ -297,7 +297,7 @@ def autocast(candidate: Candidate) -> str:
     return f"loss {float(cast):.4g} in bfloat16"
 
 
-def script(candidate: Candidate) -> str:
+def script(candidate: CheckedModel) -> str:
     """The scripted model gives the same output."""
     model = candidate.seeded().eval()
     inputs, _ = candidate.batch(model)
@@ -318,14 +318,14 @@ def script(candidate: Candidate) -> str:
     return "the same output"
 
 
-def seeds(candidate: Candidate) -> str:
+def seeds(candidate: CheckedModel) -> str:
     """The same seed gives the same output."""
     if expected_output(candidate) != expected_output(candidate):
         raise CheckError("two runs differ")
     return "two runs agree"
 
 
-def expected(candidate: Candidate) -> str:
+def expected(candidate: CheckedModel) -> str:
     """The output equals the one stored with the tests."""
     path = candidate.expected
     if candidate.home is None and not path.parent.is_dir():
@@ -357,7 +357,7 @@ class _Marker(nn.Identity):
     """Placeholder for a layer."""
 
 
-def layers(candidate: Candidate) -> str:
+def layers(candidate: CheckedModel) -> str:
     """Normalisation and nonlinearities can be chosen by passing constructors, and are used throughout."""
     with torch.device("meta"):
         usual = get_model(candidate.name, **candidate.options)
@@ -381,7 +381,7 @@ def layers(candidate: Candidate) -> str:
     return ", ".join(said)
 
 
-def documented(candidate: Candidate) -> str:
+def documented(candidate: CheckedModel) -> str:
     """A page documents the model."""
     if not candidate.page.is_file():
         raise SkippedError("this copy comes without documentation")
@@ -390,7 +390,7 @@ def documented(candidate: Candidate) -> str:
     return _short(candidate.page)
 
 
-def recipe(candidate: Candidate) -> str:
+def recipe(candidate: CheckedModel) -> str:
     """A configuration that trains the model exists."""
     if not candidate.recipe.is_file():
         raise SkippedError(f"{_short(candidate.recipe)}, which would train the model, does not exist")
@@ -409,7 +409,7 @@ def _models_of(recipe: str) -> list[str]:
     return found
 
 
-def trained(candidate: Candidate) -> str:
+def trained(candidate: CheckedModel) -> str:
     """Trained weights are available, fit the model, and have a measured accuracy."""
     found = list_weights(candidate.name)
     if candidate.home is not None:
@@ -429,7 +429,7 @@ def trained(candidate: Candidate) -> str:
     return ", ".join(said)
 
 
-CHECKS: dict[str, Callable[[Candidate], str]] = {
+CHECKS: dict[str, Callable[[CheckedModel], str]] = {
     "exported": exported,
     "described": described,
     "documented": documented,
@@ -481,7 +481,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BenchmarkError as error:
         print_finding("registered", "failed", str(error))
         return 1
-    candidate = Candidate(options.name, options.options, home, options.device)
+    candidate = CheckedModel(options.name, options.options, home, options.device)
     return int("failed" in run_checks(CHECKS, candidate).values())
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pytorch_benchmarks import model_factory
-from pytorch_benchmarks.checks import CHECKS, Candidate, CheckError, run_checks
+from pytorch_benchmarks.checks import CHECKS, CheckedModel, CheckError, run_checks
 from pytorch_benchmarks.data.transforms import Transforms
 from pytorch_benchmarks.model_factory import get_model, list_models
 from pytorch_benchmarks.models.model import Model
@@ -22,7 +22,7 @@ from tests.pytorch_benchmarks.models.smaller import SMALLER
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ["deep_mnist", "sensor_net"])
 def test_our_models_pass_the_list_for_new_ones(name: str) -> None:
-    found = run_checks(CHECKS, Candidate(name, SMALLER.get(name, {})))
+    found = run_checks(CHECKS, CheckedModel(name, SMALLER.get(name, {})))
     assert set(found) == set(CHECKS)
     assert "failed" not in found.values()
 
@@ -30,7 +30,7 @@ def test_our_models_pass_the_list_for_new_ones(name: str) -> None:
 @pytest.mark.parametrize("name", list_models())
 def test_every_model_is_exported_described_and_has_options_by_name(name: str) -> None:
     for check in ("exported", "described", "documented", "options"):
-        CHECKS[check](Candidate(name, SMALLER.get(name, {})))
+        CHECKS[check](CheckedModel(name, SMALLER.get(name, {})))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_every_model_is_exported_described_and_has_options_by_name(name: str) ->
     ],
 )
 def test_constructors_of_layers_reach_every_layer(name: str) -> None:
-    norms, activations = re.findall(r"of (\d+) of (\d+) layers", CHECKS["layers"](Candidate(name)))
+    norms, activations = re.findall(r"of (\d+) of (\d+) layers", CHECKS["layers"](CheckedModel(name)))
     assert norms[0] == norms[1]
     if name != "mobilenet_v3_large":  # its first blocks keep ReLU
         assert activations[0] == activations[1]
@@ -92,7 +92,7 @@ def test_the_list_finds_what_is_missing(
 ) -> None:
     monkeypatch.setitem(model_factory.BUILDERS, "broken", broken(**changes))
     with pytest.raises(CheckError, match=said):
-        CHECKS[check](Candidate("broken"))
+        CHECKS[check](CheckedModel("broken"))
 
 
 def test_weights_of_another_model_beside_it_are_not_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_weights_of_another_model_beside_it_are_not_its_own(monkeypatch: pytest.
         entry = Weights(name, Path(f"{name}.pt"), transforms=Transforms((3, 8, 8)), metrics={"accuracy_top1": 50.0})
         write_weights(tmp_path / "weights" / f"{name}.json", model.state_dict(), entry)
     for name in ("small", "larger"):
-        assert CHECKS["weights"](Candidate(name, home=tmp_path)) == f"{name}: 50.00 %"
+        assert CHECKS["weights"](CheckedModel(name, home=tmp_path)) == f"{name}: 50.00 %"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_weights_of_another_model_beside_it_are_not_its_own(monkeypatch: pytest.
 )
 def test_a_recipe_is_for_the_models_that_it_names(tmp_path: Path, recipe: str, models: list[str]) -> None:
     (tmp_path / "recipe.yaml").write_text(recipe)
-    candidate = Candidate("net", home=tmp_path)
+    candidate = CheckedModel("net", home=tmp_path)
     if "net" in models:
         assert CHECKS["recipe"](candidate) == str(tmp_path / "recipe.yaml")
     else:

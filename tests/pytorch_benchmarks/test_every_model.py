@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from pytorch_benchmarks.checks import CHECKS, Candidate, calibrate, compare_outputs, describe_outputs
+from pytorch_benchmarks.checks import CHECKS, CheckedModel, calibrate, compare_outputs, describe_outputs
 from pytorch_benchmarks.devices import map_tensors
 from pytorch_benchmarks.model_factory import list_models
 from pytorch_benchmarks.models.layers import DropPath
@@ -40,7 +40,7 @@ class Built:
     """A model whose weights are drawn once, which for a large one takes as long as several passes, and copied afterwards."""
 
     def __init__(self, name: str, options: dict[str, Any]) -> None:
-        self._subject = Candidate(name, options)
+        self._subject = CheckedModel(name, options)
         self._model = self._subject.seeded()
         self._initial = {name: value.clone() for name, value in self._model.state_dict().items()}
         self._calibrated = False
@@ -65,7 +65,7 @@ def built(name: str, options: str) -> Built:
     return Built(name, json.loads(options))
 
 
-class Shared(Candidate):
+class Shared(CheckedModel):
     """A candidate whose model all tests of it share."""
 
     def seeded(self) -> Model:

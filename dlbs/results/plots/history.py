@@ -29,7 +29,7 @@ _MOST_PLACES = 200
 _LONGEST_COMMIT = 10
 
 
-class Trend(NamedTuple):
+class TrendLine(NamedTuple):
     """One experiment over time: its label, which is empty if there is only one, its points from left to right, and its levels.
 
     `x` of a point is the index of the tag or commit.
@@ -95,8 +95,8 @@ def places_in(value: Any) -> list[str]:
     return [text(one) for one in value] if isinstance(value, list) else [text(value)] if value not in (None, "") else []
 
 
-def trends_of(drawn: Runs, axis: str, key: str, quantity: Quantity) -> list[Trend]:
-    """Trend of each experiment over tags or commits.
+def trends_of(drawn: Runs, axis: str, key: str, quantity: Quantity) -> list[TrendLine]:
+    """Line of each experiment over tags or commits.
 
     Args:
         drawn: Experiments with the quantity and a tag or commit.
@@ -115,7 +115,7 @@ def trends_of(drawn: Runs, axis: str, key: str, quantity: Quantity) -> list[Tren
                 scaled = cell.scaled(quantity.factor)
                 points.append(draw.Point(float(at), cell.value * quantity.factor, scaled))
         words = label_of(members[0], shown) if shown else ""
-        found.append(Trend(words, points, levels_of([point.value for point in points])))
+        found.append(TrendLine(words, points, levels_of([point.value for point in points])))
     return found
 
 
@@ -142,7 +142,7 @@ def _marked(wanted: Collection[str], places: Sequence[str]) -> list[int]:
     return found
 
 
-def _draw_changes(axes: Axes, trend: Trend, better: int) -> None:
+def _draw_changes(axes: Axes, trend: TrendLine, better: int) -> None:
     """Draw a line at each change of level with the relative difference, and the median of each level."""
     for level in trend.levels if len(trend.levels) > 1 else ():
         span = [trend.points[level.first].x - 0.4, trend.points[level.end - 1].x + 0.4]

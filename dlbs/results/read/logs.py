@@ -21,7 +21,7 @@ from dlbs.errors import LogError
 from dlbs.files import open_regular, read_small, similar_files
 from dlbs.results.columns import ROWS
 from dlbs.results.read.cache import MISSING, Cache, FoundLog, Noticed, Stamp
-from dlbs.results.read.onelog import Finding, Reading, read_log
+from dlbs.results.read.onelog import Notice, Reading, read_log
 from dlbs.results.runs import Record, Runs
 from dlbs.run.manifest import PLAN_NAME, PlanFile, parse_plan_file, read_plan_file
 
@@ -249,7 +249,7 @@ def read_logs(
 
 T = TypeVar("T")
 R = TypeVar("R")
-Read = tuple[list[Record], list[Finding]]
+Read = tuple[list[Record], list[Notice]]
 
 
 @dataclass(slots=True)
@@ -302,7 +302,7 @@ class _Block:
         reading.logs += len(self.logs)
         reading.unchanged += self.unchanged
         reading.paths.update(self.logs)
-        reading.findings += [Finding(*one) for index in sorted(self.findings) for one in self.findings[index]]
+        reading.findings += [Notice(*one) for index in sorted(self.findings) for one in self.findings[index]]
 
 
 def _blocks(found: Mapping[str, FoundLog], jobs: int, named: frozenset[str], *, cached: bool) -> Iterator[_Block]:
@@ -424,7 +424,7 @@ def _read_dumped(logs: list[tuple[str, bool]]) -> _Block:
 def read_file(path: str, *, follow_links: bool = False) -> Read:
     """Read the records of a file, one per log, and the findings."""
     records: list[Record] = []
-    findings: list[Finding] = []
+    findings: list[Notice] = []
     try:
         if path.endswith(_PLAIN) and (content := read_small(path, _SMALL, follow_links=follow_links)) is not None:
             record = read_log(path, io.BytesIO(content), findings)
@@ -440,11 +440,11 @@ def read_file(path: str, *, follow_links: bool = False) -> Read:
         if plans:  # an archive
             records.sort(key=lambda record: _place(plans, record["exp.log_file"].removeprefix(f"{path}:")))
     except LogError as error:
-        findings.append(Finding("unreadable", path, error.what))
+        findings.append(Notice("unreadable", path, error.what))
     # Python's tarfile recurses for each header of a header, and trusts the numbers in them.
     except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, OverflowError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        findings.append(Finding("unreadable", path, " ".join(reason.split())[:200] or type(error).__name__))
+        findings.append(Notice("unreadable", path, " ".join(reason.split())[:200] or type(error).__name__))
     return records, findings
 
 

@@ -33,7 +33,7 @@ ERRORS = frozenset({"unreadable", "broken"})
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Notice:
     """A problem found in a log.
 
     Attributes:
@@ -58,17 +58,17 @@ class Reading:
         paths: Paths of the logs.
     """
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Notice] = field(default_factory=list)
     logs: int = 0
     unchanged: int = 0
     paths: set[str] = field(default_factory=set)
 
-    def of(self, kind: str) -> list[Finding]:
+    def of(self, kind: str) -> list[Notice]:
         """Findings of one kind."""
         return [finding for finding in self.findings if finding.kind == kind]
 
     @property
-    def errors(self) -> list[Finding]:
+    def errors(self) -> list[Notice]:
         """Findings that may have lost a result."""
         return [finding for finding in self.findings if finding.kind in ERRORS]
 
@@ -91,7 +91,7 @@ _FIRST_BLOCK = 256 << 10  # bytes of the first read: most logs are smaller, and 
 _BLOCK = 8 << 20  # bytes of each further read
 
 
-def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> dict[str, Any] | None:
+def read_log(name: str, stream: IO[bytes], findings: list[Notice]) -> dict[str, Any] | None:
     """Parse a log into a record; None if it contains no experiment.
 
     Args:
@@ -100,7 +100,7 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> dict[str,
         findings: Collects findings.
     """
     record: dict[str, Any] = {}
-    noticed: list[Finding] = []
+    noticed: list[Notice] = []
     results: list[str] = []  # their keys, collected only where one may come twice
     number = 0  # lines before the block
     binary = False
@@ -110,10 +110,10 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> dict[str,
         number += previous.count(_END)
         previous = block
         if block.startswith(_TOO_LONG):
-            noticed.append(Finding("long", f"{name}:{number + 1}"))
+            noticed.append(Notice("long", f"{name}:{number + 1}"))
         if not binary and b"\0" in block:
             binary = True
-            noticed.append(Finding("binary", f"{name}:{number + block.count(_END, 0, block.index(0)) + 1}"))
+            noticed.append(Notice("binary", f"{name}:{number + block.count(_END, 0, block.index(0)) + 1}"))
         keys, values = _keys_and_values(block, name, number, noticed)
         if not record:
             record = values
@@ -124,12 +124,12 @@ def read_log(name: str, stream: IO[bytes], findings: list[Finding]) -> dict[str,
             record |= values
     if results:
         counts = Counter(results).items()
-        noticed += [Finding("repeated", name, f"{key}, {count} times") for key, count in counts if count > 1]
+        noticed += [Notice("repeated", name, f"{key}, {count} times") for key, count in counts if count > 1]
     if not record:
-        findings += [*noticed, Finding("empty", name)]
+        findings += [*noticed, Notice("empty", name)]
         return None
     if name.endswith(".part"):
-        noticed.append(Finding("unfinished", name))
+        noticed.append(Notice("unfinished", name))
         record["exp.status"] = "unfinished"
     if record.get("exp.status") == "ok" and "exp.dlbs_version" not in record and not _has_result(record):
         # The original DLBS begins its logs with the status "ok" and never changes it.
@@ -206,7 +206,7 @@ def _utf8_of_utf16(block: bytes, stream: IO[bytes]) -> Callable[[int], bytes]:
     return read
 
 
-def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], dict[str, Any]]:
+def _keys_and_values(block: bytes, name: str, number: int, noticed: list[Notice]) -> tuple[list[str], dict[str, Any]]:
     """Keys in a block of lines that follows `number` other lines of the file, in order and with repetitions, and the last value of each."""
     text = b"\n" + block
     read = _all_at_once(text) if block.endswith(_END) else None
@@ -254,7 +254,7 @@ def _all_at_once(text: bytes) -> tuple[list[str], dict[str, Any]] | None:
     return None if "" in values else (keys, values)
 
 
-def _one_by_one(text: bytes, name: str, number: int, noticed: list[Finding]) -> tuple[list[str], dict[str, Any]]:
+def _one_by_one(text: bytes, name: str, number: int, noticed: list[Notice]) -> tuple[list[str], dict[str, Any]]:
     """Keys and values of lines some of which are invalid; those are added to the findings."""
     keys: list[str] = []
     values: dict[str, Any] = {}
@@ -268,16 +268,16 @@ def _one_by_one(text: bytes, name: str, number: int, noticed: list[Finding]) -> 
             line = found[0].decode()
         except UnicodeDecodeError:
             line = found[0].decode("cp1252", "replace")
-            noticed.append(Finding("encoding", where))
+            noticed.append(Notice("encoding", where))
         try:
             pair = parse_line(line[1:])
         except LogError as error:
-            noticed.append(Finding("torn", where) if torn else Finding("broken", where, error.what))
+            noticed.append(Notice("torn", where) if torn else Notice("broken", where, error.what))
             continue
         if pair is None:
             continue
         if torn and isinstance(pair[1], (int, float)):
-            noticed.append(Finding("torn", where))  # a truncated number is still a number, but a different one
+            noticed.append(Notice("torn", where))  # a truncated number is still a number, but a different one
             continue
         keys.append(pair[0])
         values[pair[0]] = pair[1]

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from dlbs.errors import LogError, require
 from dlbs.files import load_json, open_atomically, open_regular
-from dlbs.results.columns import Column, Table, constant, plain
+from dlbs.results.columns import Column, ColumnTable, constant, plain
 from dlbs.results.runs import Record, Runs
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def _runs(part: _Part, schema: Any) -> Runs:
             ends = {end for one in found for end in (one.min, one.max)}
             if len(ends) == 1:
                 columns[field.name] = constant(_value(field, ends.pop()), rows)
-    return Runs(Table(columns, rows, partial(_shapes, part, columns, rows, full), full))
+    return Runs(ColumnTable(columns, rows, partial(_shapes, part, columns, rows, full), full))
 
 
 @contextmanager

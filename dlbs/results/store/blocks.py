@@ -18,7 +18,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlbs.files import load_json_bytes
-from dlbs.results.columns import Column, Table, constant, joined, merged, plain, shapes_of
+from dlbs.results.columns import Column, ColumnTable, constant, joined, merged, plain, shapes_of
 from dlbs.results.runs import Runs, utc
 from dlbs.text import text
 
@@ -180,7 +180,7 @@ def without_added(runs: Runs, added: Sequence[str] | None = None) -> Runs:
         columns[ADDED] = Column(list(places), codes) if len(places) > 1 else constant(added[0], len(added))
     more = () if added is None else (ADDED,)
     keys = [(*(name for name in shape if not name.startswith("db.")), *more) for shape in shapes.values]
-    return Runs(Table(columns, table.rows, Column(keys, shapes.codes)))
+    return Runs(ColumnTable(columns, table.rows, Column(keys, shapes.codes)))
 
 
 def rows_of(first: int, runs: Runs, digests: Sequence[str], added: Sequence[datetime]) -> list[dict[str, Any]]:
@@ -243,7 +243,7 @@ def runs_of(keys: Column, columns: dict[str, Column], rows: int) -> Runs:
     """A block that was taken."""
     names = dict.fromkeys(name for shape in keys.values for name in shape)
     return Runs(
-        Table({name: columns[stored] for name in names if (stored := stored_name(name)) in columns}, rows, keys)
+        ColumnTable({name: columns[stored] for name in names if (stored := stored_name(name)) in columns}, rows, keys)
     )
 
 
@@ -257,7 +257,7 @@ def parts_of(ids: Sequence[int], blocks: Iterable[Block]) -> Parts:
         places: Sequence[int] = range(ids[start] - block.first, ids[end - 1] - block.first + 1)
         if len(places) > end - start:
             places = [one - block.first for one in ids[start:end]]
-        found.append((block, Runs(Table({}, block.rows), places)))
+        found.append((block, Runs(ColumnTable({}, block.rows), places)))
     return found
 
 
@@ -267,7 +267,7 @@ def lazy_table(
     ids: Sequence[int],
     read: Callable[[str], Column],
     also: dict[str, Callable[[], Column]],
-) -> Table:
+) -> ColumnTable:
     """A table whose columns are read when somebody asks for them.
 
     Args:
@@ -281,4 +281,4 @@ def lazy_table(
     shaped = joined([(part, column) for (_, part), column in zip(parts, whole, strict=True)])[0]
     names = dict.fromkeys(name for shape in shaped.values for name in shape)
     columns: dict[str, Column | Callable[[], Column]] = {name: partial(read, name) for name in names}
-    return Table({**columns, **also, ID: Column(ids, range(len(ids)))}, len(ids), shaped)
+    return ColumnTable({**columns, **also, ID: Column(ids, range(len(ids)))}, len(ids), shaped)

@@ -12,7 +12,7 @@ from itertools import chain, compress, groupby, repeat
 from typing import TYPE_CHECKING, TypeVar
 
 from dlbs.errors import LogError, require
-from dlbs.results.columns import Column, Table, constant, joined, merged
+from dlbs.results.columns import Column, ColumnTable, constant, joined, merged
 from dlbs.results.read.query import Query, Word, check_keys
 from dlbs.results.runs import Record, Runs, blocks_of
 from dlbs.results.store import blocks as packing
@@ -368,7 +368,7 @@ class Store:
         for block, part in packing.parts_of(ids, self._stored(connection)):
             gone = set(part.rows)
             keys, columns = packing.take_block(connection, *block)
-            none = Runs(Table({}, block.rows, constant((), block.rows)))
+            none = Runs(ColumnTable({}, block.rows, constant((), block.rows)))
             whole = packing.runs_of(keys, columns, block.rows)
             left = groupby(range(block.rows), gone.__contains__)
             parts = [(none if is_gone else whole).take(list(rows)) for is_gone, rows in left]

@@ -38,7 +38,7 @@ _LAPSES = 0.02  # share of trials whose outcome does not depend on the rate
 _QUANTILES = (0.025, 0.5, 0.975)
 
 
-def search(options: BenchmarkOptions, runs: Runs | Remote, log: Log) -> int:
+def search(options: BenchmarkOptions, runs: LoadGenRuns | Remote, log: Log) -> int:
     """Search for the highest rate of a model or server that is ready; returns the number of queries.
 
     The first guess comes from offline, the upper bound, or from the options.
@@ -198,7 +198,7 @@ class _Posterior:
         return math.exp(self._rates[low]), math.exp(self._rates[median]), math.exp(self._rates[high])
 
 
-class Runs:
+class LoadGenRuns:
     """Runs of LoadGen with one model.
 
     Attributes:
@@ -252,7 +252,7 @@ class Runs:
         return latency_quantile(sorted(values), self._settings.percentile / 100)
 
 
-def _check_unloaded(options: BenchmarkOptions, runs: Runs | Remote, log: Log) -> None:
+def _check_unloaded(options: BenchmarkOptions, runs: LoadGenRuns | Remote, log: Log) -> None:
     """Measure sequential queries: their latency is the lowest that any rate can have, so a bound below it needs no search.
 
     Raises:
