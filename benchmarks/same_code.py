@@ -142,7 +142,7 @@ def one_round(directory: Path, configuration: tuple[str, str], slowdowns: dict[s
     if any(codes):
         raise SystemExit(f"{directory}: a side ended with {codes}")
     together = time.monotonic() - began
-    base, *others = (read_runs([str(directory / f"turns-{name[0]}.log")], cached=False)[0] for name in sides)
+    base, *others = (read_runs([str(directory / f"turns-{name[0]}.log")])[0] for name in sides)
     ratios = {name: pair_ratio(one, base, TIME) for name, one in zip(slowdowns, others, strict=True)}
     found = {
         "turns": {name: [one.log, one.error, one.turns] for name, one in ratios.items() if one is not None},
@@ -154,7 +154,7 @@ def one_round(directory: Path, configuration: tuple[str, str], slowdowns: dict[s
     for name in random.sample(["base", INDEPENDENT], 2):
         if run(directory, f"alone-{name[0]}", configuration, sides[name], {}).wait():
             raise SystemExit(f"{directory}/alone-{name[0]}.log: failed")
-        alone[name] = number(read_runs([str(directory / f"alone-{name[0]}.log")], cached=False)[0], TIME)
+        alone[name] = number(read_runs([str(directory / f"alone-{name[0]}.log")])[0], TIME)
     return {**found, "independent": alone, "independent_seconds": round(time.monotonic() - began, 1)}
 
 
@@ -334,7 +334,7 @@ def condense(conditions: list[str], output: str) -> None:
     for text in conditions:
         condition, _, directory = text.partition("=")
         for log in sorted(Path(directory).glob("*/*.log"), key=lambda path: (path.stem, path.stat().st_mtime)):
-            (found,) = read_runs([str(log)], cached=False)
+            (found,) = read_runs([str(log)])
             model, _, phase = log.parent.name.partition("-")
             if "results.throughput" not in found:
                 continue  # the last run may have been stopped

@@ -41,7 +41,7 @@ def quoted(page: str, command: str) -> list[str]:
 
 
 def results(name: str) -> list[dict[str, Any]]:
-    return read_runs([str(QUOTED / name)], cached=False)
+    return read_runs([str(QUOTED / name)])
 
 
 def printed(words: str) -> list[str]:

@@ -151,7 +151,7 @@ def _turns(effort: Effort) -> Mapping[str, Any]:
             codes = [side.wait() for side in sides]
             if any(codes):
                 raise NotHereError(f"a side of the turns failed: {logs[0].read_text()[-500:]}")
-            a, b = (read_runs([str(log)], cached=False)[0] for log in logs)
+            a, b = (read_runs([str(log)])[0] for log in logs)
             pair = pair_ratio(a, b, TIME)
             found.append(0.0 if pair is None else pair.log)
     return {

@@ -488,7 +488,7 @@ def _has_values(logs: Path) -> bool:
 
 def _records(logs: Path) -> Sequence[Record]:
     try:
-        return read_runs([str(logs)], cached=False)
+        return read_runs([str(logs)])
     except LogError:
         return []
 

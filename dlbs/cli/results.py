@@ -68,7 +68,6 @@ if TYPE_CHECKING:
 @click.option("--jobs", "-j", type=click.IntRange(1), help="Number of reader processes; by default one per CPU.")
 @click.option("--recursive", is_flag=True, help="Always on: directories are searched recursively.")
 @click.option("--overwrite", is_flag=True, help="Always on: existing files are replaced.")
-@click.option("--no-cache", is_flag=True, help="Read all logs again, including unchanged ones.")
 def parse_command(
     paths: tuple[str, ...],
     output_file: str | None,
@@ -76,7 +75,6 @@ def parse_command(
     jobs: int | None,
     recursive: bool,
     overwrite: bool,
-    no_cache: bool,
     **selected: Any,
 ) -> None:
     """Convert log files to a table of results.
@@ -111,7 +109,7 @@ def parse_command(
     reading = Reading()
 
     def blocks() -> Iterator[Runs]:
-        yield from selection.kept(read_logs(paths, reading, jobs=jobs or len(usable_cpus()), cached=not no_cache))
+        yield from selection.kept(read_logs(paths, reading, jobs=jobs or len(usable_cpus())))
         _tell_problems(reading, ignore_errors)  # before writing, because nothing is written after an error
 
     write_blocks(output_file, blocks(), selection.apart)

@@ -36,7 +36,7 @@ def work(given):
     reading = Reading()
     if "results" in given:
         return len(read_runs([given["results"]]))
-    found = [record for block in read_logs(given["logs"], reading, cached=False) for record in block.records()]
+    found = [record for block in read_logs(given["logs"], reading) for record in block.records()]
     for ending in ("csv", "json"):
         write_records(f"{given['output']}/results.{ending}", found)
     return [len(found), reading.messages()]

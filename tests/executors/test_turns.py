@@ -84,7 +84,7 @@ def environment() -> dict[str, str]:
 
 
 def results(directory: Path) -> list[Any]:
-    return list(read_runs([str(directory / "logs")], cached=False))
+    return list(read_runs([str(directory / "logs")]))
 
 
 def test_shell_programs_alternate_and_learn_the_name_of_their_pair(tmp_path: Path) -> None:

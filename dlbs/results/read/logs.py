@@ -12,15 +12,13 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import accumulate, chain, groupby
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 from dlbs.errors import LogError
 from dlbs.files import open_regular, read_small, similar_files
 from dlbs.results.columns import ROWS
-from dlbs.results.read.cache import MISSING, Cache, FoundLog, Noticed, Stamp
 from dlbs.results.read.onelog import Notice, Reading, read_log
 from dlbs.results.runs import Record, Runs
 from dlbs.run.manifest import PLAN_NAME, PlanFile, parse_plan_file, read_plan_file
@@ -124,9 +122,19 @@ def _in_archive(path: str, stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]
 _PLAIN = (".log", ".log.part")
 _SMALL = 128 << 10  # bytes of a plain log that is read at once
 _ENDINGS = (*LOG_ENDINGS, *ARCHIVE_ENDINGS)
-_KEPT = 8  # blocks of the cache that are loaded at a time
 _LONGEST_PLAN = 64 << 20  # bytes of a plan file in an archive
 _WORTHWHILE = 16 << 20  # bytes from which a second process is faster
+
+Stamp = tuple[int, int]  # size of a file in bytes, and its modification time in ns
+_MISSING: Stamp = (0, 0)
+Noticed = list[tuple[str, str, str]]  # findings, as tuples
+
+
+class FoundLog(NamedTuple):
+    """Where a log was found, and its stamp."""
+
+    directory: str
+    stamp: Stamp
 
 
 def find_logs(paths: Iterable[str]) -> dict[str, FoundLog]:
@@ -222,26 +230,23 @@ def _stamp(path: str) -> Stamp:
     try:
         status = os.stat(path)
     except OSError:
-        return MISSING  # reported when it is read
+        return _MISSING  # reported when it is read
     return status.st_size, status.st_mtime_ns
 
 
-def read_logs(
-    paths: Iterable[str], reading: Reading | None = None, *, jobs: int = 1, cached: bool = True
-) -> Iterator[Runs]:
+def read_logs(paths: Iterable[str], reading: Reading | None = None, *, jobs: int = 1) -> Iterator[Runs]:
     """Read log files as blocks of runs; problems of single logs are added to `reading`, not raised.
 
     Args:
         paths: As for `find_logs`.
         reading: Collects findings.
         jobs: Largest number of processes; several are used only where that is faster.
-        cached: Use cached content of unchanged logs, and cache what is read.
 
     Raises:
         LogError: A path or pattern matches nothing.
     """
     paths = list(paths)
-    for block in _blocks(find_logs(paths), jobs, frozenset(paths), cached=cached):
+    for block in _blocks(find_logs(paths), jobs, frozenset(paths)):
         if reading is not None:
             block.tell(reading)
         yield block.runs
@@ -262,7 +267,6 @@ class _Block:
         findings: The findings, by the index of the log.
         dumped: The dumped runs of all logs, in order.
         known: The same runs, if they are loaded.
-        unchanged: Number of logs taken from the cache.
         starts: The first run of each log, and the number of all runs.
     """
 
@@ -271,7 +275,6 @@ class _Block:
     findings: dict[int, Noticed]
     dumped: bytes | None = None
     known: Runs | None = None
-    unchanged: int = 0
     starts: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -285,11 +288,6 @@ class _Block:
             self.known = Runs.loaded(self.dumped)
         return self.known
 
-    @property
-    def content(self) -> bytes:
-        """The dumped runs of all logs."""
-        return self.runs.dumped() if self.dumped is None else self.dumped
-
     def part(self, indexes: Sequence[int]) -> Runs:
         """The runs of some logs."""
         rows = self.runs.rows
@@ -300,54 +298,22 @@ class _Block:
     def tell(self, reading: Reading) -> None:
         """Add what was noticed."""
         reading.logs += len(self.logs)
-        reading.unchanged += self.unchanged
         reading.paths.update(self.logs)
         reading.findings += [Notice(*one) for index in sorted(self.findings) for one in self.findings[index]]
 
 
-def _blocks(found: Mapping[str, FoundLog], jobs: int, named: frozenset[str], *, cached: bool) -> Iterator[_Block]:
-    """Blocks of all logs in order, from the cache and from the files; `named` are paths given by the user, which may be links."""
-    cache = Cache(found if cached else {})
-    try:
-        fresh = [log for log in found if log not in cache.places]
-        size = sum(found[log].stamp[0] for log in fresh)
-        several = jobs > 1 and len(fresh) > 1 and size >= _WORTHWHILE
-        # Several batches per process, because logs differ in size.
-        together = max(1, min(ROWS, len(fresh) // (4 * jobs))) if several else ROWS
-        batches = [fresh[start : start + together] for start in range(0, len(fresh), together)]
-        tasks = [[(log, log in named) for log in batch] for batch in batches]
-        read = in_processes(_read_dumped, tasks, jobs) if several else map(_read_batch, tasks)
-        first = len(cache.counts)
-        places = {log: (first + at // together, at % together) for at, log in enumerate(fresh)}
-        writing = bool(fresh) and cache.begin()
-        old = lru_cache(_KEPT)(
-            lambda number: _Block([], cache.counts[number], cache.findings[number], cache.content(number))
-        )
-        current = lru_cache(1)(lambda number: next(read))  # asked for in order
-
-        def place_of(log: str) -> tuple[int, int]:
-            return cache.places.get(log) or places[log]
-
-        def pieces() -> Iterator[_Piece]:
-            for number, logs in groupby(found, key=lambda log: place_of(log)[0]):
-                names = list(logs)
-                yield (
-                    names,
-                    (old if number < first else current)(number),
-                    [place_of(log)[1] for log in names],
-                    number < first,
-                )
-
-        for block in _gathered(pieces()):
-            if writing:
-                cache.add(block.logs, block.counts, block.findings, block.content)
-            yield block
-        cache.end()
-    finally:
-        cache.close()
+def _blocks(found: Mapping[str, FoundLog], jobs: int, named: frozenset[str]) -> Iterator[_Block]:
+    """Blocks of all logs in order; `named` are paths given by the user, which may be links."""
+    logs = list(found)
+    several = jobs > 1 and len(logs) > 1 and sum(one.stamp[0] for one in found.values()) >= _WORTHWHILE
+    # Several batches per process, because logs differ in size.
+    together = max(1, min(ROWS, len(logs) // (4 * jobs))) if several else ROWS
+    batches = [logs[start : start + together] for start in range(0, len(logs), together)]
+    tasks = [[(log, log in named) for log in batch] for batch in batches]
+    return in_processes(_read_dumped, tasks, jobs) if several else map(_read_batch, tasks)
 
 
-_Piece = tuple[list[str], _Block, list[int], bool]  # logs, their block, their indexes in it, whether they are unchanged
+_Piece = tuple[list[str], _Block, list[int]]  # logs, their block, their indexes in it
 
 
 def _gathered(pieces: Iterable[_Piece]) -> Iterator[_Block]:
@@ -369,17 +335,14 @@ def _joined(pieces: list[_Piece]) -> _Block:
     logs: list[str] = []
     counts: list[int] = []
     findings: dict[int, Noticed] = {}
-    unchanged = 0
-    for names, block, indexes, old in pieces:
+    for names, block, indexes in pieces:
         findings |= {len(logs) + at: block.findings[one] for at, one in enumerate(indexes) if one in block.findings}
         counts += [block.counts[index] for index in indexes]
         logs += names
-        unchanged += len(names) if old else 0
-    names, block, indexes, _ = pieces[0]
+    names, block, indexes = pieces[0]
     if len(pieces) == 1 and indexes == list(range(len(block.counts))):
-        return _Block(logs, counts, findings, block.dumped, block.known, unchanged)
-    runs = Runs.together([block.part(indexes) for _, block, indexes, _ in pieces])
-    return _Block(logs, counts, findings, known=runs, unchanged=unchanged)
+        return _Block(logs, counts, findings, block.dumped, block.known)
+    return _Block(logs, counts, findings, known=Runs.together([block.part(indexes) for _, block, indexes in pieces]))
 
 
 def in_processes(function: Callable[[T], R], tasks: Sequence[T], jobs: int) -> Iterator[R]:
@@ -418,7 +381,7 @@ def _read_batch(logs: list[tuple[str, bool]]) -> _Block:
 
 def _read_dumped(logs: list[tuple[str, bool]]) -> _Block:
     block = _read_batch(logs)
-    return _Block([], block.counts, block.findings, block.content)
+    return _Block(block.logs, block.counts, block.findings, block.runs.dumped())
 
 
 def read_file(path: str, *, follow_links: bool = False) -> Read:
@@ -455,7 +418,6 @@ def _place(plans: dict[str, dict[str, int]], name: str) -> tuple[str, int]:
 
 
 _NO_STAMP: Stamp = (-1, -1)  # of a file that is to be read again
-_MANY = 200  # logs from which looking into the cache on disk costs less than reading them
 
 
 class KeptLogs:
@@ -480,20 +442,16 @@ class KeptLogs:
         """
         found = find_logs([self.directory])
         fresh = [log for log in found if log not in self._known or self._known[log][0] != found[log].stamp]
-        if len(fresh) >= _MANY:
-            self._keep(_blocks(found, 1, frozenset(), cached=True), found)
-        elif fresh:
-            self._keep([_read_batch([(log, False) for log in fresh])], found)
+        self._keep(_blocks({log: found[log] for log in fresh}, 1, frozenset()), found)
         pieces = []
         for _, logs in groupby(found, key=lambda log: id(self._known[log][1])):
             names = list(logs)
-            pieces.append((names, self._known[names[0]][1], [self._known[log][2] for log in names], False))
+            pieces.append((names, self._known[names[0]][1], [self._known[log][2] for log in names]))
         blocks = list(_gathered(pieces))
         self._known = {}
         self._keep(blocks, found)
         for block in blocks:
             block.tell(reading)
-        reading.unchanged += len(found) - len(fresh)
         return Runs.together([block.runs for block in blocks])
 
     def _keep(self, blocks: Iterable[_Block], found: Mapping[str, FoundLog]) -> None:

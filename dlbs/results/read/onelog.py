@@ -54,13 +54,11 @@ class Reading:
     Attributes:
         findings: Findings in the order of the logs.
         logs: Number of logs read.
-        unchanged: Number of logs taken from the cache.
         paths: Paths of the logs.
     """
 
     findings: list[Notice] = field(default_factory=list)
     logs: int = 0
-    unchanged: int = 0
     paths: set[str] = field(default_factory=set)
 
     def of(self, kind: str) -> list[Notice]:

@@ -178,9 +178,9 @@ def is_results_file(path: str) -> bool:
     return path.removesuffix(".gz").endswith((".json", ".jsonl", ".csv")) or path.endswith(".parquet")
 
 
-def read_runs(paths: Iterable[str], reading: Reading | None = None, *, jobs: int = 1, cached: bool = True) -> Runs:
+def read_runs(paths: Iterable[str], reading: Reading | None = None, *, jobs: int = 1) -> Runs:
     """Read runs as one table; arguments and errors as for `read_blocks`."""
-    return Runs.together(read_blocks(paths, reading, jobs=jobs, cached=cached))
+    return Runs.together(read_blocks(paths, reading, jobs=jobs))
 
 
 def read_blocks(
@@ -188,7 +188,6 @@ def read_blocks(
     reading: Reading | None = None,
     *,
     jobs: int = 1,
-    cached: bool = True,
     in_groups: bool = False,
 ) -> list[Runs]:
     """Read runs from results files (those of `write_blocks`) and from logs.
@@ -197,7 +196,6 @@ def read_blocks(
         paths: Results files, patterns of them, directories of Parquet files, and everything that `find_logs` accepts.
         reading: Collects findings about logs.
         jobs: Processes that read logs and large files.
-        cached: As for `read_logs`.
         in_groups: Make a table of each row group of a Parquet file, instead of each file.
 
     Raises:
@@ -212,7 +210,7 @@ def read_blocks(
         if not files:
             logs.append(path)
     if logs:
-        blocks += read_logs(logs, reading, jobs=jobs, cached=cached)
+        blocks += read_logs(logs, reading, jobs=jobs)
     return blocks
 
 

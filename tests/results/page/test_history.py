@@ -134,7 +134,7 @@ def test_what_makes_no_sense_is_an_error_of_ours(pages: HistoryPages, page: str,
 
 def test_the_log_behind_a_run_is_shown_if_it_is_the_one_that_was_added(tmp_path: Path) -> None:
     log = write_log(tmp_path / "logs" / "sub" / "a.log", make_record(), output="the output of the run")
-    (record,) = read_runs([str(log)], cached=False)
+    (record,) = read_runs([str(log)])
     pages = make_store(tmp_path, [{**record, "exp.log_file": "/elsewhere/logs/sub/a.log"}])
     assert "the output of the run" in pages.run({"id": "1"})
     write_log(log, make_record(seed=2), output="something else")
@@ -148,7 +148,7 @@ def test_the_log_behind_a_run_is_shown_if_it_is_the_one_that_was_added(tmp_path:
 def test_no_other_file_is_shown_whatever_the_store_says(tmp_path: Path) -> None:
     """A store that somebody else made may name any file, and say that it is an experiment."""
     secret = write_log(tmp_path / "secret.log", make_record(), output="a secret")
-    (record,) = read_runs([str(secret)], cached=False)
+    (record,) = read_runs([str(secret)])
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "link.log").symlink_to(secret)
     (tmp_path / "logs" / "linked").symlink_to(tmp_path)

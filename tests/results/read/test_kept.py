@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dlbs.errors import LogError
-from dlbs.results.read import cache, logs
-from dlbs.results.read.logs import KeptLogs, read_logs
+from dlbs.results.read import logs
+from dlbs.results.read.logs import KeptLogs
 from dlbs.results.read.onelog import Reading
 from tests.made_logs import make_logs, make_record, write_log
 
@@ -58,19 +58,6 @@ def test_what_is_noticed_is_said_each_time(tmp_path: Path) -> None:
         assert {Path(path).name for path in reading.paths} == {"0000.log", "none.log"}
 
 
-def test_many_logs_come_from_the_cache_on_disk(
-    tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    directory = make_logs(tmp_path / "logs", [make_record(f"m{n}", batches=300) for n in range(logs._MANY)])
-    for log in directory.iterdir():
-        os.utime(log, (1e9, 1e9))  # settled long ago
-    assert len(models(KeptLogs(str(directory)))) == len(opened) == logs._MANY
-    opened.clear()
-    assert len(models(KeptLogs(str(directory)))) == logs._MANY
-    assert opened == []
-
-
 def test_a_directory_without_logs_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="no log files"):
         KeptLogs(str(tmp_path)).read(Reading())
@@ -95,13 +82,3 @@ def test_a_log_that_could_not_be_read_is_read_again(tmp_path: Path) -> None:
     link.unlink()
     os.link(target, link)  # the same size and time
     assert [record["exp.model"] for record in kept.read(Reading())] == ["a"]
-
-
-def test_a_log_that_could_not_be_read_is_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "_WORTHWHILE", 0)
-    link, _ = linked(tmp_path)
-    assert not any(map(len, read_logs([str(link.parent)])))
-    assert [record["exp.model"] for block in read_logs([str(link)]) for record in block] == [
-        "a"
-    ]  # named, so the link is followed

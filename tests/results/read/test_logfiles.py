@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import sqlite3
-import subprocess
-import sys
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlbs.results.read import cache as cache_module
 from dlbs.results.read import logs as reading
 from dlbs.results.read import onelog
 from dlbs.results.read.logs import read_logs
 from dlbs.results.read.onelog import KINDS, Reading
 from dlbs.results.runs import Record
-from tests.conftest import ROOT, RunDlbs
-from tests.made_logs import make_logs, make_record, write_log
+from tests.conftest import RunDlbs
+from tests.made_logs import make_logs, make_record
 
 PLAIN = b'__exp.model__= "a"\n__results.time__= 1.5\n'
 
 
 def read(*paths: Path, **options: Any) -> tuple[list[Record], Reading]:
     reading = Reading()
-    blocks = read_logs(map(str, paths), reading, **{"cached": False, **options})
+    blocks = read_logs(map(str, paths), reading, **options)
     return [record for block in blocks for record in block.records()], reading
 
 
@@ -190,159 +184,10 @@ def test_all_lines_at_once_give_what_they_give_one_by_one(lines: list[str], ends
     assert repr(found) == repr(expected) or found == expected
 
 
-@pytest.fixture
-def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of two logs that changed long ago, with a cache of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache_module, "_WORTHWHILE", 0)
+def test_callers_may_change_records(tmp_path: Path) -> None:
     logs = make_logs(tmp_path / "logs", [make_record("a"), make_record("b")])
-    for log in logs.iterdir():
-        os.utime(log, (1, 1))
-    return logs
-
-
-def test_what_has_not_changed_is_not_read_again(cached: Path) -> None:
-    first, reading = read(cached, cached=True)
-    assert reading.unchanged == 0
-    for log in cached.iterdir():  # as many bytes, the same time, other content: only a reader of the file could tell
-        log.write_bytes(b"x" * log.stat().st_size)
-        os.utime(log, (1, 1))
-    again, reading = read(cached, cached=True)
-    assert again == first
-    assert reading.unchanged == 2
-
-
-def test_what_has_changed_is_read_again_and_what_is_gone_is_gone(cached: Path) -> None:
-    read(cached, cached=True)
-    write_log(cached / "0000.log", make_record("changed"))
-    os.utime(cached / "0000.log", (0, 0))
-    write_log(cached / "0002.log", make_record("new"))
-    records, reading = read(cached, cached=True)
-    assert [record["exp.model"] for record in records] == ["changed", "b", "new"]
-    assert reading.unchanged == 1
-    (cached / "0001.log").unlink()
-    records, _ = read(cached, cached=True)
-    assert [record["exp.model"] for record in records] == ["changed", "new"]
-
-
-def test_what_changed_a_moment_ago_is_not_kept(cached: Path) -> None:
-    os.utime(cached / "0000.log")
-    read(cached, cached=True)
-    assert read(cached, cached=True)[1].unchanged == 1
-
-
-def test_findings_are_kept_with_the_records(cached: Path) -> None:
-    with (cached / "0000.log").open("a") as stream:
-        stream.write("__results.x__= ?\n")
-    os.utime(cached / "0000.log", (1, 1))
-    first, second = (read(cached, cached=True)[1] for _ in range(2))
-    assert second.unchanged == 2
-    assert first.messages() == second.messages() != []
-
-
-def the_cache(directory: Path) -> Path:
-    (file,) = (directory / "cache" / "dlbs" / "logs").iterdir()
-    return file
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda good: b"",
-        lambda good: b"not a database" * 1000,
-        lambda good: good[: len(good) // 2],
-        lambda good: b"x" * 100 + good[100:],
-        lambda good: good.replace(b"exp.status", b"exp.stat\0s"),
-        lambda good: good.replace(b"0001.log", b"0007.log"),
-    ],
-)
-def test_a_damaged_cache_is_ignored_and_made_anew(
-    cached: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
-    first, _ = read(cached, cached=True)
-    file = the_cache(tmp_path)
-    good = file.read_bytes()
-    file.write_bytes(damage(good))
-    assert file.read_bytes() != good
-    records, reading = read(cached, cached=True)
-    assert records == first
-    assert reading.unchanged < 2
-    assert read(cached, cached=True)[0] == first
-    assert read(cached, cached=True)[1].unchanged == 2
-
-
-def test_a_database_of_somebody_else_is_ignored(cached: Path, tmp_path: Path) -> None:
-    first, _ = read(cached, cached=True)
-    file = the_cache(tmp_path)
-    file.unlink()
-    with sqlite3.connect(file) as connection:
-        connection.execute("CREATE TABLE logs (path, size, modified, checksum, content)")
-        connection.execute("INSERT INTO logs VALUES (1, 'a', NULL, 2.5, 'text')")
-    assert read(cached, cached=True)[0] == first
-
-
-def test_a_cache_that_another_process_replaces_is_read_to_its_end(cached: Path) -> None:
-    first, _ = read(cached, cached=True)
-    reading = Reading()
-    blocks = read_logs([str(cached)], reading)
-    write_log(cached / "0002.log", make_record("new"))
-    os.utime(cached / "0002.log", (1, 1))
-    early = [record for block in blocks for record in block.records()]
-    assert early[:2] == first
-    blocks = read_logs([str(cached)], reading)
-    begun = next(blocks).records()
-    (cached / "0000.log").unlink()
-    assert len(read(cached, cached=True)[0]) == 2
-    assert [*begun, *(record for block in blocks for record in block.records())] == early
-
-
-def test_reading_that_is_interrupted_leaves_the_cache_and_no_other_file(
-    cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read(cached, cached=True)
-    good = the_cache(tmp_path).read_bytes()
-    write_log(cached / "0002.log", make_record("new"))
-    blocks = read_logs([str(cached)])
-    assert len(next(blocks)) == 3
-    blocks.close()  # type: ignore[attr-defined]
-    assert the_cache(tmp_path).read_bytes() == good
-
-
-@pytest.mark.integration
-def test_many_processes_write_the_same_cache(cached: Path) -> None:
-    code = "import sys; from dlbs.results.read import cache, logs; cache._WORTHWHILE = 0; print(sum(map(len, logs.read_logs([sys.argv[1]]))))"
-    command = [sys.executable, "-c", code, str(cached)]
-    running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(6)]
-    assert [process.communicate()[0] for process in running] == ["2\n"] * 6
-    assert read(cached, cached=True)[1].unchanged == 2
-
-
-def test_caches_take_bounded_room(cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that was not used for longest goes first."""
-    read(cached, cached=True)
-    old = the_cache(tmp_path)
-    os.utime(old, (1, 1))
-    other = make_logs(tmp_path / "other", [make_record("a")])
-    os.utime(other / "0000.log", (1, 1))
-    monkeypatch.setattr(cache_module, "_LARGEST", old.stat().st_size + 100)
-    read(other, cached=True)
-    assert the_cache(tmp_path) != old
-    assert read(other, cached=True)[1].unchanged == 1
-
-
-def test_logs_whose_names_are_not_text_are_cached(cached: Path) -> None:
-    name = os.fsdecode(b"caf\xe9.log")
-    write_log(cached / name, make_record("c"))
-    os.utime(cached / name, (1, 1))
-    first, _ = read(cached, cached=True)
-    again, reading = read(cached, cached=True)
-    assert again == first
-    assert reading.unchanged == 3
-
-
-def test_callers_may_change_records(cached: Path) -> None:
     for _ in range(2):
-        for record in read(cached, cached=True)[0]:
+        for record in read(logs)[0]:
             assert record["exp.status"] == "ok"
             record["exp.status"] = "changed"
             record["results.time_data"].clear()

@@ -34,7 +34,7 @@ __exp.framework_title__="PyTorch"
 def status(tmp_path: Path, end: str) -> tuple[str, str]:
     log = tmp_path / "a.log"
     log.write_text(LOG + end)
-    ((record,),) = read_logs([str(log)], cached=False)
+    ((record,),) = read_logs([str(log)])
     return status_of(record), record["exp.status_msg"]
 
 
@@ -98,6 +98,6 @@ def test_the_report_prints_no_throughput_of_a_failure(dlbs: RunDlbs, tmp_path: P
 
 def test_experiments_log_the_version(dlbs: RunDlbs, tmp_path: Path) -> None:
     dlbs("run", "-Pexp.framework=dummy", "-Pexp.docker=false", "-Pexp.gpus=", check=True, DLBS_VERSION="forged")
-    ((record,),) = read_logs([str(tmp_path / "logs")], cached=False)
+    ((record,),) = read_logs([str(tmp_path / "logs")])
     assert record["exp.dlbs_version"] == "0.1.0"
     assert record["exp.status"] == "ok"

@@ -30,7 +30,7 @@ HEAD = b'{"dlbs_version": "1", "data": ['
 
 def read_logs(*paths: Path | str, **options: Any) -> tuple[list[Record], Reading]:
     reading = Reading()
-    blocks = stream_logs(map(str, paths), reading, **{"cached": False, **options})
+    blocks = stream_logs(map(str, paths), reading, **options)
     return [record for block in blocks for record in block.records()], reading
 
 

@@ -56,9 +56,7 @@ def test_an_archive_is_in_the_order_of_the_plan_in_it(logs: Path, inside: str) -
     with tarfile.open(logs.parent / "x.tar.gz", "w:gz") as archive:
         for name in sorted(os.listdir(logs), reverse=True):  # the plan last
             archive.add(logs / name, arcname=f"{inside}{name}")
-    read = [
-        record["exp.model"] for block in read_logs([str(logs.parent / "x.tar.gz")], cached=False) for record in block
-    ]
+    read = [record["exp.model"] for block in read_logs([str(logs.parent / "x.tar.gz")]) for record in block]
     assert read == ["z", "b", "d", "a", "c"]
 
 
