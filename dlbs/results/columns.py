@@ -518,23 +518,11 @@ class Columns(Sequence[Row]):
                 pieces[shape] = _pieces(table, sorted(names) if sort_keys else names, texts, sort_keys)
             yield "".join([piece if type(piece) is str else piece[0][piece[1][row]] for piece in pieces[shape]])
 
-    def dumped(self) -> bytes:
-        """These rows as bytes for another process or a cache, which `Columns.loaded` reads; loading executes nothing."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For a file or another process: these rows alone, with all columns read."""
         table = merged([self])
-        columns = [(name, *_packed(column)) for name in table.names if (column := table.column(name)) is not None]
-        return marshal.dumps((table.rows, columns, None if table.shapes is None else _packed(table.shapes)))
-
-    @classmethod
-    def loaded(cls: type[Self_], content: bytes) -> Self_:
-        """The rows of `dumped`."""
-        rows, columns, shapes = marshal.loads(content)
-        return cls(
-            ColumnTable(
-                {name: _unpacked(values, codes, rows) for name, values, codes in columns},
-                rows,
-                None if shapes is None else _unpacked(shapes[0], shapes[1], rows),
-            )
-        )
+        columns = {name: column for name in table.names if (column := table.column(name)) is not None}
+        return type(self), (ColumnTable(columns, table.rows, table.shapes),)
 
 
 def _pieces(table: ColumnTable, names: list[str], texts: dict[str, list[str]], sort_keys: bool) -> list[Any]:
@@ -559,39 +547,6 @@ def _json_texts(values: Sequence[Value], sort_keys: bool) -> list[str]:
     if set(map(type, values)) <= {int, float}:  # together, because each call makes an encoder
         return json.dumps(list(values))[1:-1].split(", ")
     return [json.dumps(plain(value), sort_keys=sort_keys) for value in values]
-
-
-def _packed(column: Column) -> tuple[Any, Any]:
-    values: Any = column.values
-    if type(values) is array:
-        values = values.tobytes()
-    elif any(type(value) is array for value in values):
-        values = [(value.tobytes(),) if type(value) is array else value for value in values]
-    codes = column.codes
-    if type(codes) is _Same:
-        return values, 0
-    if isinstance(codes, range):
-        return values, 1
-    return values, codes.by_row if isinstance(codes, _Sparse) else array("i", codes).tobytes()
-
-
-def _unpacked(values: Any, codes: Any, rows: int) -> Column:
-    if isinstance(values, bytes):
-        values = _array("d", values)
-    else:
-        values = [
-            _array("d", value[0]) if type(value) is tuple and value and type(value[0]) is bytes else value
-            for value in values
-        ]
-    if isinstance(codes, int):
-        return Column(values, range(rows) if codes else _Same(rows))
-    return Column(values, _Sparse(codes, rows) if isinstance(codes, dict) else _array("i", codes))
-
-
-def _array(kind: str, content: bytes) -> array[Any]:
-    made: array[Any] = array(kind)
-    made.frombytes(content)
-    return made
 
 
 class Builder:

@@ -196,7 +196,7 @@ def _is_log(name: str) -> bool:
 
 
 def _in_plan_order(names: Mapping[str, list[str]]) -> dict[str, Stamp]:
-    """Sort the files of directories as `find_logs` does. One `stat` per log serves the order, the cache and the choice of processes."""
+    """Sort the files of directories as `find_logs` does. One `stat` per log serves the order and the choice of processes."""
     stamps: dict[str, Stamp] = {}
     for directory in sorted(names):
         prefix = os.path.join(directory, "")
@@ -265,28 +265,18 @@ class _Block:
         logs: Their paths.
         counts: The number of records of each.
         findings: The findings, by the index of the log.
-        dumped: The dumped runs of all logs, in order.
-        known: The same runs, if they are loaded.
+        runs: The runs of all logs, in order.
         starts: The first run of each log, and the number of all runs.
     """
 
     logs: list[str]
     counts: list[int]
     findings: dict[int, Noticed]
-    dumped: bytes | None = None
-    known: Runs | None = None
+    runs: Runs
     starts: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.starts = [0, *accumulate(self.counts)]
-
-    @property
-    def runs(self) -> Runs:
-        """The runs of all logs."""
-        if self.known is None:
-            assert self.dumped is not None
-            self.known = Runs.loaded(self.dumped)
-        return self.known
 
     def part(self, indexes: Sequence[int]) -> Runs:
         """The runs of some logs."""
@@ -310,7 +300,7 @@ def _blocks(found: Mapping[str, FoundLog], jobs: int, named: frozenset[str]) -> 
     together = max(1, min(ROWS, len(logs) // (4 * jobs))) if several else ROWS
     batches = [logs[start : start + together] for start in range(0, len(logs), together)]
     tasks = [[(log, log in named) for log in batch] for batch in batches]
-    return in_processes(_read_dumped, tasks, jobs) if several else map(_read_batch, tasks)
+    return in_processes(_read_batch, tasks, jobs) if several else map(_read_batch, tasks)
 
 
 _Piece = tuple[list[str], _Block, list[int]]  # logs, their block, their indexes in it
@@ -341,8 +331,8 @@ def _joined(pieces: list[_Piece]) -> _Block:
         logs += names
     names, block, indexes = pieces[0]
     if len(pieces) == 1 and indexes == list(range(len(block.counts))):
-        return _Block(logs, counts, findings, block.dumped, block.known)
-    return _Block(logs, counts, findings, known=Runs.together([block.part(indexes) for _, block, indexes in pieces]))
+        return _Block(logs, counts, findings, block.runs)
+    return _Block(logs, counts, findings, Runs.together([block.part(indexes) for _, block, indexes in pieces]))
 
 
 def in_processes(function: Callable[[T], R], tasks: Sequence[T], jobs: int) -> Iterator[R]:
@@ -376,12 +366,7 @@ def _read_batch(logs: list[tuple[str, bool]]) -> _Block:
             yield from found
 
     runs = Runs.of(records())
-    return _Block([log for log, _ in logs], counts, findings, known=runs)
-
-
-def _read_dumped(logs: list[tuple[str, bool]]) -> _Block:
-    block = _read_batch(logs)
-    return _Block(block.logs, block.counts, block.findings, block.runs.dumped())
+    return _Block([log for log, _ in logs], counts, findings, runs)
 
 
 def read_file(path: str, *, follow_links: bool = False) -> Read:

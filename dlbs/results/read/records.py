@@ -99,25 +99,27 @@ class Spool:
     """
 
     def __init__(self, blocks: Iterable[Runs]) -> None:
+        import pickle
         import tempfile
 
         self.names: dict[str, None] = {}
-        self._sizes: list[int] = []
+        self._count = 0
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)
         try:
             for block in blocks:
                 self.names.update(dict.fromkeys(block.names))
-                content = block.dumped()
-                self._sizes.append(len(content))
-                self._file.write(content)
+                self._count += 1
+                pickle.dump(block, self._file)
         except BaseException:
             self._file.close()
             raise
 
     def __iter__(self) -> Iterator[Runs]:
+        import pickle
+
         self._file.seek(0)
-        for size in self._sizes:
-            yield Runs.loaded(self._file.read(size))
+        for _ in range(self._count):
+            yield pickle.load(self._file)
 
     def __enter__(self) -> Spool:
         return self
@@ -341,12 +343,12 @@ def _in_ranges(path: str, jobs: int) -> list[Runs] | None:
     for found in in_processes(_range, [(path, start) for start in range(0, size, _RANGE)], jobs):
         if found is None:
             return None
-        blocks += map(Runs.loaded, found)
+        blocks += found
     return blocks
 
 
-def _range(task: tuple[str, int]) -> list[bytes] | None:
-    """The dumped runs of the lines that begin in a range of a file."""
+def _range(task: tuple[str, int]) -> list[Runs] | None:
+    """The runs of the lines that begin in a range of a file."""
     path, start = task
     try:
         with open_regular(path, follow_links=True) as stream:
@@ -358,7 +360,7 @@ def _range(task: tuple[str, int]) -> list[bytes] | None:
                 while stream.tell() < start + _RANGE and (line := stream.readline()):
                     yield line
 
-            return [block.dumped() for block in blocks_of(_json_lines(lines(), path))]
+            return list(blocks_of(_json_lines(lines(), path)))
     except (LogError, OSError):
         return None
 
