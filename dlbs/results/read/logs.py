@@ -11,14 +11,13 @@ import tarfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, chain, groupby
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
 from dlbs.errors import LogError
 from dlbs.files import open_regular, read_small, similar_files
-from dlbs.results.columns import ROWS
+from dlbs.results.columns import ROWS, merged
 from dlbs.results.read.onelog import Notice, Reading, read_log
 from dlbs.results.runs import Record, Runs
 from dlbs.run.manifest import PLAN_NAME, PlanFile, parse_plan_file, read_plan_file
@@ -127,7 +126,6 @@ _WORTHWHILE = 16 << 20  # bytes from which a second process is faster
 
 Stamp = tuple[int, int]  # size of a file in bytes, and its modification time in ns
 _MISSING: Stamp = (0, 0)
-Noticed = list[tuple[str, str, str]]  # findings, as tuples
 
 
 class FoundLog(NamedTuple):
@@ -248,7 +246,7 @@ def read_logs(paths: Iterable[str], reading: Reading | None = None, *, jobs: int
     paths = list(paths)
     for block in _blocks(find_logs(paths), jobs, frozenset(paths)):
         if reading is not None:
-            block.tell(reading)
+            reading.add(block.logs, block.noticed)
         yield block.runs
 
 
@@ -257,39 +255,20 @@ R = TypeVar("R")
 Read = tuple[list[Record], list[Notice]]
 
 
-@dataclass(slots=True)
-class _Block:
+class _Block(NamedTuple):
     """Logs that were read together.
 
     Attributes:
         logs: Their paths.
         counts: The number of records of each.
-        findings: The findings, by the index of the log.
+        noticed: What was noticed in each.
         runs: The runs of all logs, in order.
-        starts: The first run of each log, and the number of all runs.
     """
 
     logs: list[str]
     counts: list[int]
-    findings: dict[int, Noticed]
+    noticed: list[list[Notice]]
     runs: Runs
-    starts: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.starts = [0, *accumulate(self.counts)]
-
-    def part(self, indexes: Sequence[int]) -> Runs:
-        """The runs of some logs."""
-        rows = self.runs.rows
-        return self.runs.take(
-            [rows[at] for index in indexes for at in range(self.starts[index], self.starts[index + 1])]
-        )
-
-    def tell(self, reading: Reading) -> None:
-        """Add what was noticed."""
-        reading.logs += len(self.logs)
-        reading.paths.update(self.logs)
-        reading.findings += [Notice(*one) for index in sorted(self.findings) for one in self.findings[index]]
 
 
 def _blocks(found: Mapping[str, FoundLog], jobs: int, named: frozenset[str]) -> Iterator[_Block]:
@@ -301,38 +280,6 @@ def _blocks(found: Mapping[str, FoundLog], jobs: int, named: frozenset[str]) -> 
     batches = [logs[start : start + together] for start in range(0, len(logs), together)]
     tasks = [[(log, log in named) for log in batch] for batch in batches]
     return in_processes(_read_batch, tasks, jobs) if several else map(_read_batch, tasks)
-
-
-_Piece = tuple[list[str], _Block, list[int]]  # logs, their block, their indexes in it
-
-
-def _gathered(pieces: Iterable[_Piece]) -> Iterator[_Block]:
-    """Blocks of pieces of others; small pieces are put together."""
-    waiting: list[_Piece] = []
-    rows = 0
-    for piece in pieces:
-        count = sum(piece[1].counts[index] for index in piece[2])
-        if waiting and rows + count > ROWS:
-            yield _joined(waiting)
-            waiting, rows = [], 0
-        waiting.append(piece)
-        rows += count
-    if waiting:
-        yield _joined(waiting)
-
-
-def _joined(pieces: list[_Piece]) -> _Block:
-    logs: list[str] = []
-    counts: list[int] = []
-    findings: dict[int, Noticed] = {}
-    for names, block, indexes in pieces:
-        findings |= {len(logs) + at: block.findings[one] for at, one in enumerate(indexes) if one in block.findings}
-        counts += [block.counts[index] for index in indexes]
-        logs += names
-    names, block, indexes = pieces[0]
-    if len(pieces) == 1 and indexes == list(range(len(block.counts))):
-        return _Block(logs, counts, findings, block.runs)
-    return _Block(logs, counts, findings, Runs.together([block.part(indexes) for _, block, indexes in pieces]))
 
 
 def in_processes(function: Callable[[T], R], tasks: Sequence[T], jobs: int) -> Iterator[R]:
@@ -354,19 +301,17 @@ def in_processes(function: Callable[[T], R], tasks: Sequence[T], jobs: int) -> I
 
 
 def _read_batch(logs: list[tuple[str, bool]]) -> _Block:
-    counts: list[int] = []
-    findings: dict[int, Noticed] = {}
+    block = _Block([], [], [], Runs.of([]))
 
     def records() -> Iterator[Record]:
-        for at, (log, follow) in enumerate(logs):
+        for log, follow in logs:
             found, noticed = read_file(log, follow_links=True) if follow else read_file(log)
-            counts.append(len(found))
-            if noticed:
-                findings[at] = [(one.kind, one.where, one.detail) for one in noticed]
+            block.logs.append(log)
+            block.counts.append(len(found))
+            block.noticed.append(noticed)
             yield from found
 
-    runs = Runs.of(records())
-    return _Block([log for log, _ in logs], counts, findings, runs)
+    return block._replace(runs=Runs.of(records()))
 
 
 def read_file(path: str, *, follow_links: bool = False) -> Read:
@@ -405,6 +350,14 @@ def _place(plans: dict[str, dict[str, int]], name: str) -> tuple[str, int]:
 _NO_STAMP: Stamp = (-1, -1)  # of a file that is to be read again
 
 
+class _Kept(NamedTuple):
+    """A log that was read: its stamp, its runs among those of all logs, and what was noticed."""
+
+    stamp: Stamp
+    rows: range
+    noticed: list[Notice]
+
+
 class KeptLogs:
     """The logs in a directory and below it.
 
@@ -414,10 +367,11 @@ class KeptLogs:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
-        self._known: dict[str, tuple[Stamp, _Block, int]] = {}
+        self._runs = Runs.of([])
+        self._logs: dict[str, _Kept] = {}
 
     def read(self, reading: Reading) -> Runs:
-        """The runs of all logs, in the order of `find_logs`.
+        """The runs of all logs, in the order of `find_logs`; only those that have changed are opened.
 
         Args:
             reading: Takes what is noticed.
@@ -426,29 +380,28 @@ class KeptLogs:
             LogError: There are no logs.
         """
         found = find_logs([self.directory])
-        fresh = [log for log in found if log not in self._known or self._known[log][0] != found[log].stamp]
-        self._keep(_blocks({log: found[log] for log in fresh}, 1, frozenset()), found)
-        pieces = []
-        for _, logs in groupby(found, key=lambda log: id(self._known[log][1])):
-            names = list(logs)
-            pieces.append((names, self._known[names[0]][1], [self._known[log][2] for log in names]))
-        blocks = list(_gathered(pieces))
-        self._known = {}
-        self._keep(blocks, found)
-        for block in blocks:
-            block.tell(reading)
-        return Runs.together([block.runs for block in blocks])
-
-    def _keep(self, blocks: Iterable[_Block], found: Mapping[str, FoundLog]) -> None:
-        for block in blocks:
-            for at, log in enumerate(block.logs):
-                unreadable = any(kind == "unreadable" for kind, *_ in block.findings.get(at, ()))
-                self._known[log] = _NO_STAMP if unreadable else found[log].stamp, block, at
+        fresh = {log: one for log, one in found.items() if log not in self._logs or self._logs[log].stamp != one.stamp}
+        if fresh or [*found] != [*self._logs]:
+            parts, at = [self._runs], len(self._runs)
+            for block in _blocks(fresh, 1, frozenset()):
+                parts.append(block.runs)
+                for log, count, noticed in zip(block.logs, block.counts, block.noticed, strict=True):
+                    # The reason why a file cannot be read, such as permissions, may end without a change of size or time.
+                    unreadable = any(one.kind == "unreadable" for one in noticed)
+                    stamp = _NO_STAMP if unreadable else found[log].stamp
+                    self._logs[log] = _Kept(stamp, range(at, at + count), noticed)
+                    at += count
+            runs = Runs.together(parts).take([row for log in found for row in self._logs[log].rows])
+            self._runs = Runs(merged([runs]))
+            ends = list(accumulate((len(self._logs[log].rows) for log in found), initial=0))
+            self._logs = {log: self._logs[log]._replace(rows=range(*ends[at : at + 2])) for at, log in enumerate(found)}
+        reading.add([*found], [one.noticed for one in self._logs.values()])
+        return self._runs
 
     def complete(self) -> Iterator[tuple[str, Stamp, Record]]:
         """Each log with one complete experiment of DLBS in it: its path, its size and time, and its record."""
-        for log, (stamp, block, at) in self._known.items():
-            if block.counts[at] == 1 and log.endswith(".log"):
-                record = block.runs[block.starts[at]]
+        for log, kept in self._logs.items():
+            if len(kept.rows) == 1 and log.endswith(".log"):
+                record = self._runs[kept.rows[0]]
                 if "exp.dlbs_version" in record:
-                    yield log, stamp, record
+                    yield log, kept.stamp, record

@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import IO, Any
 
 import orjson
@@ -60,6 +61,12 @@ class Reading:
     findings: list[Notice] = field(default_factory=list)
     logs: int = 0
     paths: set[str] = field(default_factory=set)
+
+    def add(self, logs: Sequence[str], noticed: Iterable[Iterable[Notice]]) -> None:
+        """Count logs, and add what was noticed in each."""
+        self.logs += len(logs)
+        self.paths.update(logs)
+        self.findings += chain.from_iterable(noticed)
 
     def of(self, kind: str) -> list[Notice]:
         """Findings of one kind."""
