@@ -13,6 +13,7 @@ A program of your own takes part with these lines:
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -45,10 +46,15 @@ class Turns:
 
     def __init__(self, directory: str) -> None:
         try:
-            self._turn = open(os.path.join(directory, "turn"), encoding="ascii")
-            self._done = open(os.path.join(directory, "done"), "w", encoding="ascii")
+            # Opening does not wait: whoever gives turns has both ends open, or has ended.
+            turn = os.open(os.path.join(directory, "turn"), os.O_RDONLY | os.O_NONBLOCK)
+            done = os.open(os.path.join(directory, "done"), os.O_WRONLY | os.O_NONBLOCK)
         except OSError as error:
-            raise BenchmarkError(f"{TURNS_VARIABLE}: {error.strerror}: {error.filename}") from None
+            reason = "the program that gives turns has ended" if error.errno == errno.ENXIO else error.strerror
+            raise BenchmarkError(f"{TURNS_VARIABLE}: {reason}: {error.filename}") from None
+        for descriptor in (turn, done):
+            os.set_blocking(descriptor, True)
+        self._turn, self._done = open(turn, encoding="ascii"), open(done, "w", encoding="ascii")
         self.pair = ""
         self._columns: dict[str, list[float | None]] = {"times": [], "batches": [], "starts": [], "loads": []}
         self._began = 0.0

@@ -19,6 +19,7 @@ from dlbs.executors.turns import FEWEST_TURNS, TurnGiver
 from dlbs.results.read.records import read_runs
 from tests.conftest import ROOT
 from tests.experiments import logs, values
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -123,6 +124,17 @@ def test_a_program_whose_giver_has_ended_fails(tmp_path: Path) -> None:
     assert "the program that gives turns has ended" in errors
     again = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
     assert "DLBS_TURNS: No such file or directory" in again.stderr
+
+
+def test_a_program_that_begins_after_the_giver_was_killed_ends(tmp_path: Path) -> None:
+    for name in ("turn", "done"):
+        os.mkfifo(tmp_path / name)
+    code = "from benchmark_core.turns import Turns\nTurns.from_environment()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "python"), "DLBS_TURNS": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert "the program that gives turns has ended" in done.stderr
 
 
 def test_compare_uses_the_pairs(tmp_path: Path, plan: list[str]) -> None:
