@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 _DLBS = (sys.executable, "-m", "dlbs")
-_PLAN = ("-Pexp.repeats=6", "-Pexp.num_batches=5", "--", "gzip", "-kf", "-{level}", "data", "-Vlevel=1,6,9")
+_PLAN = ("-Pexp.repeats=6", "-Pexp.num_batches=25", "--", "gzip", "-kf", "-{level}", "data", "-Vlevel=1,6,9")
 _ENDED = 9  # experiments of the plan, of 18, before the image of the live view
 
 

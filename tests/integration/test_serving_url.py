@@ -397,7 +397,7 @@ def test_the_highest_rate_is_that_of_the_server(known: Start, ask: Ask) -> None:
     found = results(done)
     if done.returncode == 0:
         assert served(found, "offline_qps") <= 100 * 1.1
-        assert served(found, "max_qps") <= 100 * 1.1 or "limit not reached" in kinds(found)
+        assert served(found, "max_qps_ci95")[0] <= 100 * 1.05 or "limit not reached" in kinds(found)
     else:  # the machine is so busy that the client binds: no rate is better than a wrong one
         assert "the highest rate is not known" in done.stderr
         assert "results.serving.max_qps" not in found
