@@ -196,7 +196,7 @@ def check_known(names: Iterable[str], known: Collection[str], where: str) -> Non
 
 
 def key_hint(name: str, known: Iterable[str]) -> str:
-    """What to write instead of a key that no experiment has: a similar one, also by its name in tables or without its namespace."""
+    """The hint for a key that no experiment has: a similar one, also by its name in tables or without its namespace."""
     import difflib  # it takes 4 ms
 
     ordered = sorted(known, key=lambda key: key.startswith("results."))  # they win

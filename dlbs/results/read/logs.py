@@ -261,7 +261,7 @@ class _Block(NamedTuple):
     Attributes:
         logs: Their paths.
         counts: The number of records of each.
-        noticed: What was noticed in each.
+        noticed: Notices of each.
         runs: The runs of all logs, in order.
     """
 
