@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from benchmark_core.log import LOG_VARIABLE, STATUSES
 from dlbs.errors import LogError
-from dlbs.launch.containers import container_name, remove_container
+from dlbs.launch.containers import container_name, logged_engine, remove_container
 from dlbs.logs import first_values, last_values
 
 if TYPE_CHECKING:
@@ -149,5 +149,4 @@ def _remove_container_of(log: Path, part: Path) -> None:
     # The name is computed, not read: an unfinished log must not be able to name a foreign container.
     name = container_name(values, log)
     if name and re.fullmatch(r"dlbs-[A-Za-z0-9_.-]+", name):
-        command = values.get("exp.docker_launcher")
-        remove_container({"exp.docker_launcher": command if command in ("podman", "nerdctl") else "docker"}, name)
+        remove_container({"exp.docker_launcher": logged_engine(values)}, name)

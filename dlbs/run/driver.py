@@ -343,7 +343,7 @@ class Changes:
 
             self._current = Current(ssh_command)
         directory = self.directory / text(experiment.get("pack.dir") or experiment.get("exp.working_dir"))
-        return self._current.change(ending, log_path(experiment, self.directory), directory)
+        return self._current.change(ending, log_path(experiment, self.directory), directory, experiment)
 
 
 @dataclass

@@ -93,7 +93,7 @@ def rebuild(
         what = f"{first_few(changed)} cannot be restored: commit and difference do not contain them"
         version = text(values.get("exp.dlbs_version"))
         raise LogError(what, where=str(log), hint=f"it ran with DLBS {version}; {hint}")
-    replaced = {root: str(tree)}
+    replaced = {root: str(tree)} if root else {}
     if values.get("exp.docker"):
         return Rebuilt(directory, replaced, image=_image(log, values))
     lines = package_list(log, values)

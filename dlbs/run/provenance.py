@@ -26,6 +26,7 @@ from benchmark_core.provenance import (
 )
 from dlbs.errors import LogError, log
 from dlbs.files import read_small
+from dlbs.launch.containers import logged_engine
 from dlbs.text import counted, first_few, text
 
 _LARGEST_LIST = 4 << 20  # bytes of a list of packages
@@ -151,15 +152,24 @@ class Current:
         self._changes: dict[str, str] = {}
         self._hanging: set[Path] = set()
 
-    def change(self, ending: Mapping[str, Any], path: Path, directory: Path | None = None) -> str:
+    def change(
+        self,
+        ending: Mapping[str, Any],
+        path: Path,
+        directory: Path | None = None,
+        experiment: Mapping[str, Any] | None = None,
+    ) -> str:
         """The differences to a finished experiment: `bench.py changed (a1b2c3d → dirty)`; empty if none is known.
 
         Args:
             ending: Values near the end of its log.
             path: Its log.
             directory: The working directory now; by default, that of the log.
+            experiment: The experiment that would run now. It chooses the docker command and the nodes that are asked: a log must not.
         """
         known = {name: value for name, value in ending.items() if name.startswith(_PREFIXES)}
+        known["exp.docker_launcher"] = (experiment or {}).get("exp.docker_launcher") or logged_engine(known)
+        known["exp.nodes"] = (experiment or known).get("exp.nodes")
         directory = directory or Path(text(known.get("exp.code.directory")))
         key = f"{known}{directory}"
         if key not in self._changes and directory not in self._hanging:
@@ -256,8 +266,7 @@ class Current:
 
     def _image(self, known: Mapping[str, Any]) -> str:
         before, image = text(known.get("exp.docker_image_id")), text(known.get("exp.docker_image"))
-        command = text(known.get("exp.docker_launcher")) or "docker"
-        now = self._image_id(command, image) if before else ""
+        now = self._image_id(text(known["exp.docker_launcher"]), image) if before else ""
         return f"image {image} changed ({_short(before)} → {_short(now)})" if now and before != now else ""
 
 
@@ -269,7 +278,7 @@ def image_id(command: str, image: str) -> str:
     """The id of a container image on this machine; empty if it is missing or no daemon answers."""
     try:
         done = subprocess.run(
-            [command, "image", "inspect", "--format", "{{.Id}}", image],
+            [command, "image", "inspect", "--format", "{{.Id}}", "--", image],
             stdin=subprocess.DEVNULL, capture_output=True, errors="replace", timeout=_DOCKER_SECONDS, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):

@@ -246,3 +246,30 @@ def test_a_file_system_that_hangs_delays_only_for_a_moment(
     assert current.change(facts, tmp_path / "x.log") == current.change(facts, tmp_path / "y.log") == ""
     assert len(warnings) == 1
     assert f"{place}: not read within 0.5 s; changes of code are unknown" in warnings[0]
+
+
+@pytest.mark.integration
+def test_a_log_chooses_neither_the_program_nor_the_node_that_is_asked(tmp_path: Path) -> None:
+    """`dlbs status` reads logs of strangers."""
+    program = tmp_path / "evil"
+    program.write_text(f"#!/bin/sh\ntouch '{tmp_path}/pwned'\necho sha256:other\n")
+    program.chmod(0o755)
+    image = {
+        "exp.docker": True,
+        "exp.docker_image": "x",
+        "exp.docker_image_id": "sha256:one",
+        "exp.code.directory": str(tmp_path),
+    }
+    asked: list[str] = []
+
+    def ssh(node: str, seconds: float) -> list[str]:
+        asked.append(node)
+        return ["false"]
+
+    for planned in (None, {"exp.docker_launcher": "docker", "exp.nodes": "mine"}):
+        for ending in (image | {"exp.docker_launcher": str(program)}, {**image, "exp.nodes": "theirs"}):
+            Current(ssh if planned else None).change(ending, tmp_path / "x.log", experiment=planned)
+    assert not (tmp_path / "pwned").exists()
+    assert set(asked) == {"mine"}
+    own = {"exp.docker_launcher": str(program)}
+    assert "image x changed (one → other)" in Current().change(image, tmp_path / "x.log", experiment=own)
