@@ -228,7 +228,7 @@ def usual_metric(runs: Runs) -> str:
             return HIGHEST_RATE
         if "offline" not in fine.distinct(f"{FAMILY}scenario"):
             return f"{FAMILY}latency_target"
-    return TIME if runs.having(TIME) and not runs.having(THROUGHPUT) else THROUGHPUT
+    return THROUGHPUT if runs.having(THROUGHPUT) or not runs.having(TIME) else TIME
 
 
 def none_ended_well(runs: Runs) -> str:

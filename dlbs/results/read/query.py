@@ -25,6 +25,8 @@ _RESULT = "query.result"
 _TAGS = "db.tags"
 # Keys whose numbers may be searched without a name; others, such as threads, need `name=value`.
 _SPOKEN_NUMBERS = frozenset({"exp.replica_batch", "exp.repeat", "exp.num_gpus", "exp.effective_batch"})
+# As long as the values of all other keys together; to be searched, they need `name=value`, too.
+_LONG = frozenset({"exp.start_time", "exp.end_time"})
 _NAMED = {"batch": "exp.replica_batch", "repeat": "exp.repeat"}
 
 
@@ -146,11 +148,13 @@ class Word:
 
     def concerns(self, key: str) -> bool:
         """Whether the values of a key count."""
-        return not key.startswith("results.") and self.name in {"", key, key.rpartition(".")[2]}
+        if key.startswith("results."):
+            return False
+        return self.name in {key, key.rpartition(".")[2]} if self.name else key not in _LONG
 
     def may_be_in(self, content: bytes) -> bool:
-        """Whether one of several values can be the word, or have it as a part, by their JSON texts in small letters."""
-        return self._in_json in content or b"\\u" in content
+        """Whether one of several values can be the word, or have it as a part, by their JSON texts in small letters without escaped ones."""
+        return self._in_json in content
 
     def fits(self, key: str, found: Any) -> bool:
         """Whether a value is the word, or a text has it as a part: `float16` is no part of `bfloat16`."""

@@ -11,7 +11,7 @@ import sys
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import cached_property, lru_cache, partial
 from itertools import compress
@@ -116,6 +116,11 @@ class Packed:
         """The text in small letters."""
         return self.text.lower()
 
+    @cached_property
+    def is_escaped(self) -> bool:
+        """Whether the text may have letters that are written as their numbers."""
+        return b"\\u" in self.text
+
 
 _short = lru_cache(4096)(Packed)
 
@@ -141,16 +146,17 @@ def unpacked(data: Any, rows: int) -> Column:
     return Column(values, codes)
 
 
-def rows_with(word: Word, columns: dict[str, Packed], rows: int) -> set[int]:
-    """The places of the runs of a block that have a word in one of these columns."""
+def rows_with(word: Word, columns: dict[str, Packed], rows: int, among: Collection[int]) -> set[int]:
+    """The places, of some in a block of so many runs, of those that have a word in one of these columns."""
     found: set[int] = set()
     for key, content in columns.items():
-        if word.concerns(key) and word.may_be_in(content.small):
+        if word.concerns(key) and (word.may_be_in(content.small) or content.is_escaped):
             column = unpacked(content, rows)
             hits = [word.fits(key, value) for value in column.values]
             if any(hits):
                 hits.append(False)  # of code -1
-                found.update(compress(range(rows), map(hits.__getitem__, column.codes)))
+                codes = map(column.codes.__getitem__, among)
+                found.update(compress(among, map(hits.__getitem__, codes)))
     return found
 
 

@@ -269,14 +269,16 @@ class Store:
                     packing.stored_name(key): key
                     for shape in packing.shapes(row.keys, block.rows).values
                     for key in shape
+                    if any(word.concerns(key) for word in words)
                 }
                 asked = self._sql.select(values.c.name, values.c.data).where(
                     values.c.first == block.first, values.c.name.not_like("results.%")
                 )
                 columns = {keys[name]: Packed.of(data) for name, data in connection.execute(asked) if name in keys}
-                rows = set(range(block.rows))
+                rows: Collection[int] = range(block.rows)
                 for word, others in zip(words, tagged, strict=True):
-                    rows &= packing.rows_with(word, columns, block.rows) | {one - block.first for one in others}
+                    with_tag = {place for one in others if (place := one - block.first) in rows}
+                    rows = packing.rows_with(word, columns, block.rows, rows) | with_tag
                 found += sorted(one + block.first for one in rows)
         return found
 
