@@ -17,9 +17,7 @@ from typing import Any, SupportsIndex, TypeVar, overload
 ROWS = 2048  # in a block: enough that a constant column is cheap, few enough that a block is small
 _TOGETHER = 64  # rows with equal keys that a builder takes at once; more leave the cache of the CPU
 _LONG = 16  # numbers in a list from which it is kept as an array
-_MOSTLY_DISTINCT = (
-    256  # values of a block or table from which they are no longer looked up if more than half are distinct
-)
+_MOSTLY_DISTINCT = 256  # values from which they are no longer looked up if more than half are distinct
 _SPARSE = 8  # a column that fewer than one in so many rows have is kept by row
 _FEW = frozenset({str, int, bool})  # types with cheap, exact hashes
 
@@ -132,9 +130,8 @@ def _exact(value: Value) -> Any:
         return (float, value) if value == value and value != 0.0 else (float, repr(value))
     if kind is list or kind is dict or kind is tuple:
         try:
-            return kind, marshal.dumps(
-                value, 2
-            )  # the version whose bytes depend on the value alone; json takes six times as long
+            # The version whose bytes depend on the value alone; json takes six times as long.
+            return kind, marshal.dumps(value, 2)
         except ValueError:  # other types within
             return kind, json.dumps(value, default=repr)
     # Callers may give values of other types, such as the timestamps and arrays of a frame.

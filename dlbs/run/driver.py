@@ -336,9 +336,8 @@ class Changes:
         if "exp.code.files" not in ending and "exp.docker_image_id" not in ending:
             return ""
         if self._current is None:
-            from dlbs.executors.ssh_session import (
-                ssh_command,
-            )  # here: a plan that runs for the first time needs none of it
+            # A plan that runs for the first time needs neither.
+            from dlbs.executors.ssh_session import ssh_command
             from dlbs.run.provenance import Current
 
             self._current = Current(ssh_command)

@@ -168,9 +168,8 @@ def _depth(first: int, second: int, tail: float) -> tuple[int, float]:
             counts[at] += counts[at - step]
     arrangements = math.comb(first + second, second)
     depth, outside = 0, 0
-    while depth < len(counts) and (outside + counts[depth]) / arrangements <= tail * (
-        1 + 1e-9
-    ):  # with tolerance: three runs on each side reach exactly 1/20 (90 %)
+    tail *= 1 + 1e-9  # three runs on each side reach exactly 1/20 (90 %)
+    while depth < len(counts) and (outside + counts[depth]) / arrangements <= tail:
         outside += counts[depth]
         depth += 1
     return depth, outside / arrangements
