@@ -12,7 +12,7 @@ from typing import Any
 from benchmark_core.log import KEY_LINE
 from dlbs.errors import LogError
 from dlbs.files import JsonError, load_json, open_regular
-from dlbs.text import are_finite, finite
+from dlbs.text import are_finite, finite, text
 
 _HEAD = 4 << 20  # bytes at a log's beginning that contain its parameters
 _TAIL = 16_384  # bytes before a log's ending that contain the last results
@@ -42,6 +42,12 @@ def batch_time(values: Mapping[str, Any]) -> float | None:
         return finite(values["results.time"])
     times = values.get("results.time_data")
     return math.fsum(times) / len(times) if times and are_finite(times) else None
+
+
+def logged_engine(values: Mapping[str, Any]) -> str:
+    """The docker command that a log names; `docker` if it is another program, because a log may come from a stranger."""
+    name = text(values.get("exp.docker_launcher"))
+    return name if name in ("podman", "nerdctl") else "docker"
 
 
 def first_values(log: str | os.PathLike[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -112,7 +113,8 @@ class Nodes:
     def kill_connections(self, name: str) -> None:
         """End the sessions of a node's sshd as if by a crash, and nothing that runs in them."""
         for session in psutil.Process(self._sshd[name].pid).children():
-            session.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                session.kill()
 
     def stop(self) -> None:
         for name, sshd in self._sshd.items():

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from benchmark_core.log import LOG_VARIABLE, STATUSES
 from dlbs.errors import LogError
-from dlbs.launch.containers import container_name, logged_engine, remove_container
-from dlbs.logs import first_values, last_values
+from dlbs.launch.containers import container_name, remove_container
+from dlbs.logs import first_values, last_values, logged_engine
 
 if TYPE_CHECKING:
     import psutil

@@ -12,7 +12,7 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from benchmark_core.text import one_line, printable
 from dlbs.errors import LaunchError
@@ -59,12 +59,6 @@ def gpu_arguments(command: str, names: Sequence[str]) -> list[str]:
 
 def _docker(experiment: Experiment) -> str:
     return text(experiment.get("exp.docker_launcher")) or "docker"
-
-
-def logged_engine(values: Mapping[str, Any]) -> str:
-    """The docker command that a log names; `docker` if it is another program, because a log may come from a stranger."""
-    name = text(values.get("exp.docker_launcher"))
-    return name if name in ("podman", "nerdctl") else "docker"
 
 
 def stop_container(experiment: Experiment, name: str, grace: float) -> None:

@@ -26,7 +26,7 @@ from benchmark_core.provenance import (
 )
 from dlbs.errors import LogError, log
 from dlbs.files import read_small
-from dlbs.launch.containers import logged_engine
+from dlbs.logs import logged_engine
 from dlbs.text import counted, first_few, text
 
 _LARGEST_LIST = 4 << 20  # bytes of a list of packages

@@ -7,7 +7,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -209,6 +209,17 @@ def shells(nodes: Nodes, directory: Path) -> list[psutil.Process]:
     return [one for one in found if one.cmdline() == ["bash", "-s"]]
 
 
+def to_each(act: Callable[[psutil.Process], object], processes: Iterable[psutil.Process]) -> None:
+    """Suspend or kill processes; some may have ended since they were listed."""
+    for one in processes:
+        with suppress(psutil.NoSuchProcess):
+            act(one)
+
+
+def below(nodes: Nodes, name: str) -> list[psutil.Process]:
+    return psutil.Process(nodes._sshd[name].pid).children(recursive=True)
+
+
 Act = Callable[[Nodes, Path], object]
 LOST, OK = UNAVAILABLE, 0
 # What happens to the second of two nodes while both run → exit code, words of the reason.
@@ -216,13 +227,13 @@ ACTS: dict[str, tuple[Act, int, str]] = {
     "ssh is stopped": (lambda nodes, here: local_ssh(nodes, here).suspend(), LOST, "heartbeats were not answered"),
     "ssh is killed": (lambda nodes, here: local_ssh(nodes, here).kill(), LOST, "connection lost"),
     "ssh is terminated": (lambda nodes, here: local_ssh(nodes, here).terminate(), LOST, "node beta: "),
-    "the watching shell is stopped": (lambda nodes, here: [one.suspend() for one in shells(nodes, here)], LOST, "heartbeats were not answered"),
+    "the watching shell is stopped": (lambda nodes, here: to_each(psutil.Process.suspend, shells(nodes, here)), LOST, "heartbeats were not answered"),
     "the watching shell is killed": (lambda nodes, here: shells(nodes, here)[0].kill(), LOST, "node beta: "),
     "its reader is killed": (lambda nodes, here: shells(nodes, here)[-1].kill(), LOST, "node beta: "),
-    "the sessions of sshd are stopped": (lambda nodes, here: [one.suspend() for one in psutil.Process(nodes._sshd["beta"].pid).children(recursive=True) if one.name() == "sshd"], LOST, "node beta: "),
+    "the sessions of sshd are stopped": (lambda nodes, here: to_each(lambda one: one.name() == "sshd" and one.suspend(), below(nodes, "beta")), LOST, "node beta: "),
     "the sessions of sshd are killed": (lambda nodes, here: nodes.kill_connections("beta"), LOST, "connection lost"),
     "the sessions of both nodes are killed": (lambda nodes, here: [nodes.kill_connections(one) for one in ("alpha", "beta")], LOST, "connection lost"),
-    "all processes of the node are killed": (lambda nodes, here: [one.kill() for one in psutil.Process(nodes._sshd["beta"].pid).children(recursive=True)], LOST, "connection lost"),
+    "all processes of the node are killed": (lambda nodes, here: to_each(psutil.Process.kill, below(nodes, "beta")), LOST, "connection lost"),
     "sshd takes no more connections": (lambda nodes, here: nodes._sshd["beta"].send_signal(signal.SIGSTOP), OK, ""),
     "the network is gone for a second": (lambda nodes, here: (nodes.cut("beta"), time.sleep(1), nodes.join("beta")), OK, ""),
     "the network is gone": (lambda nodes, here: nodes.cut("beta"), LOST, "node beta: "),
@@ -245,16 +256,13 @@ def test_a_node_that_breaks_while_it_runs(nodes: Nodes, tmp_path: Path, act: Act
         for one in [nodes._sshd["beta"].pid, *(one.pid for one in shells(nodes, tmp_path))]:
             with suppress(ProcessLookupError):
                 os.kill(one, signal.SIGCONT)
-        for one in psutil.Process(nodes._sshd["beta"].pid).children(recursive=True):
-            with suppress(psutil.Error):
-                one.resume()
+        to_each(psutil.Process.resume, below(nodes, "beta"))
         nodes.join("beta")
         with suppress(FileNotFoundError):
             (nodes.directory / "away").rename(nodes.directory / "known_hosts")
     assert run.returncode == code, told
     assert reason in told
-    for one in of_beta(tmp_path, "sleep 1000"):  # of nodes whose shell was killed
-        one.kill()
+    to_each(psutil.Process.kill, of_beta(tmp_path, "sleep 1000"))  # of nodes whose shell was killed
     (log,) = logs(tmp_path)
     assert values(log)["exp.status"] == ("cancelled" if code else "ok")
     if code:  # the same command runs it

@@ -164,9 +164,9 @@ def test_an_error_of_output_in_the_middle_of_a_plan_leaves_no_process_behind(tmp
     assert "standard output: cannot be written" in done.stderr
     (log,) = logs(tmp_path)
     assert values(log)["exp.status"] == "cancelled"
-    if (tmp_path / "pid").exists():  # it may have been ended before it began
-        pid = int((tmp_path / "pid").read_text())
-        wait_until(lambda: has_ended(pid))
+    written = (tmp_path / "pid").read_text() if (tmp_path / "pid").exists() else ""
+    if written:  # it may have been ended before it began, or before it wrote
+        wait_until(lambda: has_ended(int(written)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
