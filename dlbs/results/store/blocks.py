@@ -126,7 +126,7 @@ _short = lru_cache(4096)(Packed)
 
 
 def unpacked(data: Any, rows: int) -> Column:
-    """The column of `packed`, or of its parts.
+    """The column of `packed`, or of its parts. A code without a value is a LookupError for whoever needs it.
 
     Raises:
         TypeError, ValueError, zlib.error: These are not its bytes, or not of so many rows.
@@ -139,11 +139,9 @@ def unpacked(data: Any, rows: int) -> Column:
         return Column(values, range(rows))
     codes = array("i")
     codes.frombytes(content.codes)
-    codes = _swapped(codes)
-    different = set(codes)
-    if kind != _CODED or len(codes) != rows or not rows or min(different) < -1 or max(different) >= len(values):
+    if kind != _CODED or len(codes) != rows:
         raise ValueError("not a column of these runs")
-    return Column(values, codes)
+    return Column(values, _swapped(codes))
 
 
 def rows_with(word: Word, columns: dict[str, Packed], rows: int, among: Collection[int]) -> set[int]:

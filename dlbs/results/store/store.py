@@ -86,7 +86,7 @@ class Store:
             yield
         except self._sql.exc.SQLAlchemyError as error:
             raise database_error(error, self._where) from None
-        except (AttributeError, TypeError, ValueError, zlib.error) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, zlib.error) as error:
             # SQLite stores any type in any column, so any value may have an unexpected type.
             reason = " ".join(str(error).split())[:120]
             raise LogError(f"the store is damaged: {reason}", where=self._where, hint="restore a backup") from None
