@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dlbs.config.config import Config, Setting
 from dlbs.config.load import load_config
-from dlbs.files import dlbs_root
+from dlbs.core.files import dlbs_root
 from dlbs.plan.build import build
 from dlbs.plan.files import write_plan
 from dlbs.plan.pipeline import processor_for, resolved_in_order

@@ -23,8 +23,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dlbs.files import load_json
-from dlbs.logs import parse_line
+from dlbs.core.files import load_json
+from dlbs.core.logs import parse_line
 from dlbs.packs.definition import find_packs
 from dlbs.packs.pack import Pack, constant_argv
 from dlbs.results.statistics.sequential import is_enough, signed_rank_interval

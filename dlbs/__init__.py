@@ -21,12 +21,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dlbs.version import __version__
+from dlbs.core.version import __version__
 
 if TYPE_CHECKING:
     from dlbs.adaptive.until_known import run_until_known
     from dlbs.api import build_plan, compare, load_config, plot, resolve, run_plan, validate
-    from dlbs.errors import DlbsError
+    from dlbs.core.errors import DlbsError
     from dlbs.results.read.frame import filter_results, load_results, set_values
 
 __all__ = [
@@ -53,7 +53,7 @@ if _PROGRAMS not in sys.path and os.path.isdir(os.path.join(_PROGRAMS, "benchmar
 _FROM = {
     **dict.fromkeys(("build_plan", "compare", "load_config", "plot", "resolve", "run_plan", "validate"), "dlbs.api"),
     **dict.fromkeys(("filter_results", "load_results", "set_values"), "dlbs.results.read.frame"),
-    "DlbsError": "dlbs.errors",
+    "DlbsError": "dlbs.core.errors",
     "run_until_known": "dlbs.adaptive.until_known",
 }
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, overload
 
 from dlbs.config.config import Config
 from dlbs.config.load import load_config as _load_declarations
-from dlbs.errors import ConfigError, one_or_several, suggestion, with_arguments
+from dlbs.core.errors import ConfigError, one_or_several, suggestion, with_arguments
+from dlbs.core.experiment import Experiment
 from dlbs.executors.base import make_executor
-from dlbs.experiment import Experiment
 from dlbs.packs.configure import configure
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import ORDERS, ordered, planned_and_ordered, processor_for, resolved_plan, unlabelled_names

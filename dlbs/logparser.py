@@ -5,6 +5,6 @@ import sys
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    from dlbs.__main__ import start
+    from dlbs.cli import start
 
     start("parse", "logparser.py")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from dlbs.config.names import Former, table
+from dlbs.core.text import text
 from dlbs.results.keys import markdown_table
-from dlbs.text import text
 from scripts import ROOT
 
 PAGES = (ROOT / "docs" / "log-format.md", ROOT / "docs" / "migrating.md")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from tests.conftest import start_dlbs
 from tests.forked import ForkServer, Program
 

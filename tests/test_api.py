@@ -20,7 +20,7 @@ import dlbs
 from dlbs import api
 from dlbs.adaptive.until_known import Known
 from dlbs.cli.compare import compare_command
-from dlbs.errors import ConfigError, LaunchError, LogError
+from dlbs.core.errors import ConfigError, LaunchError, LogError
 from dlbs.results.statistics.ratio import Rules
 from dlbs.run.driver import Event, Summary
 from tests.conftest import ROOT, RunDlbs
@@ -55,7 +55,7 @@ def test_help_shows_every_function() -> None:
 def test_importing_costs_nothing() -> None:
     program = "import sys, dlbs; print(sorted(name for name in sys.modules if name.startswith('dlbs') or name in ('click', 'yaml')))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['dlbs', 'dlbs.version']"
+    assert done.stdout.strip() == "['dlbs', 'dlbs.core', 'dlbs.core.version']"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

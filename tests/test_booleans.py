@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.errors import ConfigError, DlbsError
+from dlbs.core.errors import ConfigError, DlbsError
 from dlbs.packs.configure import configure
 from dlbs.packs.definition import read_definitions
 from dlbs.plan.build import build

@@ -18,7 +18,7 @@ import pytest
 from benchmark_core.doubts import warnings_of
 from dlbs.adaptive.pairs import Pairs, pair_line
 from dlbs.config.load import load_config
-from dlbs.doubts import Doubts
+from dlbs.core.doubts import Doubts
 from dlbs.executors.base import Outcome
 from dlbs.plan.pipeline import unlabelled_names
 from dlbs.results.read.records import read_runs, write_records

@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
+from benchmarks.gpu.journal import Case, Journal, out_of_time
 from benchmarks.gpu.sides import Effort, Measurement, NotHereError
-from scripts.gpu.journal import Case, Journal, out_of_time
 
 # Group → its module, and the function there that lists the measurements.
 GROUPS = {

@@ -18,8 +18,8 @@ import torch
 
 from benchmark_core.timing import Schedule, time_batches
 from benchmarks.gpu.sides import Effort, Measurement, NotHereError, bare, compare, ours, ratio
+from dlbs.core.files import dlbs_root
 from dlbs.executors.turns import TurnGiver
-from dlbs.files import dlbs_root
 from dlbs.results.read.records import read_runs
 from dlbs.results.runs import TIME
 from dlbs.results.statistics.ratio import pair_ratio

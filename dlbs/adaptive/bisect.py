@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from benchmark_core.exits import BISECT_SKIP, UNAVAILABLE
 from dlbs.config.load import load_config
-from dlbs.errors import InfrastructureError, LogError
+from dlbs.core.errors import InfrastructureError, LogError
+from dlbs.core.files import load_json, read_regular, write_atomically
+from dlbs.core.text import counted
 from dlbs.executors.turns import FEWEST_TURNS, TurnGiver
-from dlbs.files import load_json, read_regular, write_atomically
 from dlbs.results.provenance import change_words
 from dlbs.results.read.records import read_runs
 from dlbs.results.runs import THROUGHPUT, Record, Runs, status_of
@@ -36,7 +37,6 @@ from dlbs.results.statistics.ratio import (
 )
 from dlbs.results.statistics.sequential import FIRST_LOOK, repeated_pairs_interval
 from dlbs.run.exact import add_worktree, git
-from dlbs.text import counted
 
 _STATE = "bisect.json"
 _LARGEST = 256 << 20  # bytes of it

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from benchmark_core.doubts import doubts_of
 from benchmark_core.turns import PAIR
 from dlbs.config.declarations import Parameter
-from dlbs.experiment import Experiment
+from dlbs.core.experiment import Experiment
+from dlbs.core.text import counted, duration, text
 from dlbs.results.keys import better_of, check_known
 from dlbs.results.runs import THROUGHPUT, Record, Runs, has_value, status_of, usual_metric
 from dlbs.results.runs import number as number_of
@@ -41,7 +42,6 @@ from dlbs.results.statistics.sequential import (
     repeated_pairs_interval,
 )
 from dlbs.results.tables.comparison import speed_words
-from dlbs.text import counted, duration, text
 
 MOST_FAILURES = 3  # consecutive failures after which an experiment is not run again
 _BROKEN = {(False, False): "failed", (False, True): "fixed", (True, False): "broken"}

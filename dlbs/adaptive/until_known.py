@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from benchmark_core.exits import OK, REGRESSION, UNDECIDED
 from dlbs.adaptive.pairs import Pair, Pairs, outlook, pair_line
 from dlbs.config.config import Config
-from dlbs.errors import ConfigError, DlbsError, LaunchError, one_or_several, with_arguments
+from dlbs.core.errors import ConfigError, DlbsError, LaunchError, one_or_several, with_arguments
+from dlbs.core.experiment import Experiment, log_path
+from dlbs.core.logs import last_values
+from dlbs.core.text import counted, duration
 from dlbs.executors.base import Executor, Outcome, make_executor
 from dlbs.executors.local import Slots
-from dlbs.experiment import Experiment, log_path
-from dlbs.logs import last_values
 from dlbs.machine.resources import Request
 from dlbs.plan.pipeline import Repeats, unlabelled_names
 from dlbs.results.read.logs import read_file
@@ -34,7 +35,6 @@ from dlbs.results.statistics.ratio import DEFAULT_RULES, Rules
 from dlbs.run.driver import Callback, Changes, Event, Observer, Summary, is_finished, look_through, run_plan
 from dlbs.run.manifest import Manifest
 from dlbs.run.policies import BatchLimits, Policies
-from dlbs.text import counted, duration
 
 if TYPE_CHECKING:
     import pandas as pd

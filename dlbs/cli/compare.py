@@ -25,7 +25,7 @@ from dlbs.cli.tables import (
     source_options,
     write_text,
 )
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.statistics.ratio import ESTIMATORS
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from click.shell_completion import CompletionItem, ShellComplete, add_completion_class, split_arg_string
 
 from dlbs.config.load import load_config
-from dlbs.text import text
+from dlbs.core.text import text
 
 
 def completions(what: str, incomplete: str) -> list[CompletionItem]:

@@ -15,10 +15,10 @@ import click
 from benchmark_core.text import printable
 from dlbs.cli.options import CONTEXT, Group, json_option, print_json, verb
 from dlbs.cli.streams import note
-from dlbs.errors import LaunchError
-from dlbs.files import dlbs_root
+from dlbs.core.errors import LaunchError
+from dlbs.core.files import dlbs_root
+from dlbs.core.text import counted
 from dlbs.machine.fitness import system_facts
-from dlbs.text import counted
 
 if TYPE_CHECKING:
     from dlbs.machine.fitness import Finding

@@ -14,9 +14,9 @@ from benchmark_core.crash import report_crash, undo_inherited
 from benchmark_core.exits import INTERRUPTED, OK, UNAVAILABLE, UNFORESEEN, WRONG_INPUT
 from dlbs.cli.options import CONTEXT, Group, usage_hint, verb
 from dlbs.cli.streams import OutputError, ReaderGoneError, guard_streams, wrapped
-from dlbs.errors import DlbsError, InfrastructureError
+from dlbs.core.errors import DlbsError, InfrastructureError
+from dlbs.core.version import __version__
 from dlbs.executors.signals import end_on_signals
-from dlbs.version import __version__
 
 _VERBS = {
     "run": ("dlbs.cli.run:run_command", "Run experiments and write one log file for each."),

@@ -18,9 +18,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from dlbs.errors import ConfigError, LogError, before_logging, did_you_mean, suggestion
+from dlbs.core.errors import ConfigError, LogError, before_logging, did_you_mean, suggestion
+from dlbs.core.files import dump_json
 from dlbs.executors.base import EXECUTORS
-from dlbs.files import dump_json
 
 Function = Callable[..., Any]
 

@@ -17,11 +17,11 @@ from benchmark_core.text import printable
 from dlbs.cli.machine import build_arguments, docker_option
 from dlbs.cli.options import CONTEXT, Group, completed, json_option, names_option, print_json, verb
 from dlbs.cli.streams import note
-from dlbs.errors import ConfigError, LaunchError
-from dlbs.files import JsonError, load_json
+from dlbs.core.errors import ConfigError, LaunchError
+from dlbs.core.files import JsonError, load_json
+from dlbs.core.text import counted
 from dlbs.packs.definition import find_pack, find_packs, pack_path, select
 from dlbs.packs.pack import Pack
-from dlbs.text import counted
 
 
 def chosen(names: Sequence[str], chosen: Sequence[str], excluded: Sequence[str]) -> list[Pack]:
@@ -150,8 +150,8 @@ def show_command(name: str, as_json: bool) -> None:
     Examples:
       dlbs pack show ornatebench
     """
+    from dlbs.core.text import text
     from dlbs.packs.configure import parameters_of
-    from dlbs.text import text
 
     pack = find_pack(name)
     document = {**_document(pack), "parameters": parameters_of(pack)}

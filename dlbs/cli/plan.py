@@ -23,12 +23,12 @@ from dlbs.cli.options import (
     verb,
 )
 from dlbs.cli.streams import note
-from dlbs.errors import ConfigError, did_you_mean
-from dlbs.text import counted, text
+from dlbs.core.errors import ConfigError, did_you_mean
+from dlbs.core.text import counted, text
 
 if TYPE_CHECKING:
     from dlbs.config.config import Config
-    from dlbs.experiment import Experiment
+    from dlbs.core.experiment import Experiment
 
 
 @verb("build", takes_command=True)
@@ -350,7 +350,7 @@ def _print_gaps(
         LogError: A file cannot be read, or a required key is unknown.
     """
     from dlbs.cli.tables import read_source
-    from dlbs.experiment import describe
+    from dlbs.core.experiment import describe
     from dlbs.plan.pipeline import resolved_plan
     from dlbs.results.grouping import distinguishing_names
     from dlbs.results.read.query import check_keys

@@ -12,9 +12,9 @@ import click
 
 from dlbs.cli.options import json_option, print_json, verb
 from dlbs.cli.streams import never_waiting, note
-from dlbs.errors import ConfigError, LogError
-from dlbs.logs import first_values, last_values
-from dlbs.text import counted, text
+from dlbs.core.errors import ConfigError, LogError
+from dlbs.core.logs import first_values, last_values
+from dlbs.core.text import counted, text
 
 
 @verb("rerun", requires={"repo": "exact", "into": "exact"})
@@ -253,10 +253,10 @@ def bundle_command(paths: tuple[str, ...], output_file: str, code: bool, as_json
       dlbs bundle logs -o artefact.tar.gz
       dlbs bundle logs/NAME.log --code
     """
+    from dlbs.core.version import __version__
     from dlbs.language.template import escape
     from dlbs.results.read.logs import find_logs, read_file
     from dlbs.run.exact import write_bundle
-    from dlbs.version import __version__
 
     logs = {
         log: dict(records[-1]) for log in find_logs(paths) if log.endswith(".log") and (records := read_file(log)[0])

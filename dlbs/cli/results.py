@@ -22,7 +22,8 @@ from dlbs.cli.tables import (
     source_options,
     write_text,
 )
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
+from dlbs.core.text import counted
 from dlbs.results.export.kinds import KINDS as EXPORTS
 from dlbs.results.plots.draw import STYLES
 from dlbs.results.plots.kinds import KINDS as PLOTS
@@ -31,7 +32,6 @@ from dlbs.results.tables.cells import AGGREGATES
 from dlbs.results.tables.formats import TERMINAL
 from dlbs.results.tables.report import KINDS as TABLES
 from dlbs.results.tables.report import chosen_tables
-from dlbs.text import counted
 
 if TYPE_CHECKING:
     from dlbs.results.runs import Runs
@@ -248,7 +248,7 @@ def _print_series(path: str, form: str, output_file: str | None) -> None:
     Raises:
         LogError: A log cannot be read, or no experiment has batch times.
     """
-    from dlbs.experiment import describe
+    from dlbs.core.experiment import describe
     from dlbs.results.grouping import distinguishing_names, label_of, varying
     from dlbs.results.statistics.series import series_of, smoothed
     from dlbs.results.tables.lists import series_lines, series_table
@@ -442,7 +442,7 @@ def serve_command(directory: str, port: int, db: str | None) -> None:
       dlbs serve --db postgresql+psycopg://bench@db.example.org/results /data/logs
     """
     from benchmark_core.crash import report_crash
-    from dlbs.errors import require
+    from dlbs.core.errors import require
     from dlbs.results.page.server import HOST, application, listen, serve
 
     for module in ("uvicorn", "starlette"):

@@ -20,15 +20,15 @@ from dlbs.cli.options import (
     verb,
 )
 from dlbs.cli.streams import OutputError, ReaderGoneError, never_waiting, note, show_doubts
-from dlbs.errors import ConfigError, DlbsError
+from dlbs.core.errors import ConfigError, DlbsError
+from dlbs.core.text import counted
 from dlbs.plan.pipeline import ORDERS
-from dlbs.text import counted
 
 if TYPE_CHECKING:
     from dlbs.adaptive.until_known import Known, UntilKnown
     from dlbs.config.config import Config
+    from dlbs.core.experiment import Experiment
     from dlbs.executors.base import Executor
-    from dlbs.experiment import Experiment
     from dlbs.launch.script import Launcher
     from dlbs.run.driver import Summary
     from dlbs.run.manifest import Manifest

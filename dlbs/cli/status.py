@@ -13,14 +13,14 @@ from benchmark_core.exits import FAILED, OK
 from benchmark_core.text import printable
 from dlbs.cli.options import executor_option, json_option, print_json, verb
 from dlbs.cli.streams import note, show_doubts, width
-from dlbs.doubts import Doubts
-from dlbs.errors import LaunchError, LogError
+from dlbs.core.doubts import Doubts
+from dlbs.core.errors import LaunchError, LogError
+from dlbs.core.text import counted, first_few, indented
 from dlbs.executors.base import Executor, make_executor
 from dlbs.run.locks import owned_logs
 from dlbs.run.manifest import PLAN_NAME
 from dlbs.run.provenance import Current
 from dlbs.run.status import Look, State, Watch, remaining_document, time_left
-from dlbs.text import counted, first_few, indented
 
 _ORDER = ("ok", "failure", "timeout", "skipped", "cancelled", "running", "queued", "interrupted", "unknown", "to do")
 _FEW = 3  # experiments with the same reason that are listed individually

@@ -12,8 +12,8 @@ from benchmark_core.text import printable
 from dlbs.cli.options import CONTEXT, Group, json_option, names_option, print_json, verb
 from dlbs.cli.streams import note
 from dlbs.cli.tables import declarations, format_option, print_tables, read_files
-from dlbs.errors import LogError
-from dlbs.text import counted, is_utf8
+from dlbs.core.errors import LogError
+from dlbs.core.text import counted, is_utf8
 
 if TYPE_CHECKING:
     from dlbs.results.runs import Runs

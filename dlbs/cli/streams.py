@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import click
 
 from benchmark_core.text import printable
-from dlbs.errors import LaunchError
-from dlbs.text import indented, shown
+from dlbs.core.errors import LaunchError
+from dlbs.core.text import indented, shown
 
 if TYPE_CHECKING:
-    from dlbs.doubts import Doubts
+    from dlbs.core.doubts import Doubts
 
 _PATIENCE = 1.0  # seconds that a write may take
 _LAST_PATIENCE = 5.0  # for the remaining output at the end

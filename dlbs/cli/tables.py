@@ -12,8 +12,8 @@ import click
 
 from benchmark_core.text import printable
 from dlbs.cli.streams import console, note
-from dlbs.errors import LogError, registered
-from dlbs.files import make_parent, write_atomically, write_bytes
+from dlbs.core.errors import LogError, registered
+from dlbs.core.files import make_parent, write_atomically, write_bytes
 from dlbs.results.read.onelog import Reading
 from dlbs.results.tables.formats import BINARY_FORMATS, FORMAT_OF, FORMATS, TERMINAL
 

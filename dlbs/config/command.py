@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dlbs.config.config import Config, Extension, values_of
-from dlbs.errors import ConfigError, did_you_mean
+from dlbs.core.errors import ConfigError, did_you_mean
+from dlbs.core.text import text
 from dlbs.language.template import escape
-from dlbs.text import text
 
 FRAMEWORK = "command"
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlbs.config.declarations import SCALARS, Parameter
-from dlbs.errors import ConfigError, DlbsError, Problems, log, require
-from dlbs.experiment import check_name
-from dlbs.files import JsonError, load_json
+from dlbs.core.errors import ConfigError, DlbsError, Problems, log, require
+from dlbs.core.experiment import check_name
+from dlbs.core.files import JsonError, load_json
+from dlbs.core.text import text
 from dlbs.language.patterns import compiled
 from dlbs.language.template import is_template, parse
-from dlbs.text import text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from benchmark_core.text import truth
-from dlbs.errors import ResolveError
-from dlbs.files import load_json
+from dlbs.core.errors import ResolveError
+from dlbs.core.files import load_json
+from dlbs.core.text import seconds_of, text
 from dlbs.language.patterns import compiled
-from dlbs.text import seconds_of, text
 
 TYPES = ("str", "int", "float", "seconds", "bool", "list", "dict", "any")
 SCALARS = frozenset({"str", "int", "float", "seconds", "bool"})
@@ -68,7 +68,7 @@ class Parameter(NamedTuple):
         if self.domain is not None and not any(
             cast == allowed and type(cast) is type(allowed) for allowed in self.domain
         ):
-            from dlbs.errors import did_you_mean
+            from dlbs.core.errors import did_you_mean
 
             allowed_text = ", ".join(json.dumps(allowed) for allowed in self.domain)
             raise ResolveError(

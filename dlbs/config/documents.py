@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlbs.errors import ConfigError
-from dlbs.files import MAX_DEPTH, JsonError, load_json, read_text
+from dlbs.core.errors import ConfigError
+from dlbs.core.files import MAX_DEPTH, JsonError, load_json, read_text
 
 
 @dataclass(slots=True)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.config.config import Assignments, Config, Extension, Setting, assignments, split_names
 from dlbs.config.declarations import FIELDS, TYPES, Parameter, are_names
-from dlbs.errors import ConfigError, Problems, ResolveError, did_you_mean, suggestion
-from dlbs.experiment import check_name
-from dlbs.files import JsonError, dlbs_root, load_json, read_from_cache, read_text, user_cache, write_to_cache
-from dlbs.version import __version__
+from dlbs.core.errors import ConfigError, Problems, ResolveError, did_you_mean, suggestion
+from dlbs.core.experiment import check_name
+from dlbs.core.files import JsonError, dlbs_root, load_json, read_from_cache, read_text, user_cache, write_to_cache
+from dlbs.core.version import __version__
 
 if TYPE_CHECKING:
     from dlbs.config.documents import Document

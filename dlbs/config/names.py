@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from benchmark_core.text import truth
 from dlbs.config import documents
-from dlbs.errors import did_you_mean
-from dlbs.files import dlbs_root, read_source
-from dlbs.text import text
+from dlbs.core.errors import did_you_mean
+from dlbs.core.files import dlbs_root, read_source
+from dlbs.core.text import text
 
 
 @dataclass(frozen=True, slots=True)

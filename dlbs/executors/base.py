@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from dlbs.errors import ConfigError, LaunchError, did_you_mean
-from dlbs.experiment import Check, Experiment
+from dlbs.core.errors import ConfigError, LaunchError, did_you_mean
+from dlbs.core.experiment import Check, Experiment
 
 WITHDRAWN = "withdrawn"
 

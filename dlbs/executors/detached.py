@@ -30,16 +30,16 @@ from benchmark_core.crash import guarded
 from benchmark_core.exits import FAILED, OK
 from benchmark_core.log import STATUSES
 from benchmark_core.text import one_line
-from dlbs.errors import DlbsError, InfrastructureError, LaunchError, LogError, log
+from dlbs.core.errors import DlbsError, InfrastructureError, LaunchError, LogError, log
+from dlbs.core.experiment import Experiment, log_path
+from dlbs.core.files import load_json, read_regular, write_bytes
+from dlbs.core.logs import last_values
+from dlbs.core.text import finite, text
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.logfiles import write_log
 from dlbs.executors.signals import Signals
-from dlbs.experiment import Experiment, log_path
-from dlbs.files import load_json, read_regular, write_bytes
 from dlbs.launch.script import expect_launcher
-from dlbs.logs import last_values
-from dlbs.text import finite, text
 
 _ALLOCATED = "--allocated-gpus"
 _DIGEST = "--sha256="

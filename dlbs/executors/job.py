@@ -17,7 +17,11 @@ from benchmark_core.doubts import DOUBT_KEYS, MONITOR_WARNINGS
 from benchmark_core.exits import OK, SIGNALLED, SKIPPED, UNAVAILABLE, exit_words
 from benchmark_core.gpus import cuda_name
 from benchmark_core.log import CODE, LOG_VARIABLE, PROVENANCE, key_line
-from dlbs.errors import DlbsError, InfrastructureError
+from dlbs.core.errors import DlbsError, InfrastructureError
+from dlbs.core.experiment import Experiment
+from dlbs.core.files import foreign_hands, write_all
+from dlbs.core.logs import last_values, parse_line
+from dlbs.core.text import text
 from dlbs.executors.base import Outcome
 from dlbs.executors.leftovers import are_running, end_processes, processes_of, send
 from dlbs.executors.logfiles import (
@@ -29,8 +33,6 @@ from dlbs.executors.logfiles import (
     opened_script,
     write_script,
 )
-from dlbs.experiment import Experiment
-from dlbs.files import foreign_hands, write_all
 from dlbs.launch.containers import (
     container_name,
     engine_error,
@@ -39,10 +41,8 @@ from dlbs.launch.containers import (
     remove_container,
     stop_container,
 )
-from dlbs.logs import last_values, parse_line
 from dlbs.machine.fitness import machine_warnings, selected_facts
 from dlbs.machine.resources import gpu_ids, reap
-from dlbs.text import text
 
 if TYPE_CHECKING:
     import resource

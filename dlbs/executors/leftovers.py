@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark_core.log import LOG_VARIABLE, STATUSES
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
+from dlbs.core.logs import first_values, last_values, logged_engine
 from dlbs.launch.containers import container_name, remove_container
-from dlbs.logs import first_values, last_values, logged_engine
 
 if TYPE_CHECKING:
     import psutil

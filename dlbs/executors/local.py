@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark_core.gpus import gpu_count, visible_gpus
-from dlbs.errors import DlbsError, InfrastructureError, LaunchError
+from dlbs.core.errors import DlbsError, InfrastructureError, LaunchError
+from dlbs.core.experiment import FRAMEWORK, Check, Experiment, Problem, Site
+from dlbs.core.files import dlbs_root
+from dlbs.core.text import text
 from dlbs.executors.base import Executor, Outcome
 from dlbs.executors.job import Grant, Job
-from dlbs.experiment import FRAMEWORK, Check, Experiment, Problem, Site
-from dlbs.files import dlbs_root
 from dlbs.launch.containers import image_of
 from dlbs.launch.script import make_launcher
 from dlbs.machine.resources import Request, docker_available, gpu_ids, total_memory, usable_cpus
-from dlbs.text import text
 
 if TYPE_CHECKING:
     from dlbs.executors.turns import Together

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark_core.log import KEY_LINE, STATUSES, key_line
-from dlbs.errors import DlbsError, InfrastructureError, LaunchError, LogError
-from dlbs.experiment import Experiment
-from dlbs.files import create_file, open_regular, write_bytes
-from dlbs.logs import last_values
+from dlbs.core.errors import DlbsError, InfrastructureError, LaunchError, LogError
+from dlbs.core.experiment import Experiment
+from dlbs.core.files import create_file, open_regular, write_bytes
+from dlbs.core.logs import last_values
 
 if TYPE_CHECKING:
     from dlbs.launch.script import Launcher

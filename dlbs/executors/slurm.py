@@ -10,12 +10,12 @@ import subprocess
 from collections.abc import Sequence
 
 from benchmark_core.text import one_line
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
+from dlbs.core.experiment import Check, Experiment, Problem, Site
+from dlbs.core.text import counted, text
 from dlbs.executors.detached import Batch, DetachedExecutor, Queue, Queued, command, task_environment
 from dlbs.executors.local import named_twice
-from dlbs.experiment import Check, Experiment, Problem, Site
 from dlbs.machine.resources import Request
-from dlbs.text import counted, text
 
 _PROGRAMS = ("sbatch", "squeue", "scancel")
 _PATIENCE = 60.0  # seconds that Slurm has to respond

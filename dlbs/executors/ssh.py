@@ -21,16 +21,16 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, NamedTuple
 
-from dlbs.errors import DlbsError, InfrastructureError, LaunchError
+from dlbs.core.errors import DlbsError, InfrastructureError, LaunchError
+from dlbs.core.experiment import Check, Experiment, Problem, Site
+from dlbs.core.files import JsonError, load_json
+from dlbs.core.text import text
 from dlbs.executors.base import Outcome
 from dlbs.executors.detached import task_environment
 from dlbs.executors.job import Elsewhere, Grant, Job
 from dlbs.executors.local import LocalExecutor, Slots
 from dlbs.executors.ssh_session import Order, ssh_command
-from dlbs.experiment import Check, Experiment, Problem, Site
-from dlbs.files import JsonError, load_json
 from dlbs.launch.script import make_launcher
-from dlbs.text import text
 
 _PATIENCE = 60.0  # seconds that a node has to respond
 _LONGEST_ANSWER = 1 << 20  # bytes

@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass, field
 from benchmark_core.crash import guarded
 from benchmark_core.exits import OK, SIGNALLED, SKIPPED, UNAVAILABLE
 from benchmark_core.log import key_line
-from dlbs.errors import LaunchError, LogError
-from dlbs.files import write_all
-from dlbs.logs import parse_line
+from dlbs.core.errors import LaunchError, LogError
+from dlbs.core.files import write_all
+from dlbs.core.logs import parse_line
 
 GRACE = 5  # seconds between TERM and KILL of a launcher on a node
 _CONNECT = 10  # seconds

@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING
 
 from benchmark_core.exits import OK, OUT_OF_MEMORY
 from benchmark_core.turns import TURNS_VARIABLE
+from dlbs.core.experiment import Experiment
+from dlbs.core.text import text
 from dlbs.executors.base import Outcome
-from dlbs.experiment import Experiment
-from dlbs.text import text
 
 if TYPE_CHECKING:
     from dlbs.executors.job import Grant, Job

@@ -13,7 +13,8 @@ import warnings
 from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
-from dlbs.errors import ExpressionError, did_you_mean
+from dlbs.core.errors import ExpressionError, did_you_mean
+from dlbs.core.text import text
 from dlbs.language.functions import FUNCTIONS, METHOD_NAMES, VOLATILE, call_method
 from dlbs.language.limits import (
     METER,
@@ -30,7 +31,6 @@ from dlbs.language.limits import (
     set_of,
     sized,
 )
-from dlbs.text import text
 
 _MAX_FORMATTED = 16  # above this number of parts the size is checked before the text is produced
 

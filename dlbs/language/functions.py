@@ -8,16 +8,15 @@ import math
 import os
 import platform
 import posixpath
-import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmark_core.text import truth
-from dlbs.errors import ExpressionError, did_you_mean
-from dlbs.files import load_json
+from dlbs.core.errors import ExpressionError, did_you_mean
+from dlbs.core.files import load_json
+from dlbs.core.text import text
 from dlbs.language.limits import METER, OPERATORS, as_text, bounded, check_size, dict_of, hashed, paid, set_of, sized
 from dlbs.language.patterns import Match, Pattern, compiled
-from dlbs.text import text
 
 _MAX_DIGITS = 5_000  # of a text that becomes an integer: older Pythons need quadratic time
 _STEPS = 64  # of a regular expression for one unit of the meter
@@ -104,6 +103,12 @@ def _loads(document: Any) -> Any:
     return load_json(sized(_text_only(document)))
 
 
+def _uuid4() -> str:
+    import uuid
+
+    return str(uuid.uuid4())
+
+
 def _cpu_count() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -180,7 +185,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "str": _paid(as_text, 1),
     "sum": _sum,
     "tuple": _paid(tuple),
-    "uuid4": _paid(lambda: str(uuid.uuid4()), 10),
+    "uuid4": _paid(_uuid4, 10),
     "visible_gpus": _device("benchmark_core.gpus", "visible_gpus"),
     "zip": _listed(zip),
 }

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
-from dlbs.errors import ExpressionError
-from dlbs.text import text
+from dlbs.core.errors import ExpressionError
+from dlbs.core.text import text
 
 BUDGET = 3_000_000  # per expression: steps, items and characters produced, 16 characters or 64 bits read
 MAX_SECONDS = 5.0  # of CPU time for one value: the backstop

@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import truth
-from dlbs.errors import ConfigError, DlbsError, ExpressionError
-from dlbs.text import text
+from dlbs.core.errors import ConfigError, DlbsError, ExpressionError
+from dlbs.core.text import text
 
 if TYPE_CHECKING:
     import re2

@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 from types import CodeType
 from typing import Any, NamedTuple
 
-from dlbs.errors import ExpressionError
+from dlbs.core.errors import ExpressionError
 from dlbs.language.expressions import Expression, call, compile_expression, text_identifier, text_tree, value_identifier
 from dlbs.language.limits import MAX_DEPTH, METER
 

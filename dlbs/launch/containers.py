@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmark_core.text import one_line, printable
-from dlbs.errors import LaunchError
-from dlbs.experiment import Experiment
-from dlbs.files import load_json
-from dlbs.text import text
+from dlbs.core.errors import LaunchError
+from dlbs.core.experiment import Experiment
+from dlbs.core.files import load_json
+from dlbs.core.text import text
 
 _PATIENCE = 60.0  # seconds to wait for an answer of the docker daemon
 

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 from benchmark_core.gpus import cuda_name, docker_name
 from benchmark_core.log import key_line
-from dlbs.errors import InfrastructureError, LaunchError, did_you_mean
-from dlbs.experiment import Experiment, log_path
-from dlbs.files import dlbs_root
+from dlbs.core.errors import InfrastructureError, LaunchError, did_you_mean
+from dlbs.core.experiment import Experiment, log_path
+from dlbs.core.files import dlbs_root
+from dlbs.core.text import text
 from dlbs.launch.containers import container_name, gpu_arguments
 from dlbs.launch.template import VARIABLE, namespaces, render
 from dlbs.launch.words import Code, Words
 from dlbs.machine.resources import gpu_ids, memory_size
-from dlbs.text import text
 
 # Two settings of glibc; raising the trim threshold alone is slower. Measured with alexnet training on two cores: 492 ms
 # per batch without, 345 ms with them.

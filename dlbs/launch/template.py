@@ -16,12 +16,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dlbs.errors import LaunchError
-from dlbs.experiment import Experiment
-from dlbs.files import dlbs_root
+from dlbs.core.errors import LaunchError
+from dlbs.core.experiment import Experiment
+from dlbs.core.files import dlbs_root
+from dlbs.core.text import text
 from dlbs.launch.without_jinja import Namespace, NotPlainError, Rendering
 from dlbs.launch.words import MARK, Name, Words, written
-from dlbs.text import text
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dlbs.files import read_from_cache, read_source, user_cache, write_to_cache
+from dlbs.core.files import read_from_cache, read_source, user_cache, write_to_cache
 
 # Increment the first number if another tree is made of the same template.
 _FORMAT = f"dlbs 2 {sys.version_info[0]}.{sys.version_info[1]} {marshal.version}"

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from dlbs.errors import LaunchError
-from dlbs.text import text
+from dlbs.core.errors import LaunchError
+from dlbs.core.text import text
 
 MARK = "\U000f0000"  # placeholder of a value; a character of the private use area
 

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from benchmark_core.doubts import DISTURBED_FROM
 from benchmark_core.gpus import POWER_CAP, THROTTLING, gpu_count, reasons_of
-from dlbs.errors import LaunchError
-from dlbs.experiment import Experiment
+from dlbs.core.errors import LaunchError
+from dlbs.core.experiment import Experiment
+from dlbs.core.text import text
 from dlbs.machine.resources import docker_available, is_nvidia_value, query_nvidia, usable_cpus
-from dlbs.text import text
 
 
 def system_facts() -> dict[str, Any]:

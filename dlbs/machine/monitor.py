@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark_core.doubts import gpu_contention, gpu_throttling
 from benchmark_core.gpus import Gpu, cuda_name, named_gpu, open_nvml, reasons_of
-from dlbs.experiment import Experiment
+from dlbs.core.experiment import Experiment
+from dlbs.core.text import text
 from dlbs.machine.resources import gpu_ids
-from dlbs.text import text
 
 if TYPE_CHECKING:
     import resource

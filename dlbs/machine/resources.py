@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from dlbs.errors import LaunchError
-from dlbs.experiment import Experiment
-from dlbs.text import text
+from dlbs.core.errors import LaunchError
+from dlbs.core.experiment import Experiment
+from dlbs.core.text import text
 
 if TYPE_CHECKING:
     import resource

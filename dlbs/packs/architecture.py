@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.config.names import registered_in
-from dlbs.errors import ConfigError, LaunchError
-from dlbs.experiment import Check
-from dlbs.files import dlbs_root
+from dlbs.core.errors import ConfigError, LaunchError
+from dlbs.core.experiment import Check
+from dlbs.core.files import dlbs_root
 from dlbs.packs.environments import python_of
 from dlbs.packs.kinds import INSTALLED_CHECK, Finding, Kind, findings_of, programs_environment
 from dlbs.packs.pack import Environment, Pack, Places, matches

@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmark_core.crash import guarded
 from benchmark_core.text import printable
-from dlbs.errors import ConfigError, DlbsError, LaunchError
-from dlbs.files import dlbs_root, read_source
+from dlbs.core.errors import ConfigError, DlbsError, LaunchError
+from dlbs.core.files import dlbs_root, read_source
 from dlbs.packs.definition import find_pack
 from dlbs.packs.environments import is_installed
 from dlbs.packs.kinds import INSTALLED_CHECK, Finding, Kind, kinds, needs_environment, provide_for, variables_of

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmark_core.text import truth
 from dlbs.config.documents import Document, load
-from dlbs.errors import ConfigError, suggestion
+from dlbs.core.errors import ConfigError, suggestion
 from dlbs.packs.kinds import kinds
 from dlbs.packs.pack import Pack
 

@@ -22,7 +22,7 @@ from dlbs.config.command import (
 )
 from dlbs.config.config import Assignments, Config, Extension, assignments, split_names, values_of
 from dlbs.config.load import load_config
-from dlbs.errors import ConfigError, Problems, log
+from dlbs.core.errors import ConfigError, Problems, log
 
 if TYPE_CHECKING:
     from dlbs.packs.pack import Pack
@@ -90,7 +90,7 @@ def configure(
         for word in misplaced_options(config, words):
             log("warning", "%s is passed to the command; put options of dlbs before --", word)
     if config.typed:
-        from dlbs.launch.reads import check_typed_names
+        from dlbs.packs.typed_names import check_typed_names
 
         with problems:
             check_typed_names(config, plan)

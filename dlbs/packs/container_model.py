@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, TypeVar
 
 from benchmark_core.provided import provide
-from dlbs.errors import ConfigError, LaunchError, LogError, did_you_mean
-from dlbs.files import JsonError, load_json, open_regular, write_atomically
+from dlbs.core.errors import ConfigError, LaunchError, LogError, did_you_mean
+from dlbs.core.files import JsonError, load_json, open_regular, write_atomically
 from dlbs.packs.docker import DockerContainer
 from dlbs.packs.kinds import provide_for
 from dlbs.packs.pack import Pack, option_name

@@ -16,9 +16,10 @@ from typing import Any
 from benchmark_core.crash import guarded
 from benchmark_core.log import key_line
 from benchmark_core.text import printable
-from dlbs.errors import ConfigError, DlbsError, LaunchError, LogError
-from dlbs.experiment import Check, Experiment, Problem, Site
-from dlbs.files import JsonError, load_json
+from dlbs.core.errors import ConfigError, DlbsError, LaunchError, LogError
+from dlbs.core.experiment import Check, Experiment, Problem, Site
+from dlbs.core.files import JsonError, load_json
+from dlbs.core.text import counted, text
 from dlbs.launch import containers
 from dlbs.packs.benchfile import argv_parameters
 from dlbs.packs.container_model import (
@@ -34,7 +35,6 @@ from dlbs.packs.container_model import (
 from dlbs.packs.definition import find_pack
 from dlbs.packs.kinds import PACK_READS, Finding, Kind, kind_of, pack_directory
 from dlbs.packs.pack import Pack, Places, Tell, option_name
-from dlbs.text import counted, text
 
 INPUTS = "inputs.jsonl"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark_core.text import truth
-from dlbs.errors import ConfigError, did_you_mean
-from dlbs.files import read_source, write_atomically
+from dlbs.core.errors import ConfigError, did_you_mean
+from dlbs.core.files import read_source, write_atomically
 from dlbs.packs.collection import entries_of
 from dlbs.packs.kinds import kinds, recognised
 from dlbs.packs.pack import Pack

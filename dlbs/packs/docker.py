@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from benchmark_core.text import printable
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
 from dlbs.launch.containers import gpu_arguments
 
 _LAST_LINES = 20

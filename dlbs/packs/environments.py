@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlbs.errors import LaunchError
-from dlbs.files import load_json, write_atomically
+from dlbs.core.errors import LaunchError
+from dlbs.core.files import load_json, write_atomically
 from dlbs.packs.definition import check_component
 from dlbs.packs.kinds import kind_of, kinds, needs_environment, variables_of
 from dlbs.packs.pack import Environment, Pack, Places, Tell, constant_argv, run_command

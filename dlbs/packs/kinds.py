@@ -21,11 +21,11 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmark_core.provided import provide
-from dlbs.errors import ConfigError, did_you_mean
-from dlbs.experiment import Check, Experiment, Problem, Site
-from dlbs.files import dlbs_root, load_json
+from dlbs.core.errors import ConfigError, did_you_mean
+from dlbs.core.experiment import Check, Experiment, Problem, Site
+from dlbs.core.files import dlbs_root, load_json
+from dlbs.core.text import text
 from dlbs.packs.pack import Environment, Pack, Places
-from dlbs.text import text
 
 ENTRY_POINTS = "dlbs.packs"
 KINDS = (

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlbs.errors import LaunchError
-from dlbs.files import read_source
+from dlbs.core.errors import LaunchError
+from dlbs.core.files import read_source
 
 Tell = Callable[[str], None]
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dlbs.config.config import Config, Extension, split_names, values_of
-from dlbs.errors import ConfigError, DlbsError, ResolveError, log, suggestion
-from dlbs.experiment import HIDDEN, Experiment, hidden_prefix
+from dlbs.core.errors import ConfigError, DlbsError, ResolveError, log, suggestion
+from dlbs.core.experiment import HIDDEN, Experiment, hidden_prefix
+from dlbs.core.text import text
 from dlbs.language.patterns import condition_test
 from dlbs.language.template import escape, has_references, is_template, map_texts, reached
-from dlbs.text import text
 
 if TYPE_CHECKING:
     from dlbs.plan.trace import Tracer

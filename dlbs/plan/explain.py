@@ -10,10 +10,10 @@ from typing import Any
 from dlbs.config.config import Config
 from dlbs.config.declarations import Parameter
 from dlbs.config.names import former_hint, framework_hint, known_models, meant_by, name_hint
-from dlbs.doubts import describe_doubts
-from dlbs.errors import ConfigError, did_you_mean
-from dlbs.experiment import as_written
-from dlbs.files import dlbs_root
+from dlbs.core.doubts import describe_doubts
+from dlbs.core.errors import ConfigError, did_you_mean
+from dlbs.core.experiment import as_written
+from dlbs.core.files import dlbs_root
 from dlbs.language.patterns import compiled
 from dlbs.plan.build import first_with_origins
 from dlbs.plan.pipeline import Saved, processor_for

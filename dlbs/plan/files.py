@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from dlbs.errors import ConfigError
-from dlbs.experiment import Experiment, check_plan_names
-from dlbs.files import JsonError, load_json, write_atomically
+from dlbs.core.errors import ConfigError
+from dlbs.core.experiment import Experiment, check_plan_names
+from dlbs.core.files import JsonError, load_json, write_atomically
 
 # Characters; a small compressed file may unpack to any number of them.
 _LONGEST_LINE = 64 << 20

@@ -16,12 +16,12 @@ from typing import Any
 
 from dlbs.config.load import load_config
 from dlbs.config.names import Former, expression_hint, former, table
-from dlbs.errors import ConfigError, DlbsError
-from dlbs.files import JsonError, dlbs_root, load_json, read_regular, write_atomically, write_bytes
+from dlbs.core.errors import ConfigError, DlbsError
+from dlbs.core.files import JsonError, dlbs_root, load_json, read_regular, write_atomically, write_bytes
+from dlbs.core.text import text
 from dlbs.language.patterns import compiled
 from dlbs.language.template import is_template, parse
 from dlbs.plan.build import build
-from dlbs.text import text
 
 _LARGEST = 256 << 20  # bytes of a configuration or a plan
 

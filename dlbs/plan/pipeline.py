@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from dlbs.config.config import Config, Setting, values_of
 from dlbs.config.load import shipped_files
-from dlbs.errors import ConfigError, DlbsError, Problems
-from dlbs.experiment import HIDDEN, Experiment
-from dlbs.files import dlbs_root
+from dlbs.core.errors import ConfigError, DlbsError, Problems
+from dlbs.core.experiment import HIDDEN, Experiment
+from dlbs.core.files import dlbs_root
+from dlbs.core.version import __version__
 from dlbs.language.functions import VOLATILE
 from dlbs.language.template import escape, has_references, reached
-from dlbs.version import __version__
 
 if TYPE_CHECKING:
     from dlbs.plan.compile import Processor

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlbs.config.declarations import Parameter
-from dlbs.errors import DlbsError, ExpressionError, ResolveError
-from dlbs.experiment import Experiment, as_written
-from dlbs.files import JsonError, load_json
+from dlbs.core.errors import DlbsError, ExpressionError, ResolveError
+from dlbs.core.experiment import Experiment, as_written
+from dlbs.core.files import JsonError, load_json
+from dlbs.core.text import text
 from dlbs.language.expressions import NAMESPACE, text_identifier, value_identifier
 from dlbs.language.limits import MAX_DEPTH, METER, check_size
 from dlbs.language.template import Template, is_template, parse
-from dlbs.text import text
 
 IDENTITY = "__identity__"  # `${__identity__}`: the digest of the experiment's identity
 

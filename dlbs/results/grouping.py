@@ -10,9 +10,9 @@ from typing import Any
 
 from benchmark_core.log import CODE, SOFTWARE
 from dlbs.config.declarations import Parameter
-from dlbs.experiment import TITLES, describe, told_names, usual_names
+from dlbs.core.experiment import TITLES, describe, told_names, usual_names
+from dlbs.core.text import text
 from dlbs.results.runs import Record, Runs
-from dlbs.text import text
 
 FIRST = ("exp.framework", "command.line", "exp.phase", "exp.dtype", "exp.device_type", "exp.gpus", "exp.docker")
 _FACTS = ("exp.framework_version", "exp.device_title", "exp.node_id")  # detected by a run, and decisive

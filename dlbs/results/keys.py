@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark_core.text import printable
-from dlbs.errors import ConfigError, LogError
+from dlbs.core.errors import ConfigError, LogError
+from dlbs.core.text import text
 from dlbs.language.patterns import compiled
 from dlbs.results.runs import TIME, Runs
-from dlbs.text import text
 
 _LONGEST = 80  # characters of a label on an axis
 _PREFIXED = {

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark_core.doubts import DOUBT_KEYS, doubts_of
 from benchmark_core.log import STATUSES
+from dlbs.core.text import finite
 from dlbs.results.columns import Columns, ColumnTable, merged, of_records
-from dlbs.text import finite
 
 if TYPE_CHECKING:
     from dlbs.config.declarations import Parameter

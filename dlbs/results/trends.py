@@ -12,8 +12,9 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dlbs.errors import LogError
-from dlbs.experiment import describe, usual_names
+from dlbs.core.errors import LogError
+from dlbs.core.experiment import describe, usual_names
+from dlbs.core.text import counted, text
 from dlbs.results.grouping import distinguishing_names
 from dlbs.results.keys import better_of, quantity
 from dlbs.results.provenance import VERSION, version_words
@@ -21,7 +22,6 @@ from dlbs.results.read.query import words_of
 from dlbs.results.runs import Record, Runs, order_of, start_order, usual_metric
 from dlbs.results.statistics.ratio import Interval, median_interval
 from dlbs.results.statistics.series import FEWEST_POINTS, Level, levels_of
-from dlbs.text import counted, text
 
 if TYPE_CHECKING:
     from dlbs.results.store.store import Store

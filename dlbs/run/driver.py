@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmark_core.doubts import warnings_of
 from benchmark_core.exits import FAILED, OK, SIGNALLED, UNAVAILABLE
 from benchmark_core.log import STATUSES
-from dlbs.doubts import Doubts
-from dlbs.errors import ConfigError, DlbsError, InfrastructureError, LaunchError, log, require
+from dlbs.core.doubts import Doubts
+from dlbs.core.errors import ConfigError, DlbsError, InfrastructureError, LaunchError, log, require
+from dlbs.core.experiment import Experiment, log_path
+from dlbs.core.files import foreign_hands
+from dlbs.core.logs import last_values
+from dlbs.core.text import counted, text
 from dlbs.executors.base import WITHDRAWN, Executor, Outcome
 from dlbs.executors.logfiles import keep_attempt, write_log
 from dlbs.executors.signals import Signals
-from dlbs.experiment import Experiment, log_path
-from dlbs.files import foreign_hands
 from dlbs.launch.script import Launcher, make_launcher
-from dlbs.logs import last_values
 from dlbs.run.locks import Locked, locked
 from dlbs.run.manifest import Differences, Manifest
 from dlbs.run.policies import BatchLimits, Policies
-from dlbs.text import counted, text
 
 if TYPE_CHECKING:
     import pandas as pd

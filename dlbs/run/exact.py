@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 from benchmark_core.provenance import FOLDER, SYSTEM, Repository, Software, digest_of, digest_of_bytes, is_hash
 from benchmark_core.text import one_line
-from dlbs.errors import LogError
-from dlbs.files import open_atomically, read_regular
+from dlbs.core.errors import LogError
+from dlbs.core.files import open_atomically, read_regular
+from dlbs.core.text import counted, first_few, text
 from dlbs.run.provenance import files_that_ran, image_id, kept, package_list
-from dlbs.text import counted, first_few, text
 
 _LARGEST_DIFF = 64 << 20
 _LARGEST_LOG = 4 << 30

@@ -12,12 +12,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from dlbs.errors import InfrastructureError, LaunchError, LogError
+from dlbs.core.errors import InfrastructureError, LaunchError, LogError
+from dlbs.core.files import load_json, open_regular, write_all
+from dlbs.core.text import counted
 from dlbs.executors.base import Executor, executor_name, is_registered, make_executor
 from dlbs.executors.leftovers import clear_directory
-from dlbs.files import load_json, open_regular, write_all
 from dlbs.run.manifest import PLAN_NAME
-from dlbs.text import counted
 
 LOCK_NAME = ".dlbs.lock"
 _LONGEST = 65_536  # bytes of a lock file

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlbs.errors import LogError
-from dlbs.experiment import Experiment, log_path
-from dlbs.files import JsonError, load_json, read_regular, write_atomically
-from dlbs.text import text
+from dlbs.core.errors import LogError
+from dlbs.core.experiment import Experiment, log_path
+from dlbs.core.files import JsonError, load_json, read_regular, write_atomically
+from dlbs.core.text import text
 
 PLAN_NAME = ".dlbs.plan"
 _LARGEST = 256 << 20  # bytes: a million logs with long names

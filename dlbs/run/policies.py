@@ -11,11 +11,11 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from benchmark_core.exits import OUT_OF_MEMORY
-from dlbs.errors import ConfigError, LogError
+from dlbs.core.errors import ConfigError, LogError
+from dlbs.core.experiment import Experiment
+from dlbs.core.logs import first_number, first_values, last_values
+from dlbs.core.text import seconds_of, text
 from dlbs.executors.base import Outcome
-from dlbs.experiment import Experiment
-from dlbs.logs import first_number, first_values, last_values
-from dlbs.text import seconds_of, text
 
 _LONGEST_PAUSE = 60.0
 

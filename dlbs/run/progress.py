@@ -18,15 +18,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from benchmark_core.text import printable, short_number
-from dlbs.doubts import short_doubts
-from dlbs.errors import DlbsError
+from dlbs.core.doubts import short_doubts
+from dlbs.core.errors import DlbsError
+from dlbs.core.experiment import Experiment, describe, log_path
+from dlbs.core.files import dump_json, write_atomically
+from dlbs.core.logs import batch_time
+from dlbs.core.text import duration, finite, indented, plus_minus, rate_per, shown, text
 from dlbs.executors.base import Outcome
-from dlbs.experiment import Experiment, describe, log_path
-from dlbs.files import dump_json, write_atomically
-from dlbs.logs import batch_time
 from dlbs.run.driver import Event, Observer, Summary
 from dlbs.run.status import Durations, Remaining, kind_of_log, last_line, remaining_document, remaining_time
-from dlbs.text import duration, finite, indented, plus_minus, rate_per, shown, text
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -24,10 +24,10 @@ from benchmark_core.provenance import (
     own_directory,
     shebang,
 )
-from dlbs.errors import LogError, log
-from dlbs.files import read_small
-from dlbs.logs import logged_engine
-from dlbs.text import counted, first_few, text
+from dlbs.core.errors import LogError, log
+from dlbs.core.files import read_small
+from dlbs.core.logs import logged_engine
+from dlbs.core.text import counted, first_few, text
 
 _LARGEST_LIST = 4 << 20  # bytes of a list of packages
 _GIT_SECONDS = 2.0  # at least: once in a run

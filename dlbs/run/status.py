@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 from benchmark_core.doubts import doubt_kind, warnings_of
 from benchmark_core.log import KEY_LINE, STATUSES
 from benchmark_core.text import printable
-from dlbs.errors import LogError, did_you_mean
-from dlbs.experiment import describe
-from dlbs.files import open_regular
-from dlbs.logs import first_values, last_values, start_time
+from dlbs.core.errors import LogError, did_you_mean
+from dlbs.core.experiment import describe
+from dlbs.core.files import open_regular
+from dlbs.core.logs import first_values, last_values, start_time
+from dlbs.core.text import duration, finite, text
 from dlbs.run.locks import run_facts
 from dlbs.run.manifest import PLAN_NAME, PlanFile, read_plan_file
-from dlbs.text import duration, finite, text
 
 _FAILED = ("failure", "timeout", "cancelled", "interrupted")
 _MOST_SHOWN = 64  # running experiments

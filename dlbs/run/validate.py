@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.config.command import placeholders
-from dlbs.errors import ConfigError, DlbsError, LaunchError, did_you_mean
+from dlbs.core.errors import ConfigError, DlbsError, LaunchError, did_you_mean
+from dlbs.core.experiment import FRAMEWORK, NOT_SERVING, Check, Experiment, Problem, Site, describe, log_path
+from dlbs.core.files import dlbs_root
+from dlbs.core.text import counted, text
 from dlbs.executors.base import Executor
 from dlbs.executors.local import LOCAL_CHECKS
 from dlbs.executors.logfiles import check_replaceable
-from dlbs.experiment import FRAMEWORK, NOT_SERVING, Check, Experiment, Problem, Site, describe, log_path
-from dlbs.files import dlbs_root
 from dlbs.launch.script import environment, launcher_path, make_launcher
 from dlbs.machine.resources import Request
-from dlbs.text import counted, text
 
 
 @dataclass(frozen=True, slots=True, repr=False)

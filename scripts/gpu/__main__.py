@@ -23,8 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu.journal import Case, Journal, cases_of, earlier_of, lines_of
 from scripts import ROOT
-from scripts.gpu.journal import Case, Journal, cases_of, earlier_of, lines_of
 from scripts.gpu.machine import ask_machine, source_digest
 from scripts.gpu.parts import (
     PARTS,

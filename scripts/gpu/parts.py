@@ -21,8 +21,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from scripts import ROOT
-from scripts.gpu.journal import (
+from benchmarks.gpu.journal import (
     DEADLINE,
     JOURNAL,
     PART,
@@ -34,6 +33,7 @@ from scripts.gpu.journal import (
     earlier_of,
     planned_parts,
 )
+from scripts import ROOT
 
 _CPUS_OF_PROCESS = 3  # a test, the program that it starts, and that one's loaders or compilers
 _MOST = 6  # processes that share a GPU

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scripts.gpu.journal import FINAL, Case
+from benchmarks.gpu.journal import FINAL, Case
 
 NOT_RUN = "not run"
 _NAMED = 20  # cases shown per reason; report.json has all

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import click
 
 from dlbs.cli.main import cli
-from dlbs.version import __version__
+from dlbs.core.version import __version__
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dlbs.adaptive.bisect import BAD, GOOD, SKIPPED, Ends, Search, classify, culprits, next_candidate
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.statistics.ratio import PairRatio
 from dlbs.results.store.store import Store
 from tests.conftest import ROOT, RunDlbs

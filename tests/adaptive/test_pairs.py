@@ -12,7 +12,7 @@ import pytest
 from benchmark_core.turns import PAIR
 from dlbs.adaptive.pairs import Pairs, pair_line
 from dlbs.config.load import load_config
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.statistics.compare import compare_by
 from dlbs.results.statistics.ratio import Rules, pair_ratio
 from dlbs.results.tables.comparison import comparison_table, sentences

@@ -9,9 +9,9 @@ import pytest
 from benchmark_core.log import key_line
 from dlbs import load_config
 from dlbs.adaptive.until_known import UntilKnown
+from dlbs.core.experiment import Experiment
 from dlbs.executors.base import Outcome
 from dlbs.executors.local import LocalExecutor
-from dlbs.experiment import Experiment
 from dlbs.results.statistics.ratio import Rules
 from dlbs.run.driver import Event, Summary
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import LaunchError, LogError
+from dlbs.core.errors import LaunchError, LogError
 from dlbs.packs.container_model import ContainerModel, read_output_file
 from dlbs.packs.docker import DockerContainer
 from tests.services import BASE_IMAGE

@@ -21,11 +21,11 @@ from typing import Any
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.errors import LaunchError
-from dlbs.files import load_json
+from dlbs.core.errors import LaunchError
+from dlbs.core.files import load_json
+from dlbs.core.logs import parse_line
 from dlbs.launch.script import make_launcher
 from dlbs.launch.words import MARK, places, written
-from dlbs.logs import parse_line
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for
 from tests.waiting import PATIENCE

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
+from dlbs.core.files import foreign_hands, read_from_cache, write_to_cache
 from dlbs.executors.detached import Task, main, read_tasks, write_tasks
 from dlbs.executors.logfiles import opened_script, write_script
-from dlbs.files import foreign_hands, read_from_cache, write_to_cache
 from dlbs.launch.script import Launcher
 from tests.conftest import RunDlbs, dlbs_environment
 from tests.experiments import DUMMY, launcher, logs, values

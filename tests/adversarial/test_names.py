@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import ConfigError
-from dlbs.experiment import check_name, check_plan_names
+from dlbs.core.errors import ConfigError
+from dlbs.core.experiment import check_name, check_plan_names
 from tests.adversarial.commands import SECONDS, Commands
 
 pytestmark = pytest.mark.integration

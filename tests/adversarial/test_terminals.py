@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.text import formula_escaped
+from dlbs.core.text import formula_escaped
 from tests.conftest import ROOT, RunDlbs, dlbs_environment
 from tests.experiments import DUMMY, launcher, logs, values
 from tests.forked import ForkServer

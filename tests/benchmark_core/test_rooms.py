@@ -62,7 +62,7 @@ def test_a_checkout_that_is_not_installed_finds_its_own_core(tmp_path: Path) -> 
         (tmp_path / name).mkdir()
     shutil.copytree(ROOT / "dlbs", tmp_path / "dlbs", dirs_exist_ok=True)
     shutil.copytree(PROGRAMS / "benchmark_core", tmp_path / "python" / "benchmark_core")
-    program = "import dlbs.logs, benchmark_core; print(benchmark_core.__file__)"
+    program = "import dlbs.core.logs, benchmark_core; print(benchmark_core.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from dlbs.cli.main import cli
-from dlbs.errors import ConfigError
+from dlbs.core.errors import ConfigError
 from dlbs.results.keys import known_keys
 from tests.conftest import ROOT, RunDlbs
 

@@ -33,7 +33,7 @@ ELSEWHERE = {
 OF_RUNS = {
     "dlbs.executors.slurm": "--executor slurm",
     "dlbs.executors.ssh": "--nodes",
-    "dlbs.launch.reads": "a parameter that only the command line sets",
+    "dlbs.packs.typed_names": "a parameter that only the command line sets",
     "dlbs.machine.monitor": "monitor.interval",
     "dlbs.packs.extend": "a pack",
     "dlbs.plan.explain": "dlbs explain",

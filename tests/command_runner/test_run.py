@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from tests.conftest import ROOT
 from tests.waiting import PATIENCE, wait_until
 

@@ -13,7 +13,7 @@ import pytest
 from dlbs.config import documents, load
 from dlbs.config.config import Config
 from dlbs.config.load import shipped_files
-from dlbs.files import dlbs_root, read_text
+from dlbs.core.files import dlbs_root, read_text
 
 FILES = (
     ("base.yaml", "parameters:\n  a.b: {val: [1, 2.5, null, true], type: list, desc: A list.}\n"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dlbs.config.command import command_parameters, own_options, placeholders
 from dlbs.config.config import Config
-from dlbs.errors import ConfigError
+from dlbs.core.errors import ConfigError
 from dlbs.packs.configure import configure
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for

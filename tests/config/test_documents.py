@@ -11,7 +11,7 @@ import yaml
 
 from dlbs.config.documents import load, parse
 from dlbs.config.load import load_config
-from dlbs.errors import ConfigError
+from dlbs.core.errors import ConfigError
 from dlbs.plan.build import build
 
 

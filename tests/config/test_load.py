@@ -11,7 +11,7 @@ import pytest
 
 from dlbs.config.config import Config, parse_value
 from dlbs.config.load import load_config
-from dlbs.errors import ConfigError
+from dlbs.core.errors import ConfigError
 from dlbs.plan.build import build
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.config.names import expression_hint, former, former_hint, table, value_hint
-from dlbs.errors import ConfigError, DlbsError, ResolveError
+from dlbs.core.errors import ConfigError, DlbsError, ResolveError
 from dlbs.language.template import parse
 from dlbs.plan.build import build
 from dlbs.plan.explain import described, described_framework, explained

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import psutil
 
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
 from dlbs.executors.detached import Batch, DetachedExecutor, Queue, Queued, command, task_environment
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dlbs.errors import ConfigError
+from dlbs.core.errors import ConfigError
 from dlbs.executors.base import EXECUTORS, Executor, executor_name, is_registered, load_executor
 from tests.conftest import ROOT, RunDlbs
 from tests.executors.nohup_executor import NohupExecutor
@@ -53,9 +53,9 @@ def test_another_package_registers_an_executor_by_an_entry_point(dlbs: RunDlbs, 
     [
         ("slrum", "did you mean 'slurm'"),
         ("no.such.module:Class", "cannot be imported"),
-        ("dlbs.text:NoSuchClass", "cannot be imported"),
+        ("dlbs.core.text:NoSuchClass", "cannot be imported"),
         ("dlbs.executors.local:LocalExecuter", "did you mean 'LocalExecutor'"),
-        ("dlbs.text:text", "is not an executor"),
+        ("dlbs.core.text:text", "is not an executor"),
         ("dlbs.executors.base:Executor", "does not define end_all, look, next_look, running, start"),
     ],
 )

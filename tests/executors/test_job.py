@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from benchmark_core.exits import UNAVAILABLE
+from dlbs.core.logs import parse_line
 from dlbs.executors.base import Outcome
 from dlbs.executors.local import LocalExecutor
-from dlbs.logs import parse_line
 from dlbs.packs.configure import configure
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark_core.doubts import doubts_of
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
 from dlbs.executors.job import Grant
 from dlbs.executors.local import Slots
 from dlbs.machine.resources import Request

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
+from dlbs.core.experiment import Experiment, Site
 from dlbs.executors.detached import read_tasks
 from dlbs.executors.slurm import SlurmExecutor, gpus_of, options_of
-from dlbs.experiment import Experiment, Site
 
 pytestmark = pytest.mark.integration
 

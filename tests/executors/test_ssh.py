@@ -12,15 +12,15 @@ from types import SimpleNamespace
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
+from dlbs.core.experiment import Experiment
+from dlbs.core.logs import last_values
 from dlbs.executors import ssh, ssh_session
 from dlbs.executors.base import Executor
 from dlbs.executors.local import LocalExecutor
 from dlbs.executors.ssh import SshExecutor
 from dlbs.executors.ssh_session import Order, ssh_command, watched
-from dlbs.experiment import Experiment
 from dlbs.launch.script import Launcher, make_launcher
-from dlbs.logs import last_values
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for
 from dlbs.run.validate import Validator

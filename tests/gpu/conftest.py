@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.gpu.journal import Case, Journal, out_of_time
+from benchmarks.gpu.journal import Case, Journal, out_of_time
 
 JOURNAL = pytest.StashKey[Journal]()
 FIGURES = pytest.StashKey[dict[str, Any]]()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from pytorch_benchmarks import model_factory
 from tests.gpu.work import sleep
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.gpu.journal import Case, Journal, cases_of
+from benchmarks.gpu.journal import Case, Journal, cases_of
 from scripts.gpu.parts import Part, run_part
 from tests.conftest import ROOT
 from tests.waiting import PATIENCE
@@ -20,7 +20,7 @@ __all__ = ["PROGRAM", "environment", "made_up", "outcomes", "run", "start_sessio
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
-from scripts.gpu.journal import Case, Journal, out_of_time
+from benchmarks.gpu.journal import Case, Journal, out_of_time
 journal = Journal.of_environment()
 cases = {cases}
 for name in journal.plan(list(cases)):

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from benchmark_core.timing import Schedule, time_batches
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import logs, values
 from tests.waiting import PATIENCE

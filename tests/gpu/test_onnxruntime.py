@@ -21,7 +21,7 @@ import torch
 
 from benchmark_core.exits import UsageError
 from benchmark_core.timing import Schedule, time_batches
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import logs, values
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from tests.conftest import ROOT, RunDlbs
 from tests.forked import ForkServer
 from tests.gpu.work import logged

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.gpu.journal import PART, PIECE, Case, Journal, cases_of, earlier_of, lines_of
 from scripts.gpu import parts
 from scripts.gpu.__main__ import _keep_what_counts
-from scripts.gpu.journal import PART, PIECE, Case, Journal, cases_of, earlier_of, lines_of
 from scripts.gpu.parts import (
     ALONE,
     PARTS,
@@ -158,7 +158,7 @@ def test_lines_of_several_processes_are_whole(tmp_path: Path) -> None:
     program = f"""
 import os, time
 from pathlib import Path
-from scripts.gpu.journal import Case, Journal
+from benchmarks.gpu.journal import Case, Journal
 {wait_for(go)}
 for number in range(200):
     Journal(Path({str(path)!r})).finish(Case("p", f"{{os.getpid()}} {{number}}", "passed", reason="x" * 50 * number))

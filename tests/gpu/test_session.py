@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from benchmarks.gpu.journal import Case, Journal, cases_of
 from scripts.gpu import parts, wheels
 from scripts.gpu.__main__ import _keep_what_counts
-from scripts.gpu.journal import Case, Journal, cases_of
 from scripts.gpu.parts import Part, run_part
 from scripts.gpu.report import as_markdown, make_report
 from tests.conftest import ROOT
@@ -185,7 +185,7 @@ def test_a_part_ends_when_its_session_was_killed(tmp_path: Path) -> None:
     cases = {"a": wait, "b": f"open({str(marker)!r}, 'w')"}
     program = PROGRAM.format(cases=repr(cases))
     session_ = (
-        "import sys, time; from pathlib import Path; from scripts.gpu.journal import Journal\n"
+        "import sys, time; from pathlib import Path; from benchmarks.gpu.journal import Journal\n"
         "from scripts.gpu.parts import Part, run_part; import os\n"
         f"place = Path({str(tmp_path)!r})\n"
         f"part = Part('part', {PATIENCE}, ('-c', {program!r}))\n"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from pytorch_benchmarks.data.source import synthetic_batches
 from pytorch_benchmarks.model_factory import get_model
 from pytorch_benchmarks.models.model import Model

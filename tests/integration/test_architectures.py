@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from pytorch_benchmarks.data import make_dataset
 from tests.conftest import BENCHMARKS, ROOT, Bench, RunDlbs
 from tests.forked import ForkServer

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from pytorch_benchmarks.data import make_dataset
 from tests.conftest import BENCHMARKS, ROOT, Bench
 from tests.forked import ForkServer

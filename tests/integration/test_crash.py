@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmark_core.exits import UNFORESEEN
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from scripts import module_map
 from tests.conftest import ROOT, Bench
 from tests.suites.torchbench.made_models import LOADER
@@ -85,7 +85,7 @@ def test_the_details_of_a_container_are_a_value_of_the_log(tmp_path: Path, progr
 
 
 def test_every_program_has_this_root() -> None:
-    """Whatever is started as a program, but templates of packs and the files that call `dlbs.__main__`, whose root is in `dlbs.cli.options`."""
+    """Whatever is started as a program, but templates of packs and the files that call `dlbs.cli.start`, whose root is in `dlbs.cli.options`."""
     for room in module_map.rooms():
         for path in module_map.modules_of(room):
             for node in ast.parse(path.read_text()).body:

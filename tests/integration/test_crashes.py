@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from benchmark_core.log import LOG_VARIABLE
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from tests.experiments import start
 from tests.integration.kills import kill_at_a_random_moment
 from tests.waiting import PATIENCE

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from pytorch_benchmarks.data import make_dataset
 from tests.conftest import ROOT, RunDlbs, dlbs_environment, start_dlbs
 from tests.forked import ForkServer, Program

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.files import dlbs_root
+from dlbs.core.files import dlbs_root
 from tests.conftest import RunDlbs
 
 DUMMY = ("run", "--no-validation", "-Pexp.framework=dummy", "-Pexp.docker=false", "-Pdummy.seconds=0")

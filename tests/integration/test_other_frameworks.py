@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from tests.conftest import ROOT, RunDlbs
 from tests.forked import ForkServer
 from tests.waiting import PATIENCE

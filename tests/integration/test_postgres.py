@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.page.history import HistoryPages
 from dlbs.results.runs import digest_of
 from dlbs.results.store.store import Store

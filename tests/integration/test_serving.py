@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from tests.conftest import ROOT
 from tests.forked import ForkServer, Program
 from tests.waiting import PATIENCE, wait_until

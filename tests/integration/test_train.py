@@ -16,7 +16,7 @@ import psutil
 import pytest
 import torch
 
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from pytorch_benchmarks import model_factory, train
 from pytorch_benchmarks.data import make_dataset
 from pytorch_benchmarks.weights import read_weights

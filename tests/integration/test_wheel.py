@@ -33,5 +33,5 @@ def test_the_wheel_works_outside_any_checkout(tmp_path: Path) -> None:
     assert "alexnet" in call(dlbs, "help", "--models")
     call(dlbs, "run", "-Pexp.num_batches=2", "-Pexp.log_dir=timed", "--", "echo", "{word}", "-Vword=[a,b]")
     assert len(list((tmp_path / "timed").glob("*.log"))) == 2
-    shipped = call(python, "-c", "from dlbs.files import dlbs_root; print(dlbs_root())").strip()
+    shipped = call(python, "-c", "from dlbs.core.files import dlbs_root; print(dlbs_root())").strip()
     assert (Path(shipped) / "python" / "pytorch_benchmarks" / "benchmarks.py").is_file()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import DlbsError, ExpressionError
+from dlbs.core.errors import DlbsError, ExpressionError
 from dlbs.plan.compile import Processor
 
 VALUES = {"n": 4, "x": 2.5, "yes": True, "name": "alexnet", "items": [3, 1, 2], "table": {"a": 1}, "none": None}

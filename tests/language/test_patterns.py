@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlbs.errors import ExpressionError
+from dlbs.core.errors import ExpressionError
 from dlbs.language.patterns import compiled
 
 atoms = st.sampled_from(["a", "b", ".", "[ab]", "[^a]", r"\d", "é", "x", r"\.", "(a)", "(?:ab)", "(?P<n>b)", r"\u00e9"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlbs.errors import ExpressionError
+from dlbs.core.errors import ExpressionError
 from dlbs.language.template import escape, is_template
 from dlbs.plan.compile import Processor
 

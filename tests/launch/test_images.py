@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
 from dlbs.launch.containers import build_image, inspect_image, list_images, pull_image, push_image, tag_image
 
 pytestmark = pytest.mark.integration  # starts shells

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.errors import DlbsError, LaunchError
+from dlbs.core.errors import DlbsError, LaunchError
+from dlbs.core.logs import parse_line
 from dlbs.launch.script import environment, make_launcher
-from dlbs.logs import parse_line
 from dlbs.machine.resources import gpu_ids
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for

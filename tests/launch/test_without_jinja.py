@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import DlbsError
+from dlbs.core.errors import DlbsError
 from dlbs.launch import template
 from dlbs.launch.script import make_launcher
 from dlbs.launch.without_jinja import NotPlainError, Rendering, _parsed

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmark_core.gpus import cuda_name, docker_name, gpu_count, visible_gpus
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
 from dlbs.machine.fitness import system_facts
 from dlbs.machine.resources import docker_available, query_nvidia
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import dlbs as package
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
 from dlbs.machine import fitness
 from dlbs.machine.fitness import Finding, Machine, Noise, check_machine, detectable, machine_warnings, measure_noise
 from tests.conftest import RunDlbs

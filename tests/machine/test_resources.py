@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
 from dlbs.machine.resources import Request, cpu_list, memory_size
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import ConfigError
+from dlbs.core.errors import ConfigError
 from dlbs.packs.configure import configure
 from dlbs.plan.build import build
 from tests.conftest import RunDlbs

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from pack_runner.run import Events, read_events
 
-from dlbs.errors import ConfigError
-from dlbs.experiment import describe
+from dlbs.core.errors import ConfigError
+from dlbs.core.experiment import describe
 from dlbs.packs.configure import parameters_of
 from dlbs.packs.definition import find_pack, find_packs, select
 from dlbs.packs.pack import option_name

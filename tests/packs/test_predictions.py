@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import ConfigError, LaunchError
+from dlbs.core.errors import ConfigError, LaunchError
 from dlbs.packs.container_model import Model, load_model, predict_lines, write_jsonl_file
 from dlbs.packs.definition import find_pack
 from tests.conftest import RunDlbs

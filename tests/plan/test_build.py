@@ -13,7 +13,7 @@ import yaml
 from dlbs.cli.plan import _print_plan
 from dlbs.config.config import Config
 from dlbs.config.load import load_config
-from dlbs.errors import ConfigError, DlbsError
+from dlbs.core.errors import ConfigError, DlbsError
 from dlbs.language.template import escape
 from dlbs.plan.build import build
 from dlbs.plan.explain import described, explained, lines, tree

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dlbs.config.declarations import Parameter
-from dlbs.errors import ExpressionError
-from dlbs.experiment import Experiment
+from dlbs.core.errors import ExpressionError
+from dlbs.core.experiment import Experiment
 from dlbs.plan.compile import MAX_REMEMBERED, Processor
 
 PAGE = Path(__file__).parents[2] / "dlbs" / "plan" / "engine.md"

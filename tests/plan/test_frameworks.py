@@ -10,7 +10,7 @@ import pytest
 
 from dlbs.config.config import Config
 from dlbs.config.load import load_config
-from dlbs.errors import ConfigError, LaunchError
+from dlbs.core.errors import ConfigError, LaunchError
 from dlbs.launch.script import make_launcher
 from dlbs.packs.configure import configure
 from dlbs.plan.build import Carried, build

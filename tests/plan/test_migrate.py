@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.errors import ConfigError
+from dlbs.core.errors import ConfigError
 from dlbs.launch.script import make_launcher
 from dlbs.plan.build import build
 from dlbs.plan.migrate import lines, migrate, summary

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.errors import ConfigError
+from dlbs.core.errors import ConfigError
 from dlbs.plan.pipeline import Repeats, resolved_plan
 
 DUMMY = {"exp.framework": "dummy", "exp.docker": False, "exp.gpus": ""}

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlbs.config.declarations import Parameter
-from dlbs.errors import DlbsError, ExpressionError, ResolveError
-from dlbs.experiment import Experiment
+from dlbs.core.errors import DlbsError, ExpressionError, ResolveError
+from dlbs.core.experiment import Experiment
 from dlbs.language.template import escape
 from dlbs.plan.compile import Processor
 

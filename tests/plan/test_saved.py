@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dlbs.api import run_plan
-from dlbs.errors import ConfigError
-from dlbs.experiment import Experiment
+from dlbs.core.errors import ConfigError
+from dlbs.core.experiment import Experiment
 from dlbs.language.template import escape
 from dlbs.packs.configure import configure
 from dlbs.plan.build import build

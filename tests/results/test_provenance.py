@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dlbs.config.load import load_config
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.provenance import change_words, changes
 from dlbs.results.runs import Runs
 from dlbs.results.store.store import Store

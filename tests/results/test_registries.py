@@ -10,7 +10,7 @@ import click
 import pytest
 
 from dlbs.cli.main import cli
-from dlbs.errors import LogError, Registry, registered
+from dlbs.core.errors import LogError, Registry, registered
 from dlbs.results.plots.kinds import KINDS as PLOTS
 from dlbs.results.statistics.ratio import ESTIMATORS
 from dlbs.results.tables.cells import AGGREGATES

@@ -202,7 +202,7 @@ def test_a_replaced_run_and_a_replaced_tag_are_shown(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_read_changes_nothing(tmp_path: Path) -> None:
-    from dlbs.errors import LogError
+    from dlbs.core.errors import LogError
 
     url = str(tmp_path / "results.db")
     with Store(url) as store:

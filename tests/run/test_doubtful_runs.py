@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmark_core.doubts import KINDS, doubts_of
-from dlbs.doubts import Doubts, describe_doubts, short_doubts
-from dlbs.logs import last_values
+from dlbs.core.doubts import Doubts, describe_doubts, short_doubts
+from dlbs.core.logs import last_values
 from tests.conftest import ROOT, RunDlbs
 from tests.experiments import DUMMY, launcher, logs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.errors import ConfigError
+from dlbs.core.errors import ConfigError
 from dlbs.executors.base import Outcome
 from dlbs.run.policies import BatchLimits, Policies, parse_deadline, parse_duration
 from tests.conftest import RunDlbs

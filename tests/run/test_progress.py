@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dlbs.core.experiment import Experiment
 from dlbs.executors.base import Outcome
-from dlbs.experiment import Experiment
 from dlbs.run.driver import Event, Observer, Summary
 from dlbs.run.progress import Progress
 from dlbs.run.status import Durations, last_line, rate_in, remaining_seconds, remaining_time

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from benchmark_core.log import key_line
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
+from dlbs.core.logs import last_values
 from dlbs.executors.local import LocalExecutor
-from dlbs.logs import last_values
 from dlbs.results.page.live import now_variables
 from dlbs.results.read.logs import KeptLogs
 from dlbs.results.read.onelog import Reading

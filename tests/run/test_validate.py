@@ -10,7 +10,7 @@ import pytest
 from benchmark_core.gpus import gpu_count
 from dlbs.config.load import load_config
 from dlbs.config.names import known_models
-from dlbs.experiment import Problem
+from dlbs.core.experiment import Problem
 from dlbs.plan.build import build
 from dlbs.plan.pipeline import processor_for
 from dlbs.run.validate import Validator

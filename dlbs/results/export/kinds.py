@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dlbs.errors import LogError, Registry, registered
-from dlbs.experiment import describe
+from dlbs.core.errors import LogError, Registry, registered
+from dlbs.core.experiment import describe
+from dlbs.core.text import text
 from dlbs.results.grouping import label_names
 from dlbs.results.read.records import write_records
 from dlbs.results.runs import Runs
-from dlbs.text import text
 
 
 def labels_of(runs: Runs) -> list[str]:

@@ -8,14 +8,14 @@ from xml.etree import ElementTree
 
 from benchmark_core.doubts import doubts_of, warnings_of
 from benchmark_core.text import printable
-from dlbs.errors import LogError
-from dlbs.experiment import usual_names
-from dlbs.files import make_parent, write_atomically, write_bytes
+from dlbs.core.errors import LogError
+from dlbs.core.experiment import usual_names
+from dlbs.core.files import make_parent, write_atomically, write_bytes
+from dlbs.core.text import counted, text
 from dlbs.results.export.kinds import labels_of
 from dlbs.results.grouping import label_names
 from dlbs.results.keys import unit_of
 from dlbs.results.runs import Record, Runs, number, order_of, status_of, timestamp
-from dlbs.text import counted, text
 
 # Status → JUnit element: a failed test, or one without a result for another reason.
 _ELEMENTS = {

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.doubts import warnings_of
-from dlbs.errors import ConfigError, LogError, require
-from dlbs.files import write_bytes
+from dlbs.core.errors import ConfigError, LogError, require
+from dlbs.core.files import write_bytes
+from dlbs.core.text import finite, text
 from dlbs.results.export.kinds import labels_of
 from dlbs.results.grouping import label_names
 from dlbs.results.runs import THROUGHPUT, TIME, Record, Runs, digest_of, number, status_of, timestamp
-from dlbs.text import finite, text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import printable
+from dlbs.core.text import finite, text
+from dlbs.core.version import __version__
 from dlbs.results.columns import hashable
 from dlbs.results.runs import Runs
-from dlbs.text import finite, text
-from dlbs.version import __version__
 
 if TYPE_CHECKING:
     from jinja2 import Environment

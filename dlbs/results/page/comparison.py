@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dlbs.files import make_parent, write_atomically
+from dlbs.core.files import make_parent, write_atomically
+from dlbs.core.text import finite, first_few, text
 from dlbs.results.grouping import common_label
 from dlbs.results.keys import quantity
 from dlbs.results.page.assets import COMPARISON_SCRIPTS, document, five_digits
@@ -26,7 +27,6 @@ from dlbs.results.statistics.compare import (
 from dlbs.results.statistics.ratio import IMPROVEMENTS, INCONCLUSIVE, REGRESSIONS, VERDICTS, Rules
 from dlbs.results.tables import comparison as tables
 from dlbs.results.tables.table import Table
-from dlbs.text import finite, first_few, text
 
 _MOST_NAMED = 20
 

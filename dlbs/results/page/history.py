@@ -13,8 +13,9 @@ from urllib.parse import urlencode
 
 from benchmark_core.doubts import warnings_of
 from benchmark_core.text import printable, short_number
-from dlbs.errors import LogError
-from dlbs.files import read_regular
+from dlbs.core.errors import LogError
+from dlbs.core.files import read_regular
+from dlbs.core.text import text
 from dlbs.results.keys import quantity
 from dlbs.results.page.assets import HISTORY_SCRIPTS, document, five_digits
 from dlbs.results.read.logs import read_file
@@ -22,7 +23,6 @@ from dlbs.results.runs import Record, Runs, digest_of, number, status_of, usual_
 from dlbs.results.statistics.series import FALSE_ALARMS
 from dlbs.results.store.store import Store
 from dlbs.results.trends import NO_TAG, Point, Share, Trend, machines_in, tags_in, trends_of
-from dlbs.text import text
 
 Asked = Mapping[str, str]  # query parameters of a URL
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
+from dlbs.core.text import counted, duration, rate_per
 from dlbs.run.locks import LOCK_NAME, run_facts
 from dlbs.run.status import Look, Watch
-from dlbs.text import counted, duration, rate_per
 
 if TYPE_CHECKING:
     from dlbs.results.runs import Runs

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from dlbs.errors import LogError, registered
-from dlbs.experiment import USUAL_READS, usual_names
-from dlbs.files import make_parent, write_atomically
+from dlbs.core.errors import LogError, registered
+from dlbs.core.experiment import USUAL_READS, usual_names
+from dlbs.core.files import make_parent, write_atomically
+from dlbs.core.text import are_finite, counted, text
 from dlbs.results.columns import plain
 from dlbs.results.grouping import common_label, identity_names, label_names
 from dlbs.results.keys import column_title, quantity_of, unit_of
@@ -26,7 +27,6 @@ from dlbs.results.tables.cells import interval_of_run
 from dlbs.results.tables.report import default_tables
 from dlbs.results.tables.scaling import devices, scaling_tables
 from dlbs.results.tables.table import Table
-from dlbs.text import are_finite, counted, text
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]

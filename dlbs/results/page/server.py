@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark_core.text import printable
-from dlbs.errors import DlbsError
+from dlbs.core.errors import DlbsError
 from dlbs.results.page.history import Asked, HistoryPages
 from dlbs.results.page.live import LiveResults, Prepared
 

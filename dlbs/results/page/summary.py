@@ -10,14 +10,14 @@ from typing import Any
 
 from benchmark_core.log import STATUSES
 from benchmark_core.text import short_number
-from dlbs.errors import LogError
-from dlbs.experiment import TITLES, describe
-from dlbs.files import open_regular
+from dlbs.core.errors import LogError
+from dlbs.core.experiment import TITLES, describe
+from dlbs.core.files import open_regular
+from dlbs.core.text import counted, duration, finite, text
 from dlbs.results.keys import key_title, prefixed, unit_of
 from dlbs.results.page.assets import shortened
 from dlbs.results.runs import Record, Runs, order_of, status_of
 from dlbs.results.statistics.compare import is_fact
-from dlbs.text import counted, duration, finite, text
 
 BAD = frozenset({"failure", "timeout", "cancelled", "unfinished"})  # statuses
 _TAIL_LINES, _TAIL_BYTES = 30, 16_384

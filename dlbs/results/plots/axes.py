@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import truth
-from dlbs.errors import LogError, did_you_mean
+from dlbs.core.errors import LogError, did_you_mean
+from dlbs.core.text import counted, text
 from dlbs.results.columns import hashable
 from dlbs.results.grouping import distinguishing_names, label_of, title_name, varying
 from dlbs.results.keys import Quantity, key_title, label, quantity_of, titled
@@ -20,7 +21,6 @@ from dlbs.results.runs import Record, Runs, number, usual_metric
 from dlbs.results.tables.cells import cell_of
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import Cell
-from dlbs.text import counted, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,15 +6,15 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError, require
-from dlbs.experiment import describe
+from dlbs.core.errors import LogError, require
+from dlbs.core.experiment import describe
+from dlbs.core.text import are_finite
 from dlbs.results.grouping import distinguishing_names, label_of, title_name, varying
 from dlbs.results.keys import label, prefixed, quantity_of, titled
 from dlbs.results.plots import draw
 from dlbs.results.plots.plot import Options, check_count, check_some_ended_well, in_order, with_value
 from dlbs.results.runs import Record, Runs, usual_metric
 from dlbs.results.statistics.series import WINDOW, Series, series_of, smoothed
-from dlbs.text import are_finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

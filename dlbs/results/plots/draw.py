@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError, did_you_mean, require
+from dlbs.core.errors import LogError, did_you_mean, require
+from dlbs.core.text import first_few, text
 from dlbs.results.grouping import common_label
 from dlbs.results.keys import label
 from dlbs.results.runs import Record, Runs
 from dlbs.results.tables.table import DOUBTFUL, Cell
-from dlbs.text import first_few, text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dlbs.errors import LogError, did_you_mean
+from dlbs.core.errors import LogError, did_you_mean
+from dlbs.core.text import text
 from dlbs.results.grouping import label_of
 from dlbs.results.keys import Quantity, better_of, key_title, label, quantity_of, titled
 from dlbs.results.plots import draw
@@ -14,7 +15,6 @@ from dlbs.results.plots.plot import FEWER, Options, check_count, experiments_in,
 from dlbs.results.runs import Runs, start_order, usual_metric
 from dlbs.results.statistics.series import FALSE_ALARMS, Level, levels_of
 from dlbs.results.tables.cells import cell_of
-from dlbs.text import text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

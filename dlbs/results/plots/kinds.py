@@ -10,8 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError, Registry, registered, require
-from dlbs.files import make_parent, write_bytes
+from dlbs.core.errors import LogError, Registry, registered, require
+from dlbs.core.files import make_parent, write_bytes
+from dlbs.core.text import text
 from dlbs.results.grouping import distinguishing_names
 from dlbs.results.plots.batches import MOST_RUNS
 from dlbs.results.plots.draw import DOTS_PER_INCH, TITLE, Description, add_frame, settings, size_of
@@ -20,7 +21,6 @@ from dlbs.results.plots.plot import Options, experiments_in, swept_load
 from dlbs.results.runs import FAMILY, Runs, usual_metric
 from dlbs.results.tables.cells import doubt_lines
 from dlbs.results.tables.scaling import COUNTED, devices
-from dlbs.text import text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

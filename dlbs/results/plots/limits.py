@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.grouping import label_of, varying
 from dlbs.results.keys import Quantity, label, quantity_of
 from dlbs.results.plots import draw

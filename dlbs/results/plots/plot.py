@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.grouping import distinguishing_names, ordered_keys, varying
 from dlbs.results.keys import key_hint
 from dlbs.results.runs import FAMILY, Runs, none_ended_well

@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import short_number
-from dlbs.errors import LogError, require
+from dlbs.core.errors import LogError, require
+from dlbs.core.text import are_finite, counted
 from dlbs.results.grouping import common_label, distinguishing_names, label_of, title_name, varying
 from dlbs.results.keys import better_of, key_title, label, quantity_of, titled
 from dlbs.results.plots import draw
@@ -31,7 +32,6 @@ from dlbs.results.tables.cells import cell_of
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.scaling import COUNTED, Scaling, devices, nothing_to_scale, scalings, speedups
 from dlbs.results.tables.table import DOUBTFUL, MISSING, Cell
-from dlbs.text import are_finite, counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

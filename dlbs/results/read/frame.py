@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError, require, with_arguments
+from dlbs.core.errors import LogError, require, with_arguments
 from dlbs.results.columns import plain
 from dlbs.results.read.query import Query as CompiledQuery
 from dlbs.results.read.query import check_keys, compile_query

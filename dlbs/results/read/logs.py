@@ -15,8 +15,8 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
-from dlbs.errors import LogError
-from dlbs.files import open_regular, read_small, similar_files
+from dlbs.core.errors import LogError
+from dlbs.core.files import open_regular, read_small, similar_files
 from dlbs.results.columns import ROWS, merged
 from dlbs.results.read.onelog import Notice, Reading, read_log
 from dlbs.results.runs import Record, Runs

@@ -12,9 +12,9 @@ from typing import IO, Any
 
 import orjson
 
-from dlbs.errors import LogError
-from dlbs.files import MAX_DEPTH, depth_exceeds
-from dlbs.logs import batch_time, parse_line
+from dlbs.core.errors import LogError
+from dlbs.core.files import MAX_DEPTH, depth_exceeds
+from dlbs.core.logs import batch_time, parse_line
 
 LONGEST = 64 << 20  # bytes of the longest line that is read as a value
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from dlbs.errors import LogError, require
-from dlbs.files import load_json, open_atomically, open_regular
+from dlbs.core.errors import LogError, require
+from dlbs.core.files import load_json, open_atomically, open_regular
 from dlbs.results.columns import Column, ColumnTable, constant, plain
 from dlbs.results.runs import Record, Runs
 

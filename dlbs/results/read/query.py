@@ -11,14 +11,14 @@ from functools import cached_property
 from typing import Any
 
 from dlbs.config.config import parse_value
-from dlbs.errors import DlbsError, ExpressionError, LogError
-from dlbs.files import JsonError, load_json
+from dlbs.core.errors import DlbsError, ExpressionError, LogError
+from dlbs.core.files import JsonError, load_json
+from dlbs.core.text import counted, finite, text
 from dlbs.language.patterns import condition_test
 from dlbs.language.template import escape
 from dlbs.plan.compile import Processor
 from dlbs.results.columns import ABSENT
 from dlbs.results.runs import Record, Runs
-from dlbs.text import counted, finite, text
 
 FLAG = "--filter-query"
 _RESULT = "query.result"

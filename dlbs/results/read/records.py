@@ -16,14 +16,14 @@ from functools import lru_cache
 from itertools import repeat
 from typing import IO, Any
 
-from dlbs.errors import LogError
-from dlbs.files import JsonError, load_json, load_json_bytes, make_parent, open_regular, write_atomically
+from dlbs.core.errors import LogError
+from dlbs.core.files import JsonError, load_json, load_json_bytes, make_parent, open_regular, write_atomically
+from dlbs.core.text import csv_cell, csv_line, formula_escaped, formula_unescaped
+from dlbs.core.version import __version__
 from dlbs.results.columns import plain
 from dlbs.results.read.logs import has_logs, in_processes, read_logs, unpacked
 from dlbs.results.read.onelog import LONGEST, Reading
 from dlbs.results.runs import Record, Runs, blocks_of
-from dlbs.text import csv_cell, csv_line, formula_escaped, formula_unescaped
-from dlbs.version import __version__
 
 _IN_MEMORY = 16 << 20  # bytes of output that are buffered in memory; the rest in a temporary file
 _RANGE = 8 << 20  # bytes of a file of JSON Lines that a process reads at once

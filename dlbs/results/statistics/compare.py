@@ -11,8 +11,9 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from benchmark_core.text import truth
-from dlbs.errors import LogError, require, suggestion
-from dlbs.experiment import TITLES
+from dlbs.core.errors import LogError, require, suggestion
+from dlbs.core.experiment import TITLES
+from dlbs.core.text import counted, first_few, text
 from dlbs.results.columns import ABSENT, hashable
 from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, varying
 from dlbs.results.keys import better_of, check_known
@@ -20,7 +21,6 @@ from dlbs.results.provenance import changes
 from dlbs.results.runs import THROUGHPUT, Record, Runs, usual_metric
 from dlbs.results.statistics import ratio
 from dlbs.results.statistics.ratio import INCONCLUSIVE, REGRESSIONS, Rules
-from dlbs.text import counted, first_few, text
 
 if TYPE_CHECKING:
     import pandas as pd

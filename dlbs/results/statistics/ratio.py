@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmark_core.doubts import doubts_of
 from benchmark_core.intervals import student_quantile, variance_of_mean
 from benchmark_core.turns import PAIR
-from dlbs.errors import LogError, Registry, registered, require, suggestion
+from dlbs.core.errors import LogError, Registry, registered, require, suggestion
+from dlbs.core.text import are_finite, are_positive
 from dlbs.results.keys import better_of, check_known
 from dlbs.results.runs import THROUGHPUT, TIME, Record, Runs, has_value, none_ended_well, number, usual_metric
-from dlbs.text import are_finite, are_positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark_core.doubts import cpu_contention, doubt_kind, warnings_of
 from benchmark_core.text import short_number
-from dlbs.errors import require
+from dlbs.core.errors import require
+from dlbs.core.text import are_finite, finite, text
 from dlbs.results.keys import key_title, unit_of
 from dlbs.results.runs import Record, number
-from dlbs.text import are_finite, finite, text
 
 if TYPE_CHECKING:
     import numpy

@@ -17,10 +17,10 @@ from functools import cached_property, lru_cache, partial
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dlbs.files import load_json_bytes
+from dlbs.core.files import load_json_bytes
+from dlbs.core.text import text
 from dlbs.results.columns import Column, ColumnTable, constant, joined, merged, plain, shapes_of
 from dlbs.results.runs import Runs, utc
-from dlbs.text import text
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -7,9 +7,9 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlbs.errors import LogError, require
-from dlbs.files import open_regular
-from dlbs.text import is_utf8
+from dlbs.core.errors import LogError, require
+from dlbs.core.files import open_regular
+from dlbs.core.text import is_utf8
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine

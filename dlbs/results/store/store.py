@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain, compress, groupby, repeat
 from typing import TYPE_CHECKING, TypeVar
 
-from dlbs.errors import LogError, require
+from dlbs.core.errors import LogError, require
 from dlbs.results.columns import Column, ColumnTable, constant, joined, merged
 from dlbs.results.read.query import Query, Word, check_keys
 from dlbs.results.runs import Record, Runs, blocks_of

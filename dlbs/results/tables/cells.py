@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmark_core.text import short_number
-from dlbs.doubts import doubt_words
-from dlbs.errors import Registry, registered
+from dlbs.core.doubts import doubt_words
+from dlbs.core.errors import Registry, registered
+from dlbs.core.text import counted, first_few, text
 from dlbs.results.grouping import label_of, varying
 from dlbs.results.runs import FAMILY, HIGHEST_RATE, THROUGHPUT, TIME, Record, Runs, number
 from dlbs.results.statistics.ratio import Interval, logged_interval, median_interval
 from dlbs.results.tables.table import DOUBTFUL, USUAL, Cell, common_level
-from dlbs.text import counted, first_few, text
 
 AGGREGATES: Registry = {
     "median": ("statistics:median", "median with its confidence interval"),

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 from benchmark_core.text import short_number
-from dlbs.doubts import doubt_words
-from dlbs.experiment import TITLES
+from dlbs.core.doubts import doubt_words
+from dlbs.core.experiment import TITLES
+from dlbs.core.text import counted, text
 from dlbs.results.keys import better_of, header, quantity
 from dlbs.results.provenance import COMMIT, change_words
 from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match, value_words
@@ -27,7 +28,6 @@ from dlbs.results.statistics.ratio import (
     verdict_of,
 )
 from dlbs.results.tables.table import DOUBTFUL, Cell, Table
-from dlbs.text import counted, text
 
 _NEARLY_SYMMETRIC = 1.25  # largest ratio of the halves of an interval for which ± is accurate enough
 

@@ -9,10 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmark_core.text import printable
-from dlbs.errors import Registry, registered
+from dlbs.core.errors import Registry, registered
+from dlbs.core.text import csv_line
 from dlbs.results.read.parquet import parquet_bytes
 from dlbs.results.tables.table import Table
-from dlbs.text import csv_line
 
 _FIGURES = ("value", "low", "high", "confidence", "runs", "lost", "doubtful", "status")
 

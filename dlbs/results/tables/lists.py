@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark_core.text import short_number
+from dlbs.core.text import counted, text
 from dlbs.results.grouping import (
     distinguishing_names,
     identity_names,
@@ -25,7 +26,6 @@ from dlbs.results.tables.cells import doubt_lines, reason_lines
 from dlbs.results.tables.report import shown_value
 from dlbs.results.tables.table import Cell, Table
 from dlbs.run.status import Watch
-from dlbs.text import counted, text
 
 _DOUBTED = frozenset({"results.throughput", "results.time"})  # quantities that warnings of a run concern
 _LONGEST = 60  # characters of a text

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmark_core.text import short_number
-from dlbs.errors import LogError, Registry, registered
+from dlbs.core.errors import LogError, Registry, registered
+from dlbs.core.text import counted, text
 from dlbs.results.grouping import common_label, distinguishing_names, label_of, ordered_keys, title_name
 from dlbs.results.keys import check_known, header, quantity
 from dlbs.results.provenance import mixed_lines
@@ -23,7 +24,6 @@ from dlbs.results.tables.cells import (
 from dlbs.results.tables.scores import score_table
 from dlbs.results.tables.scores import scores as scores_of
 from dlbs.results.tables.table import Cell, Table
-from dlbs.text import counted, text
 
 if TYPE_CHECKING:
     from dlbs.results.statistics.compare import Match

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from benchmark_core.text import short_number
-from dlbs.experiment import describe
+from dlbs.core.experiment import describe
+from dlbs.core.text import finite, text
 from dlbs.results.columns import ABSENT, hashable
 from dlbs.results.grouping import distinguishing_names, label_of
 from dlbs.results.keys import quantity
@@ -16,7 +17,6 @@ from dlbs.results.runs import THROUGHPUT, TIME, Record, Runs, number
 from dlbs.results.tables.cells import doubt_lines
 from dlbs.results.tables.report import add_notes, pivot, with_statistic
 from dlbs.results.tables.table import Cell, Table
-from dlbs.text import finite, text
 
 COUNTED = ("exp.num_gpus", "exp.num_replicas")
 DEVICES = "devices"  # GPUs of an experiment; on CPUs, replicas

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark_core.text import short_number
+from dlbs.core.text import counted, finite, text
 from dlbs.results.grouping import distinguishing_names, label_of, ordered_keys, title_name, varying
 from dlbs.results.runs import Record, Runs, number
 from dlbs.results.tables.cells import doubt_lines
 from dlbs.results.tables.table import Cell, Table
-from dlbs.text import counted, finite, text
 
 _MEMORY = (
     "results.memory_device_reserved",

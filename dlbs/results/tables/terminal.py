@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmark_core.text import printable
+from dlbs.core.text import indented
 from dlbs.results.tables.table import Table
-from dlbs.text import indented
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlbs.errors import LaunchError
-from dlbs.files import dlbs_root
+from dlbs.core.errors import LaunchError
+from dlbs.core.files import dlbs_root
 from dlbs.packs.benchfile import BenchmarkPack
 from dlbs.packs.pack import Pack
 from dlbs.suites.milabench.package import BasePackage, config_of

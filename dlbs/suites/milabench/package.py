@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dlbs.errors import LaunchError
-from dlbs.files import load_json
+from dlbs.core.errors import LaunchError
+from dlbs.core.files import load_json
 from dlbs.packs.kinds import filled
 from dlbs.packs.pack import Pack, Places
 from dlbs.suites.milabench.plans import Command, PackCommand, VoidCommand, VoirCommand, XPath, assemble_options, merge

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
 from dlbs.packs.collection import merge as merge
 
 

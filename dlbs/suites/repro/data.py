@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dlbs.errors import ConfigError
+from dlbs.core.errors import ConfigError
 from dlbs.packs.container_model import (  # noqa: F401
     DatasetReader,
     DefaultOutputWriter,

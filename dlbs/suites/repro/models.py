@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dlbs.errors import ConfigError, LaunchError
+from dlbs.core.errors import ConfigError, LaunchError
 from dlbs.launch import containers
 from dlbs.packs.container_model import Model, Registrable
 from dlbs.packs.docker import DockerContainer, DockerContainerError, make_volume_map, run_command  # noqa: F401

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dlbs.config.documents import load
-from dlbs.errors import ConfigError
-from dlbs.experiment import NOT_SERVING
-from dlbs.files import dlbs_root, read_source
+from dlbs.core.errors import ConfigError
+from dlbs.core.experiment import NOT_SERVING
+from dlbs.core.files import dlbs_root, read_source
 from dlbs.packs.architecture import TorchKind
 from dlbs.packs.environments import python_of
 from dlbs.packs.kinds import Finding, Surveyed, findings_of, programs_environment

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from dlbs.config.documents import load
-from dlbs.errors import ConfigError
-from dlbs.files import read_source
+from dlbs.core.errors import ConfigError
+from dlbs.core.files import read_source
 from dlbs.packs.kinds import Surveyed
 from dlbs.packs.pack import matches
 from dlbs.suites.torchbench.measured.install import MODULES

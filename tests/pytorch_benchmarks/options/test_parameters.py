@@ -11,11 +11,11 @@ import pytest
 
 from benchmark_core.options import Option, default_text, options_of
 from dlbs.config.load import load_config
-from dlbs.errors import ConfigError, DlbsError
+from dlbs.core.errors import ConfigError, DlbsError
+from dlbs.core.text import text
 from dlbs.launch.script import make_launcher
 from dlbs.plan.build import build
 from dlbs.plan.compile import Processor
-from dlbs.text import text
 from pytorch_benchmarks.options import BenchmarkOptions, CommonOptions, ServingOptions, parse_benchmark_options
 from pytorch_benchmarks.training.options import TrainingOptions, parse_training_options
 from tests.conftest import ROOT

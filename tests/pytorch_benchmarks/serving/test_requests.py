@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from benchmark_core.exits import UsageError
-from dlbs.logs import parse_line
+from dlbs.core.logs import parse_line
 from pytorch_benchmarks.serving import requests
 from pytorch_benchmarks.serving.prompts import read_data
 from pytorch_benchmarks.serving.remote import draw_arrivals

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.export.kinds import KINDS, SUFFIXES, export, kind_of_file
 from dlbs.results.read.records import read_runs
 from tests.conftest import RunDlbs

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.page.history import HistoryPages
 from dlbs.results.read.records import read_runs
 from dlbs.results.store.store import Store

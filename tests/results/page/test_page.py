@@ -10,10 +10,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from dlbs.core.version import __version__
 from dlbs.results.page.report import Chosen, page_html
 from dlbs.results.page.summary import failures_of, where_measured
 from dlbs.results.runs import Runs
-from dlbs.version import __version__
 from tests.conftest import RunDlbs
 from tests.made_logs import declared, make_logs, make_record, write_log
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import dlbs
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.plots.kinds import draw, title_of
 from dlbs.results.plots.plot import Options, kind_for
 from tests.made_logs import declared, make_record

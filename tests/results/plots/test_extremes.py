@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.plots.kinds import draw, svg
 from dlbs.results.plots.plot import Options
 from tests.made_logs import declared, make_record

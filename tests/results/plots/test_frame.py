@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.plots.draw import STYLES, _apart, size_of
 from dlbs.results.plots.kinds import draw, title_of
 from dlbs.results.plots.plot import Options

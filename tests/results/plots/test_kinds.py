@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.page.report import figures_of
 from dlbs.results.plots.kinds import KINDS, applicable_kinds, draw, svg, title_of
 from dlbs.results.plots.plot import Options, kind_for

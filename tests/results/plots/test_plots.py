@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from matplotlib.text import Text
 
-from dlbs.errors import ConfigError, LogError
+from dlbs.core.errors import ConfigError, LogError
 from dlbs.results.plots.kinds import FORMATS, KINDS, draw, rendered, save, svg, title_of
 from dlbs.results.plots.plot import Options
 from tests.conftest import RunDlbs

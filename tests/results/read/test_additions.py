@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.read.query import compile_additions
 from dlbs.results.runs import Runs
 from tests.conftest import RunDlbs

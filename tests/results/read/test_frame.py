@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import dlbs as package
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from tests.conftest import ROOT, RunDlbs
 from tests.made_logs import make_logs, make_record
 

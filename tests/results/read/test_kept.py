@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.read import logs
 from dlbs.results.read.logs import KeptLogs
 from dlbs.results.read.onelog import Reading

@@ -161,8 +161,8 @@ def test_all_lines_at_once_give_what_they_give_one_by_one(lines: list[str], ends
     """The fast way, in blocks of any size, agrees with `parse_line` on each line."""
     import io
 
-    from dlbs.errors import LogError
-    from dlbs.logs import parse_line
+    from dlbs.core.errors import LogError
+    from dlbs.core.logs import parse_line
 
     text = "\n".join(lines) + ("\n" if ends and lines else "")
     expected: Record = {}

@@ -10,7 +10,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.read.parquet import read_parquet
 from dlbs.results.read.records import read_runs, write_records
 from tests.conftest import RunDlbs

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from benchmark_core.log import key_line
-from dlbs.errors import LogError
-from dlbs.logs import last_values, parse_line
+from dlbs.core.errors import LogError
+from dlbs.core.logs import last_values, parse_line
+from dlbs.core.version import __version__
 from dlbs.results.read import records as records_module
 from dlbs.results.read.logs import find_logs
 from dlbs.results.read.logs import read_logs as stream_logs
@@ -22,7 +23,6 @@ from dlbs.results.read.query import compile_query
 from dlbs.results.read.records import read_runs, write_records
 from dlbs.results.runs import Record, status_of
 from dlbs.results.store.store import Store
-from dlbs.version import __version__
 from tests.conftest import RunDlbs
 
 HEAD = b'{"dlbs_version": "1", "data": ['

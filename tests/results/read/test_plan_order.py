@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.read.logs import find_logs, read_logs
 from dlbs.run.manifest import PLAN_NAME, read_plan_file, write_plan_file
 from dlbs.run.status import Watch

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import dlbs as package
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.statistics.compare import Comparison
 from dlbs.results.statistics.compare import compare as compare_with
 from dlbs.results.statistics.ratio import ESTIMATORS, Estimate, Rules

@@ -8,7 +8,7 @@ import statistics
 
 import pytest
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.statistics.ratio import ESTIMATORS, Estimate, Sample, estimate_ratio, rank_interval, welch_interval
 
 ROUNDS = 400

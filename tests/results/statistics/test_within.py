@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 import dlbs as package
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.statistics.compare import MOST_VALUES, ComparisonBy, compare, compare_by
 from dlbs.results.statistics.ratio import ESTIMATORS, METHODS, Rules
 from dlbs.results.store.store import Store

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import LogError
+from dlbs.core.errors import LogError
 from dlbs.results.read.query import compile_query
 from dlbs.results.read.records import read_runs
 from dlbs.results.runs import digest_of

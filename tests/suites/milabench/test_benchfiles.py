@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import LaunchError
+from dlbs.core.errors import LaunchError
 from dlbs.packs.benchfile import BenchmarkPack, benchfile_of
 from dlbs.packs.definition import find_pack
 from dlbs.packs.kinds import kind_of

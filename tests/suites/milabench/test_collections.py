@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.errors import ConfigError
+from dlbs.core.errors import ConfigError
 from dlbs.packs.configure import parameters_of
 from dlbs.packs.definition import find_pack, find_packs, select
 from dlbs.packs.kinds import needs_environment

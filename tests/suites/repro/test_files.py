@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import ConfigError, LaunchError, LogError
+from dlbs.core.errors import ConfigError, LaunchError, LogError
 from dlbs.suites.repro.data import (
     DatasetReader,
     OutputWriter,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dlbs.errors import ConfigError, LaunchError
+from dlbs.core.errors import ConfigError, LaunchError
 from dlbs.packs.container_model import Model, Registrable, load_model
 from dlbs.packs.definition import find_pack
 from dlbs.suites.repro import MODULES

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.errors import ConfigError
+from dlbs.core.errors import ConfigError
 from dlbs.packs.definition import find_packs, write_collection
 from dlbs.suites.torchbench.importing import model_directories, needs_of
 from tests.conftest import RunDlbs

@@ -60,8 +60,8 @@ def upgrade() -> None:
 
 
 def _fill(connection: sql.Connection) -> None:
-    from dlbs.errors import LogError
-    from dlbs.files import load_json
+    from dlbs.core.errors import LogError
+    from dlbs.core.files import load_json
     from dlbs.results.runs import Runs
     from dlbs.results.store.blocks import ROWS, rows_of, without_added, write_block
     from dlbs.results.store.schema import runs as table

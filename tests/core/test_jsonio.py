@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlbs.files import MAX_DEPTH, MAX_DIGITS, JsonError, dump_json, load_json
+from dlbs.core.files import MAX_DEPTH, MAX_DIGITS, JsonError, dump_json, load_json
 
 PLAIN = st.recursive(
     st.none()

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark_core.text import printable
-from dlbs.errors import ConfigError
-from dlbs.text import text
+from dlbs.core.errors import ConfigError
+from dlbs.core.text import text
 
 Experiment = dict[str, Any]
 

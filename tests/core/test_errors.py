@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import dlbs as package
-from dlbs.errors import DlbsError, argument_of
+from dlbs.core.errors import DlbsError, argument_of
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from typing import Any
 
 from dlbs.config.config import Config, values_of
 from dlbs.config.names import name_hint
-from dlbs.errors import ConfigError, DlbsError, Problems
-from dlbs.experiment import Experiment
-from dlbs.files import dlbs_root
+from dlbs.core.errors import ConfigError, DlbsError, Problems
+from dlbs.core.experiment import Experiment
+from dlbs.core.files import dlbs_root
+from dlbs.core.text import text
 from dlbs.language.template import reached
 from dlbs.launch.script import launcher_path
 from dlbs.plan.files import read_plan
 from dlbs.plan.pipeline import processor_for
-from dlbs.text import text
 
 # Parameters of a framework F that are read outside its template.
 _OF_FRAMEWORKS = ("launcher", "env", "variables", "docker_image")

@@ -8,7 +8,7 @@ import io
 import pytest
 
 from benchmark_core.text import printable, short_number
-from dlbs.text import csv_line, duration, formula_escaped, formula_unescaped, plus_minus
+from dlbs.core.text import csv_line, duration, formula_escaped, formula_unescaped, plus_minus
 
 
 @pytest.mark.parametrize(

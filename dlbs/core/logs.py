@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmark_core.log import KEY_LINE
-from dlbs.errors import LogError
-from dlbs.files import JsonError, load_json, open_regular
-from dlbs.text import are_finite, finite, text
+from dlbs.core.errors import LogError
+from dlbs.core.files import JsonError, load_json, open_regular
+from dlbs.core.text import are_finite, finite, text
 
 _HEAD = 4 << 20  # bytes at a log's beginning that contain its parameters
 _TAIL = 16_384  # bytes before a log's ending that contain the last results

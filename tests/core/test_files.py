@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dlbs.errors import ConfigError, LogError
-from dlbs.files import create_file, open_regular, read_small, write_atomically, write_bytes, write_to_cache
-from dlbs.logs import first_values, last_values
+from dlbs.core.errors import ConfigError, LogError
+from dlbs.core.files import create_file, open_regular, read_small, write_atomically, write_bytes, write_to_cache
+from dlbs.core.logs import first_values, last_values
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:

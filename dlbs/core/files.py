@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmark_core.files import synced
-from dlbs.errors import ConfigError, LogError, did_you_mean
+from dlbs.core.errors import ConfigError, LogError, did_you_mean
 
 _LONGEST_SOURCE = 64 << 20  # bytes
 _TEMPORARY = r"(?s)\..{1,50}\.[0-9a-f]{12}\.tmp"  # as named by `_writing`
@@ -351,7 +351,7 @@ def dlbs_root(environ: Mapping[str, str] | None = None) -> Path:
     environ = os.environ if environ is None else environ
     if environ.get("DLBS_ROOT"):
         return Path(environ["DLBS_ROOT"])
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     return package.parent if (package.parent / "config" / "base.yaml").is_file() else package / "shipped"
 
 

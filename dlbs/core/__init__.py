@@ -1,0 +1,1 @@
+"""The core that all rooms share: experiments, logs, files, texts, doubts, errors."""
