@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 
-from benchmark_core.doubts import doubts_of, warnings_of
+from benchmark_core.doubts import warnings_of
 from benchmark_core.text import printable
 from dlbs.core.errors import LogError
 from dlbs.core.experiment import usual_names
@@ -111,6 +111,7 @@ _BASE_UNITS = {
 }  # fmt: skip
 _ALWAYS = ("exp.project", "exp.framework", "exp.device_title", "exp.env.host", "exp.id")
 _LONGEST = 200  # characters of a label's value
+_STATUS = "dlbs_experiment_status"
 
 
 def write_prometheus(runs: Runs, destination: str) -> tuple[int, str]:
@@ -128,46 +129,42 @@ def write_prometheus(runs: Runs, destination: str) -> tuple[int, str]:
             "the collector of Prometheus reads only .prom files", where=destination, hint="use the suffix .prom"
         )
     names = label_names(runs)
-    last: dict[str, Record] = {}
-    for run in runs.sorted_by(list(map(order_of, runs.values("exp.start_time")))):
-        last[_labels(run, names)] = run
-    metrics: dict[str, tuple[str, list[str]]] = {}  # name → help, samples
-    for labels, record in last.items():
-        for name, words, value, more in _samples(record):
-            inner = ",".join(filter(None, [labels, more]))
-            metrics.setdefault(name, (words, []))[1].append(f"{name}{{{inner}}} {value!r}")
+    ordered = runs.sorted_by(list(map(order_of, runs.values("exp.start_time"))))
+    last = dict(zip((_labels(run, names) for run in ordered), ordered.rows, strict=True))
+    kept = runs.take(list(last.values()))
+    statuses = kept.statuses
     make_parent(destination)
     with write_atomically(destination) as out:
-        for name, (words, lines) in metrics.items():
+        for name, words, values in _metrics(kept):
+            if not any(value is not None for value in values):
+                continue
             out.write(f"# HELP {name} {_escaped(words, quotes=False)}\n# TYPE {name} gauge\n")
-            out.writelines(f"{line}\n" for line in dict.fromkeys(lines))
-    return len(last), destination
+            for labels, status, value in zip(last, statuses, values, strict=True):
+                if value is not None:
+                    inner = f'{labels},status="{status}"' if name == _STATUS else labels
+                    out.write(f"{name}{{{inner.removeprefix(',')}}} {value!r}\n")
+    return len(kept), destination
 
 
-def _samples(record: Record) -> Iterator[tuple[str, str, float, str]]:
-    """Yield name, help, value and further labels of each number of an experiment."""
-    status = status_of(record)
-    yield "dlbs_experiment_status", "Status of the experiment.", 1.0, f'status="{_escaped(status)}"'
-    yield (
-        "dlbs_experiment_doubtful",
-        "Whether the run logged warnings about its numbers.",
-        float(bool(doubts_of(record))),
-        "",
-    )
-    started = timestamp(record.get("exp.start_time"))
-    if started is not None:
-        yield "dlbs_experiment_start_time_seconds", "Start time of the experiment, since 1970.", started, ""
-    seconds = number(record, "exp.seconds")
-    if seconds is not None:
-        yield "dlbs_experiment_duration_seconds", "Duration of the experiment.", seconds, ""
-    written: dict[str, str] = {}
-    for key in record:
-        value = number(record, key) if key.startswith("results.") else None
-        if value is None:
-            continue
-        name, scale = _metric(key)
-        if written.setdefault(name, key) == key:  # of keys that become the same name, the first
-            yield name, f"{key} of docs/log-format.md.", value * scale, ""
+def _metrics(runs: Runs) -> Iterator[tuple[str, str, Sequence[float | None]]]:
+    """Yield name, help, and the value of each run."""
+    yield _STATUS, "Status of the experiment.", [1.0] * len(runs)
+    doubtful = [float(bool(doubts)) for doubts in runs.doubts]
+    yield "dlbs_experiment_doubtful", "Whether the run logged warnings about its numbers.", doubtful
+    started = list(map(timestamp, runs.values("exp.start_time")))
+    yield "dlbs_experiment_start_time_seconds", "Start time of the experiment, since 1970.", started
+    yield "dlbs_experiment_duration_seconds", "Duration of the experiment.", runs.numbers("exp.seconds")
+    keys: dict[str, list[str]] = {}
+    for key in runs.names:
+        if key.startswith("results."):
+            keys.setdefault(_metric(key)[0], []).append(key)
+    for name, same in keys.items():  # of keys that become the same name, the first
+        values: list[float | None] = [None] * len(runs)
+        for key in same:
+            numbers, scale = runs.numbers(key), _metric(key)[1]
+            pairs = zip(values, numbers, strict=True)
+            values = [new * scale if old is None and new is not None else old for old, new in pairs]
+        yield name, f"{same[0]} of docs/log-format.md.", values
 
 
 def _metric(key: str) -> tuple[str, float]:
