@@ -425,7 +425,7 @@ def load_json(
     try:
         value = decoder.decode(source)
     except json.JSONDecodeError as error:
-        raise JsonError(error.msg, error.lineno) from None
+        raise JsonError(error.msg if source.strip() else "it is empty", error.lineno) from None
     except RecursionError:
         raise JsonError("nested too deeply") from None
     # Two fast searches exclude deep nesting and surrogates for most texts.

@@ -35,7 +35,7 @@ def test_what_json_writes_is_read_back(value: Any) -> None:
 @pytest.mark.parametrize(
     ("document", "what", "line"),
     [
-        ("", "Expecting value", 1),
+        ("", "it is empty", 1),
         ('{"a": 1,\n "b": }', "Expecting value", 2),
         ("[" * 100_000, "nested", 1),
         ('{"a":' * 100_000, "nested", 1),

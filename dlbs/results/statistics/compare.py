@@ -15,7 +15,7 @@ from dlbs.core.errors import LogError, require, suggestion
 from dlbs.core.experiment import TITLES
 from dlbs.core.text import counted, first_few, text
 from dlbs.results.columns import ABSENT, hashable
-from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, varying
+from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, value_words, varying
 from dlbs.results.keys import better_of, check_known
 from dlbs.results.provenance import changes
 from dlbs.results.runs import THROUGHPUT, Record, Runs, usual_metric
@@ -511,12 +511,6 @@ def compare_by(records: Iterable[Record], rules: Rules) -> ComparisonBy:
         titles = _label(by, baseline), _label(by, value)
         made.comparisons.append(compared.with_first(at, titles, rules, confidence))
     return made
-
-
-def value_words(value: Any) -> str:
-    """A value of a parameter in a table; of a commit, the first digits."""
-    words = text(value) or "none"
-    return words[:10] if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", words) else words
 
 
 @dataclass(frozen=True, slots=True)
