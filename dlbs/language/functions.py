@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import posixpath
+import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -103,12 +104,6 @@ def _loads(document: Any) -> Any:
     return load_json(sized(_text_only(document)))
 
 
-def _uuid4() -> str:
-    import uuid
-
-    return str(uuid.uuid4())
-
-
 def _cpu_count() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -185,7 +180,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "str": _paid(as_text, 1),
     "sum": _sum,
     "tuple": _paid(tuple),
-    "uuid4": _paid(_uuid4, 10),
+    "uuid4": _paid(lambda: str(uuid.uuid4()), 10),
     "visible_gpus": _device("benchmark_core.gpus", "visible_gpus"),
     "zip": _listed(zip),
 }
