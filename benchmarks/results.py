@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
-import dlbs
 from benchmark_core.log import key_line
+from dlbs import api
 
 MODELS, BATCHES, TYPES = 40, 10, ("float32", "float16", "bfloat16", "tf32", "int8")
 LINES = 180
@@ -110,8 +110,8 @@ def main() -> None:
 
 def records(count: int) -> Iterator[dict[str, Any]]:
     """Experiments whose parameters are those of a plan, with results that differ."""
-    config = dlbs.load_config(parameters={"exp.framework": "pytorch", "exp.docker": False, "exp.gpus": "0"})
-    fixed = dict(next(iter(dlbs.resolve(config))))
+    config = api.load_config(parameters={"exp.framework": "pytorch", "exp.docker": False, "exp.gpus": "0"})
+    fixed = dict(next(iter(api.resolve(config))))
     source = random.Random(1)
     run = 1
     while count:
