@@ -21,7 +21,7 @@ from dlbs.core.errors import InfrastructureError, LogError
 from dlbs.core.files import load_json, read_regular, write_atomically
 from dlbs.core.text import counted
 from dlbs.executors.turns import FEWEST_TURNS, TurnGiver
-from dlbs.results.provenance import change_words
+from dlbs.results.changes import change_words
 from dlbs.results.read.records import read_runs
 from dlbs.results.runs import THROUGHPUT, Record, Runs, status_of
 from dlbs.results.statistics.compare import Comparison, Match, compare

@@ -32,9 +32,9 @@ from dlbs.results.runs import Record
 from dlbs.results.runs import number as number_of
 from dlbs.results.statistics.compare import ComparisonBy
 from dlbs.results.statistics.ratio import DEFAULT_RULES, Rules
-from dlbs.run.driver import Callback, Changes, Event, Observer, Summary, is_finished, look_through, run_plan
+from dlbs.run.driver import Callback, Changes, Event, Observer, Summary, look_through, run_plan
 from dlbs.run.manifest import Manifest
-from dlbs.run.policies import BatchLimits, Policies
+from dlbs.run.policies import BatchLimits, Policies, is_finished
 
 if TYPE_CHECKING:
     import pandas as pd

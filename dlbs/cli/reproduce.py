@@ -62,7 +62,7 @@ def rerun_command(
     from dlbs.plan.pipeline import processor_for
     from dlbs.run.manifest import Manifest
     from dlbs.run.progress import Progress
-    from dlbs.run.provenance import Current
+    from dlbs.run.stale import Current
     from dlbs.run.validate import Validator
 
     here, path = Path.cwd(), Path(log).absolute()
@@ -118,7 +118,7 @@ def _directory(values: Mapping[str, Any], ending: Mapping[str, Any]) -> Path:
 
 def _tell_differences(before: str, after: str) -> None:
     """Report what still differs in code and software between a log and its exact repetition."""
-    from dlbs.results.provenance import change_words, changes
+    from dlbs.results.changes import change_words, changes
     from dlbs.results.runs import Runs
 
     words = change_words(changes(*(Runs.of([_record(log)]) for log in (before, after))))
@@ -169,7 +169,7 @@ _MAPPINGS = {"exp.env.settings": "", "exp.flags": "flag ", "exp.code.files": "fi
 
 def sections(log: str, record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The values of a run by subject: parameters, code, packages, machine, settings, results."""
-    from dlbs.run.provenance import package_list, packages_in
+    from dlbs.run.stale import package_list, packages_in
 
     found: dict[str, dict[str, Any]] = {name: {} for name in ("parameters", "code", "packages", *_SUBJECTS)}
     lines = package_list(Path(text(record.get("exp.log_file")) or log), record)

@@ -330,8 +330,8 @@ def _tell_defaults(config: Config) -> None:
 
 def _tell_where(config: Config, manifest: Manifest) -> None:
     """Report whether experiments run in containers, if that was chosen automatically."""
-    from dlbs.config.command import FRAMEWORK as COMMAND
     from dlbs.config.config import values_of
+    from dlbs.config.user_command import FRAMEWORK as COMMAND
 
     setting = config.settings.get("exp.docker")
     frameworks = values_of(config, "exp.framework")

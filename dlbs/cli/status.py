@@ -19,7 +19,7 @@ from dlbs.core.text import counted, first_few, indented
 from dlbs.executors.base import Executor, make_executor
 from dlbs.run.locks import owned_logs
 from dlbs.run.manifest import PLAN_NAME
-from dlbs.run.provenance import Current
+from dlbs.run.stale import Current
 from dlbs.run.status import Look, State, Watch, remaining_document, time_left
 
 _ORDER = ("ok", "failure", "timeout", "skipped", "cancelled", "running", "queued", "interrupted", "unknown", "to do")

@@ -11,7 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
-from dlbs.config.command import (
+from dlbs.config.config import Assignments, Config, Extension, assignments, split_names, values_of
+from dlbs.config.load import load_config
+from dlbs.config.user_command import (
     FRAMEWORK,
     add_command,
     check_placeholders,
@@ -20,8 +22,6 @@ from dlbs.config.command import (
     own_options,
     with_references,
 )
-from dlbs.config.config import Assignments, Config, Extension, assignments, split_names, values_of
-from dlbs.config.load import load_config
 from dlbs.core.errors import ConfigError, Problems, log
 
 if TYPE_CHECKING:

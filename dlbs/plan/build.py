@@ -19,7 +19,7 @@ from dlbs.language.patterns import condition_test
 from dlbs.language.template import escape, has_references, is_template, map_texts, reached
 
 if TYPE_CHECKING:
-    from dlbs.plan.trace import Tracer
+    from dlbs.plan.resolve import Tracer
 
 
 def grid(base: Experiment, config: Config) -> Iterator[Experiment]:
@@ -260,7 +260,7 @@ class Extensions:
         self._adding: list[_Matcher] = []
         self._excluding: list[_Matcher] = []
         if config.extensions or config.exclude:
-            from dlbs.plan.trace import Tracer
+            from dlbs.plan.resolve import Tracer
 
             known, tracer = config.known_names(), Tracer(config.declarations)
             matchers = [

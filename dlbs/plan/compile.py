@@ -28,7 +28,7 @@ from dlbs.core.text import text
 from dlbs.language.expressions import has_calls, split, text_identifier, value_identifier
 from dlbs.language.limits import MAX_TEXT, BackstopError
 from dlbs.language.template import Template, is_template
-from dlbs.plan.trace import EVALUATION_ERRORS, IDENTITY, Trace, Tracer, encode, environment_value, identity_digest
+from dlbs.plan.resolve import EVALUATION_ERRORS, IDENTITY, Trace, Tracer, encode, environment_value, identity_digest
 
 _EXACT_TYPES = {"str": str, "int": int, "float": float, "seconds": float, "bool": bool}
 _SCALARS = frozenset({str, int, float, bool, type(None)})

@@ -17,7 +17,7 @@ from dlbs.core.files import dlbs_root
 from dlbs.language.patterns import compiled
 from dlbs.plan.build import first_with_origins
 from dlbs.plan.pipeline import Saved, processor_for
-from dlbs.plan.trace import IDENTITY
+from dlbs.plan.resolve import IDENTITY
 
 Document = dict[str, Any]
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dlbs.core.errors import LogError
 from dlbs.core.experiment import describe, usual_names
 from dlbs.core.text import counted, text
+from dlbs.results.changes import VERSION, version_words
 from dlbs.results.grouping import distinguishing_names
 from dlbs.results.keys import better_of, quantity
-from dlbs.results.provenance import VERSION, version_words
 from dlbs.results.read.query import words_of
 from dlbs.results.runs import Record, Runs, order_of, start_order, usual_metric
 from dlbs.results.statistics.ratio import Interval, median_interval

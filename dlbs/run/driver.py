@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark_core.doubts import warnings_of
 from benchmark_core.exits import FAILED, OK, SIGNALLED, UNAVAILABLE
-from benchmark_core.log import STATUSES
 from dlbs.core.doubts import Doubts
 from dlbs.core.errors import ConfigError, DlbsError, InfrastructureError, LaunchError, log, require
 from dlbs.core.experiment import Experiment, log_path
@@ -30,12 +29,12 @@ from dlbs.executors.signals import Signals
 from dlbs.launch.script import Launcher, make_launcher
 from dlbs.run.locks import Locked, locked
 from dlbs.run.manifest import Differences, Manifest
-from dlbs.run.policies import BatchLimits, Policies
+from dlbs.run.policies import BatchLimits, Policies, is_finished
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dlbs.run.provenance import Current
+    from dlbs.run.stale import Current
 
 _LOOK_AHEAD = 32  # experiments that may wait for room while others run first
 _MOST_LOST = 3  # experiments in a row that a cluster may lose before the plan stops
@@ -296,30 +295,6 @@ def run_plan(
     return summary
 
 
-def is_finished(experiment: Experiment, ending: dict[str, object], limits: BatchLimits, change: str = "") -> bool:
-    """Whether an experiment need not run again, by the policy `exp.rerun`, the end of its log, and the batches that did not fit into memory.
-
-    Args:
-        experiment: Its parameters.
-        ending: The values near the end of its log.
-        limits: The batches that did not fit.
-        change: The change of its code or software since, for the policy `changed`.
-    """
-    policy = experiment.get("exp.rerun", "never")
-    status = ending.get("exp.status")
-    if policy == "always" or status not in STATUSES or status == "cancelled":
-        return False
-    # A benchmark that skipped itself ran. One that an earlier run skipped (`_skip`) is decided again.
-    ran = "exp.exit_code" in ending or ending.get("exp.seconds")
-    if status == "skipped" and not ran and not limits.reason_to_skip(experiment):
-        return False
-    if policy == "onfail":
-        return status in {"ok", "skipped"}
-    if policy == "changed":
-        return not change
-    return policy == "never" or status != "ok" or not warnings_of(ending)
-
-
 class Changes:
     """Changes of code and software since experiments ended.
 
@@ -338,7 +313,7 @@ class Changes:
         if self._current is None:
             # A plan that runs for the first time needs neither.
             from dlbs.executors.ssh_session import ssh_command
-            from dlbs.run.provenance import Current
+            from dlbs.run.stale import Current
 
             self._current = Current(ssh_command)
         directory = self.directory / text(experiment.get("pack.dir") or experiment.get("exp.working_dir"))

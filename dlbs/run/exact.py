@@ -23,7 +23,7 @@ from benchmark_core.text import one_line
 from dlbs.core.errors import LogError
 from dlbs.core.files import open_atomically, read_regular
 from dlbs.core.text import counted, first_few, text
-from dlbs.run.provenance import files_that_ran, image_id, kept, package_list
+from dlbs.run.stale import files_that_ran, image_id, kept, package_list
 
 _LARGEST_DIFF = 64 << 20
 _LARGEST_LOG = 4 << 30

@@ -1,4 +1,4 @@
-"""Policies of a run: when it stops early, also by a deadline, which experiments are retried, and which are skipped."""
+"""Policies of a run: when it stops early, also by a deadline, which experiments are retried, which are skipped, and which are finished."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from benchmark_core.doubts import warnings_of
 from benchmark_core.exits import OUT_OF_MEMORY
+from benchmark_core.log import STATUSES
 from dlbs.core.errors import ConfigError, LogError
 from dlbs.core.experiment import Experiment
 from dlbs.core.logs import first_number, first_values, last_values
@@ -201,3 +203,27 @@ def _seconds_until(value: str) -> float:
     if moment <= now:
         raise ConfigError(f"{value} is in the past", where="--deadline")
     return (moment - now).total_seconds()
+
+
+def is_finished(experiment: Experiment, ending: dict[str, object], limits: BatchLimits, change: str = "") -> bool:
+    """Whether an experiment need not run again, by the policy `exp.rerun`, the end of its log, and the batches that did not fit into memory.
+
+    Args:
+        experiment: Its parameters.
+        ending: The values near the end of its log.
+        limits: The batches that did not fit.
+        change: The change of its code or software since, for the policy `changed`.
+    """
+    policy = experiment.get("exp.rerun", "never")
+    status = ending.get("exp.status")
+    if policy == "always" or status not in STATUSES or status == "cancelled":
+        return False
+    # A benchmark that skipped itself ran. One that an earlier run skipped is decided again.
+    ran = "exp.exit_code" in ending or ending.get("exp.seconds")
+    if status == "skipped" and not ran and not limits.reason_to_skip(experiment):
+        return False
+    if policy == "onfail":
+        return status in {"ok", "skipped"}
+    if policy == "changed":
+        return not change
+    return policy == "never" or status != "ok" or not warnings_of(ending)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dlbs.config.command import placeholders
+from dlbs.config.user_command import placeholders
 from dlbs.core.errors import ConfigError, DlbsError, LaunchError, did_you_mean
 from dlbs.core.experiment import FRAMEWORK, NOT_SERVING, Check, Experiment, Problem, Site, describe, log_path
 from dlbs.core.files import dlbs_root

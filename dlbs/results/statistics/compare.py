@@ -14,10 +14,10 @@ from benchmark_core.text import truth
 from dlbs.core.errors import LogError, require, suggestion
 from dlbs.core.experiment import TITLES
 from dlbs.core.text import counted, first_few, text
+from dlbs.results.changes import changes
 from dlbs.results.columns import ABSENT, hashable
 from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, value_words, varying
 from dlbs.results.keys import better_of, check_known
-from dlbs.results.provenance import changes
 from dlbs.results.runs import THROUGHPUT, Record, Runs, usual_metric
 from dlbs.results.statistics import ratio
 from dlbs.results.statistics.ratio import INCONCLUSIVE, REGRESSIONS, Rules

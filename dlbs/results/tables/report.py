@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from benchmark_core.text import short_number
 from dlbs.core.errors import LogError, Registry, registered
 from dlbs.core.text import counted
+from dlbs.results.changes import mixed_lines
 from dlbs.results.grouping import common_label, distinguishing_names, label_of, ordered_keys, title_name, value_words
 from dlbs.results.keys import check_known, header, quantity
-from dlbs.results.provenance import mixed_lines
 from dlbs.results.runs import RATE, Record, Runs, none_ended_well, served_values, usual_metric
 from dlbs.results.tables.cells import (
     cell_of,

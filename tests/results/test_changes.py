@@ -10,7 +10,7 @@ import pytest
 
 from dlbs.config.load import load_config
 from dlbs.core.errors import LogError
-from dlbs.results.provenance import change_words, changes
+from dlbs.results.changes import change_words, changes
 from dlbs.results.runs import Runs
 from dlbs.results.store.store import Store
 from dlbs.results.trends import change_lines, regression_of, trends_of

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmark_core.provenance import digest_of, own_directory, provenance
-from dlbs.run.provenance import Current, Version, package_words, packages_in
+from dlbs.run.stale import Current, Version, package_words, packages_in
 from tests.conftest import RunDlbs
 from tests.experiments import logs, values
 from tests.waiting import wait_until
@@ -239,9 +239,9 @@ def test_a_file_system_that_hangs_delays_only_for_a_moment(
     unknown = provenance(["python3", "bench.py"], place)
     assert unknown["exp.code.files"] is None
     assert "is a file system hanging?" in unknown["exp.code.unknown"]["all"]
-    monkeypatch.setattr("dlbs.run.provenance._SECONDS", 0.5)
+    monkeypatch.setattr("dlbs.run.stale._SECONDS", 0.5)
     warnings = []
-    monkeypatch.setattr("dlbs.run.provenance.log", lambda level, message, *values: warnings.append(message % values))
+    monkeypatch.setattr("dlbs.run.stale.log", lambda level, message, *values: warnings.append(message % values))
     current = Current()
     assert current.change(facts, tmp_path / "x.log") == current.change(facts, tmp_path / "y.log") == ""
     assert len(warnings) == 1

@@ -9,7 +9,7 @@ from typing import Any
 from dlbs.core.text import counted, first_few, text
 from dlbs.results.columns import hashable
 from dlbs.results.runs import Record, Runs
-from dlbs.run.provenance import different, package_list, package_words, packages_in, version_of
+from dlbs.run.stale import different, package_list, package_words, packages_in, version_of
 
 COMMIT = "exp.code.commit"
 VERSION = (COMMIT, "exp.code.diff", "exp.code.dirty")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlbs.config.command import command_parameters, own_options, placeholders
 from dlbs.config.config import Config
+from dlbs.config.user_command import command_parameters, own_options, placeholders
 from dlbs.core.errors import ConfigError
 from dlbs.packs.configure import configure
 from dlbs.plan.build import build
