@@ -1,1 +1,1 @@
-"""The core that all rooms share: experiments, logs, files, texts, doubts, errors."""
+"""The core that all rooms share: experiments, logs, files, texts, warnings, errors."""
