@@ -14,6 +14,8 @@ from dlbs.core.errors import LogError
 from dlbs.core.files import JsonError, load_json, open_regular
 from dlbs.core.text import are_finite, finite, text
 
+ENGINES = ("docker", "podman", "nerdctl")
+
 _HEAD = 4 << 20  # bytes at a log's beginning that contain its parameters
 _TAIL = 16_384  # bytes before a log's ending that contain the last results
 _LONGEST_ENDING = 4 << 20  # bytes; includes the samples of the monitor
@@ -47,7 +49,7 @@ def batch_time(values: Mapping[str, Any]) -> float | None:
 def logged_engine(values: Mapping[str, Any]) -> str:
     """The docker command that a log names; `docker` if it is another program, because a log may come from a stranger."""
     name = text(values.get("exp.docker_launcher"))
-    return name if name in ("podman", "nerdctl") else "docker"
+    return name if name in ENGINES else "docker"
 
 
 def first_values(log: str | os.PathLike[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`$(...)$`: compile the safe subset of Python that expressions are written in.
 
 An expression is parsed, every node is checked against an allow-list, and operations whose work could explode are
-replaced by calls that pay for their work (`work.py`). The result is a syntax tree over plain names, which the
+replaced by calls that pay for their work (`limits.py`). The result is a syntax tree over plain names, which the
 caller binds to the values of references; the content of a value is never parsed.
 """
 

@@ -207,9 +207,3 @@ def label_names(runs: Runs) -> list[str]:
     """Parameters that distinguish runs, with the repeat number last."""
     names = distinguishing_names(runs, without=["exp.effective_batch"])
     return [*names, "exp.repeat"] if len(runs.distinct("exp.repeat")) > 1 else names
-
-
-def value_words(value: Any) -> str:
-    """A value of a parameter in a table; of a commit, the first digits."""
-    words = text(value) or "none"
-    return words[:7] if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", words) else words

@@ -26,7 +26,7 @@ from benchmark_core.provenance import (
 )
 from dlbs.core.errors import LogError, log
 from dlbs.core.files import read_small
-from dlbs.core.logs import logged_engine
+from dlbs.core.logs import ENGINES
 from dlbs.core.text import counted, first_few, text
 
 _LARGEST_LIST = 4 << 20  # bytes of a list of packages
@@ -168,7 +168,10 @@ class Current:
             experiment: The experiment that would run now. It chooses the docker command and the nodes that are asked: a log must not.
         """
         known = {name: value for name, value in ending.items() if name.startswith(_PREFIXES)}
-        known["exp.docker_launcher"] = (experiment or {}).get("exp.docker_launcher") or logged_engine(known)
+        if experiment:
+            known["exp.docker_launcher"] = experiment.get("exp.docker_launcher")
+        elif text(known.get("exp.docker_launcher")) not in ("", *ENGINES):
+            known["exp.docker_image_id"] = None
         known["exp.nodes"] = (experiment or known).get("exp.nodes")
         directory = directory or Path(text(known.get("exp.code.directory")))
         key = f"{known}{directory}"
@@ -266,7 +269,7 @@ class Current:
 
     def _image(self, known: Mapping[str, Any]) -> str:
         before, image = text(known.get("exp.docker_image_id")), text(known.get("exp.docker_image"))
-        now = self._image_id(text(known["exp.docker_launcher"]), image) if before else ""
+        now = self._image_id(text(known.get("exp.docker_launcher")) or "docker", image) if before else ""
         return f"image {image} changed ({_short(before)} → {_short(now)})" if now and before != now else ""
 
 

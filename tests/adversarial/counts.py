@@ -7,12 +7,12 @@ import sys
 from collections import Counter
 
 from tests.adversarial import test_documents as documents
-from tests.adversarial import test_inquiries as inquiries
 from tests.adversarial import test_launchers as launchers
 from tests.adversarial import test_migrate as migrate
 from tests.adversarial import test_names as names
 from tests.adversarial import test_patterns as patterns
 from tests.adversarial import test_results as results
+from tests.adversarial import test_until_known as until_known
 from tests.conftest import ROOT
 
 __all__ = ["counts"]
@@ -28,7 +28,7 @@ def counts() -> Counter[str]:
     found["documents"] += sum(
         len(table) - 1 for table in (documents.YAML, documents.JSON, documents.PLANS, documents.FLAGS)
     )
-    found["inquiries"] += len(inquiries.OPTIONS) - 1
+    found["until_known"] += len(until_known.OPTIONS) - 1
     found["launchers"] += len(launchers.CONTEXTS) * (len(launchers.VALUES) - 1)
     found["migrate"] += len(migrate.DOCUMENTS) - 1
     found["names"] += len(names.THROUGH) * (len(names.WAYS) - 1)

@@ -12,6 +12,8 @@ from dlbs.config.load import load_config
 from dlbs.core.errors import LogError
 from dlbs.results.changes import change_words, changes
 from dlbs.results.runs import Runs
+from dlbs.results.statistics.compare import compare_by
+from dlbs.results.statistics.ratio import Rules
 from dlbs.results.store.store import Store
 from dlbs.results.trends import change_lines, regression_of, trends_of
 from tests.conftest import RunDlbs
@@ -83,6 +85,16 @@ def test_compare_names_the_difference_everywhere(dlbs: RunDlbs, tmp_path: Path) 
     by = dlbs("compare", "a.json", "b.json", "--by", "exp.code.commit", check=True).stdout
     assert "aaaaaaa" in by
     assert GOOD not in by
+
+
+def test_commits_that_begin_alike_are_compared_apart() -> None:
+    one, two = "abcdef1" + "2" * 33, "abcdef1" + "3" * 33
+    records = [run(commit, exp__repeat=at) for commit in (one, two, GOOD) for at in range(3)]
+    by = compare_by(records, Rules(by="exp.code.commit,exp.model"))
+    assert len({*by.values, by.baseline}) == 3
+    assert compare_by(records, Rules(by="exp.code.commit", baseline="abcdef13")).baseline == two
+    with pytest.raises(LogError, match=r"2 values of .* begin with it"):
+        compare_by(records, Rules(by="exp.code.commit", baseline="abcdef1"))
 
 
 def history(tmp_path: Path) -> str:

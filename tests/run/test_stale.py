@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -273,3 +274,20 @@ def test_a_log_chooses_neither_the_program_nor_the_node_that_is_asked(tmp_path: 
     assert set(asked) == {"mine"}
     own = {"exp.docker_launcher": str(program)}
     assert "image x changed (one → other)" in Current().change(image, tmp_path / "x.log", experiment=own)
+
+
+@pytest.mark.integration
+def test_a_program_that_is_not_asked_has_no_other_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker would answer for an image of its own."""
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\necho sha256:other\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    ending = {
+        "exp.docker": True,
+        "exp.docker_image": "x",
+        "exp.docker_image_id": "sha256:one",
+        "exp.code.directory": str(tmp_path),
+    }
+    assert "image x changed (one → other)" in Current().change(ending, tmp_path / "x.log")
+    assert Current().change({**ending, "exp.docker_launcher": "/usr/bin/podman"}, tmp_path / "x.log") == ""

@@ -170,6 +170,8 @@ def _metrics(runs: Runs) -> Iterator[tuple[str, str, Sequence[float | None]]]:
 def _metric(key: str) -> tuple[str, float]:
     """Name of a metric with its unit, and the factor that converts values to this unit."""
     name = f"dlbs_{_name(key.removeprefix('results.'))}"
+    if name.startswith("dlbs_experiment_"):  # those are ours
+        name = name.replace("dlbs_", "dlbs_results_", 1)
     unit, scale = _BASE_UNITS.get(unit_of(key), ("", 1.0))
     return (f"{name}_{unit}" if unit and not name.endswith(unit) else name), scale
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from dlbs.core.experiment import TITLES
 from dlbs.core.text import counted, first_few, text
 from dlbs.results.changes import changes
 from dlbs.results.columns import ABSENT, hashable
-from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, value_words, varying
+from dlbs.results.grouping import distinguishing_names, group_label, identity_names, ordered_keys, varying
 from dlbs.results.keys import better_of, check_known
 from dlbs.results.runs import THROUGHPUT, Record, Runs, usual_metric
 from dlbs.results.statistics import ratio
@@ -288,7 +288,7 @@ class Comparison(_Presented):
         sides: Names of the two sides.
         environment: Facts in which the runs of A and B differ, such as the driver; not used for matching.
         cautions: Warnings about other differences between the sides.
-        changes: Differences in code and software, as by `provenance.changes`.
+        changes: Differences in code and software, as by `changes.changes`.
         sources: The paths or queries of the two sides; empty if they are unknown.
     """
 
@@ -464,6 +464,7 @@ class _Compared:
         return made
 
 
+_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 MOST_VALUES = 50  # more suggest a measured quantity or a time, not a varied parameter
 
 
@@ -511,6 +512,16 @@ def compare_by(records: Iterable[Record], rules: Rules) -> ComparisonBy:
         titles = _label(by, baseline), _label(by, value)
         made.comparisons.append(compared.with_first(at, titles, rules, confidence))
     return made
+
+
+def _exact(value: Any) -> str:
+    return text(value) or "none"
+
+
+def value_words(value: Any) -> str:
+    """A value of a parameter in a table; of a commit, the first digits."""
+    words = _exact(value)
+    return words[:7] if _COMMIT.fullmatch(words) else words
 
 
 @dataclass(frozen=True, slots=True)
@@ -574,11 +585,11 @@ def that_count(runs: Runs, metric: str) -> Runs:
     return clean if len(clean) >= ratio.FEWEST_RUNS else runs
 
 
-def _label(by: str, value: Any) -> str:
+def _label(by: str, value: Any, words: Callable[[Any], str] = value_words) -> str:
     """Format a value for a sentence: `keep`, but `replica_batch=4` and `fused=true`."""
     if isinstance(value, str) and value:
-        return value_words(value)
-    return f"{by.rpartition('.')[2]}={value_words(value)}"
+        return words(value)
+    return f"{by.rpartition('.')[2]}={words(value)}"
 
 
 def _combined(runs: Runs, names: Sequence[str], baseline: Any) -> tuple[Runs, str, Any]:
@@ -589,7 +600,10 @@ def _combined(runs: Runs, names: Sequence[str], baseline: Any) -> tuple[Runs, st
     def combined(run: Record) -> tuple[Any, str]:
         if not all(name in run for name in names):
             return ABSENT, ""
-        return " + ".join(_label(name, run[name]) for name in names), ",".join(value_words(run[name]) for name in names)
+        # Exact: two commits may begin alike.
+        return " + ".join(_label(name, run[name], _exact) for name in names), ",".join(
+            _exact(run[name]) for name in names
+        )
 
     found = runs.each(names, combined)
     plain = {words: value for value, words in found if value is not ABSENT}
@@ -624,16 +638,21 @@ def _baseline(sides: Mapping[Any, Runs], by: str, baseline: Any) -> Any:
         return next(iter(sides))
     if hashable(baseline) in sides:
         return hashable(baseline)
-    words = {value_words(side[0][by]): value for value, side in sides.items()}
-    if value_words(baseline) in words:
-        return words[value_words(baseline)]
+    words, given = {_exact(side[0][by]): value for value, side in sides.items()}, _exact(baseline)
+    commits = [one for one in words if _COMMIT.fullmatch(one) and one.startswith(given)]
+    if given in words or len(commits) == 1:
+        return words[given if given in words else commits[0]]
+    if commits:
+        raise LogError(
+            f"{len(commits)} values of {by} begin with it", where=f"--baseline {given}", hint="give more digits"
+        )
     meant = truth(baseline)  # booleans have several spellings
     if meant is not None and hashable(meant) in sides:
         return hashable(meant)
     raise LogError(
-        f"no experiment has {by} = {value_words(baseline)}",
-        where=f"--baseline {value_words(baseline)}",
-        hint=suggestion(value_words(baseline), words, "its values are"),
+        f"no experiment has {by} = {given}",
+        where=f"--baseline {given}",
+        hint=suggestion(given, [*map(value_words, words)], "its values are"),
     )
 
 

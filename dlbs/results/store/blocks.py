@@ -125,8 +125,13 @@ class Packed:
 _short = lru_cache(4096)(Packed)
 
 
-def unpacked(data: Any, rows: int) -> Column:
-    """The column of `packed`, or of its parts. A code without a value is a LookupError for whoever needs it.
+def unpacked(data: Any, rows: int, *, check: bool = True) -> Column:
+    """The column of `packed`, or of its parts.
+
+    Args:
+        data: The bytes or parts.
+        rows: Number of runs.
+        check: Check all codes; otherwise one without a value is a LookupError for whoever needs it.
 
     Raises:
         TypeError, ValueError, zlib.error: These are not its bytes, or not of so many rows.
@@ -141,7 +146,16 @@ def unpacked(data: Any, rows: int) -> Column:
     codes.frombytes(content.codes)
     if kind != _CODED or len(codes) != rows:
         raise ValueError("not a column of these runs")
-    return Column(values, _swapped(codes))
+    codes = _swapped(codes)
+    if check:
+        _check(codes, len(values))
+    return Column(values, codes)
+
+
+def _check(codes: array[int], count: int) -> None:
+    different = set(codes)
+    if different and (min(different) < -1 or max(different) >= count):
+        raise ValueError("not a column of these runs")
 
 
 def rows_with(word: Word, columns: dict[str, Packed], rows: int, among: Collection[int]) -> set[int]:
@@ -149,9 +163,11 @@ def rows_with(word: Word, columns: dict[str, Packed], rows: int, among: Collecti
     found: set[int] = set()
     for key, content in columns.items():
         if word.concerns(key) and (word.may_be_in(content.small) or content.is_escaped):
-            column = unpacked(content, rows)
+            column = unpacked(content, rows, check=False)
             hits = [word.fits(key, value) for value in column.values]
             if any(hits):
+                if isinstance(column.codes, array):
+                    _check(column.codes, len(hits))
                 hits.append(False)  # of code -1
                 codes = map(column.codes.__getitem__, among)
                 found.update(compress(among, map(hits.__getitem__, codes)))

@@ -86,7 +86,7 @@ class Store:
             yield
         except self._sql.exc.SQLAlchemyError as error:
             raise database_error(error, self._where) from None
-        except (AttributeError, LookupError, TypeError, ValueError, zlib.error) as error:
+        except (AttributeError, TypeError, ValueError, zlib.error) as error:
             # SQLite stores any type in any column, so any value may have an unexpected type.
             reason = " ".join(str(error).split())[:120]
             raise LogError(f"the store is damaged: {reason}", where=self._where, hint="restore a backup") from None
@@ -310,10 +310,16 @@ class Store:
             data = {int(first): one for first, one in connection.execute(wanted)}
             if not data:
                 raise ValueError(f"the values of {name} are missing")
-            return joined(
-                (part, packing.unpacked(data[block.first], block.rows) if block.first in data else None)
-                for block, part in parts
-            )[0]
+            try:  # codes are checked where they are looked up: few of them, if few runs are read
+                return joined(
+                    (
+                        part,
+                        packing.unpacked(data[block.first], block.rows, check=False) if block.first in data else None,
+                    )
+                    for block, part in parts
+                )[0]
+            except LookupError:
+                raise ValueError(f"{name}: not a column of these runs") from None
 
     def _tags_of(self, ids: Sequence[int]) -> Column:
         """The tags of each run."""

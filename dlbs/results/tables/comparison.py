@@ -12,9 +12,8 @@ from dlbs.core.doubts import doubt_words
 from dlbs.core.experiment import TITLES
 from dlbs.core.text import counted, text
 from dlbs.results.changes import COMMIT, change_words
-from dlbs.results.grouping import value_words
 from dlbs.results.keys import better_of, header, quantity
-from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match
+from dlbs.results.statistics.compare import Comparison, ComparisonBy, Match, value_words
 from dlbs.results.statistics.ratio import (
     ESTIMATORS,
     FEWEST_RUNS,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from benchmark_core.text import short_number
 from dlbs.core.errors import LogError, Registry, registered
-from dlbs.core.text import counted
+from dlbs.core.text import counted, text
 from dlbs.results.changes import mixed_lines
-from dlbs.results.grouping import common_label, distinguishing_names, label_of, ordered_keys, title_name, value_words
+from dlbs.results.grouping import common_label, distinguishing_names, label_of, ordered_keys, title_name
 from dlbs.results.keys import check_known, header, quantity
 from dlbs.results.runs import RATE, Record, Runs, none_ended_well, served_values, usual_metric
 from dlbs.results.tables.cells import (
@@ -154,7 +154,7 @@ def _filled(
 
 def shown_value(record: Record, name: str) -> str:
     """Label of a value; empty if the experiment lacks the parameter."""
-    return value_words(record[name]) if record.get(name) is not None else ""
+    return (text(record[name]) or "none") if record.get(name) is not None else ""
 
 
 _BATCH = "exp.replica_batch"

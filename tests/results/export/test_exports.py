@@ -181,6 +181,16 @@ def test_keys_that_prometheus_cannot_tell_apart_are_one_metric(tmp_path: Path) -
     assert [one.value for one in family.samples] == [1.0]
 
 
+def test_results_with_names_of_ours_are_other_metrics(tmp_path: Path) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    content = exported(tmp_path / "dlbs.prom", [make_record(results__experiment_status=7.0)]).read_text()
+    families = {one.name: one for one in text_string_to_metric_families(content)}
+    assert [one.value for one in families["dlbs_experiment_status"].samples] == [1.0]
+    assert [one.value for one in families["dlbs_results_experiment_status"].samples] == [7.0]
+    assert content.count("# TYPE dlbs_experiment_status ") == 1
+
+
 @pytest.mark.integration
 def test_mlflow_finds_runs_with_parameters_metrics_and_outcomes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
