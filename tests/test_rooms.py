@@ -77,7 +77,7 @@ def tree() -> Tree:
 def test_the_program_does_not_grow_unnoticed(tree: Tree) -> None:
     """Whoever needs more first looks at what can be joined or removed, and then raises a limit here."""
     assert len(tree.files) <= 287
-    assert tree.lines.code <= 42_560
+    assert tree.lines.code <= 42_570
     assert tree.lines.imports / tree.lines.code <= 0.11
 
 
