@@ -12,9 +12,9 @@ from typing import Any
 from benchmark_core.log import KEY_LINE
 from dlbs.core.errors import LogError
 from dlbs.core.files import JsonError, load_json, open_regular
-from dlbs.core.text import are_finite, finite, text
+from dlbs.core.text import are_finite, finite
 
-ENGINES = ("docker", "podman", "nerdctl")
+ENGINES = ("docker", "podman", "nerdctl")  # programs that a log may name for its containers
 
 _HEAD = 4 << 20  # bytes at a log's beginning that contain its parameters
 _TAIL = 16_384  # bytes before a log's ending that contain the last results
@@ -44,12 +44,6 @@ def batch_time(values: Mapping[str, Any]) -> float | None:
         return finite(values["results.time"])
     times = values.get("results.time_data")
     return math.fsum(times) / len(times) if times and are_finite(times) else None
-
-
-def logged_engine(values: Mapping[str, Any]) -> str:
-    """The docker command that a log names; `docker` if it is another program, because a log may come from a stranger."""
-    name = text(values.get("exp.docker_launcher"))
-    return name if name in ENGINES else "docker"
 
 
 def first_values(log: str | os.PathLike[str]) -> dict[str, Any]:

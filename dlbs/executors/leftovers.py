@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from benchmark_core.log import LOG_VARIABLE, STATUSES
 from dlbs.core.errors import LogError
-from dlbs.core.logs import first_values, last_values, logged_engine
+from dlbs.core.logs import ENGINES, first_values, last_values
+from dlbs.core.text import text
 from dlbs.launch.containers import container_name, remove_container
 
 if TYPE_CHECKING:
@@ -149,4 +150,6 @@ def _remove_container_of(log: Path, part: Path) -> None:
     # The name is computed, not read: an unfinished log must not be able to name a foreign container.
     name = container_name(values, log)
     if name and re.fullmatch(r"dlbs-[A-Za-z0-9_.-]+", name):
-        remove_container({"exp.docker_launcher": logged_engine(values)}, name)
+        # A log may come from a stranger, and must not name any program.
+        engine = text(values.get("exp.docker_launcher"))
+        remove_container({"exp.docker_launcher": engine if engine in ENGINES else "docker"}, name)
