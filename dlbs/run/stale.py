@@ -21,11 +21,10 @@ from benchmark_core.provenance import (
     digest_of_bytes,
     git_seconds,
     in_time,
-    own_directory,
     shebang,
 )
 from dlbs.core.errors import LogError, log
-from dlbs.core.files import read_small
+from dlbs.core.files import dlbs_root, read_small
 from dlbs.core.logs import ENGINES
 from dlbs.core.text import counted, first_few, text
 
@@ -130,7 +129,7 @@ def files_that_ran(
         own, path = name.removeprefix(OWN), directory / name
         if name.startswith(OWN):
             here = tree / "python" / own if tree else None
-            path = here if here and here.is_dir() else own_directory(own)
+            path = here if here and here.is_dir() else dlbs_root() / "python" / own
         elif Path(name).is_absolute():
             if values.get("exp.docker"):
                 continue

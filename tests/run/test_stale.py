@@ -291,3 +291,21 @@ def test_a_program_that_is_not_asked_has_no_other_image(tmp_path: Path, monkeypa
     }
     assert "image x changed (one → other)" in Current().change(ending, tmp_path / "x.log")
     assert Current().change({**ending, "exp.docker_launcher": "/usr/bin/podman"}, tmp_path / "x.log") == ""
+
+
+def test_programs_of_an_installed_copy_are_compared_where_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wheel has them below `dlbs/shipped`, and `benchmark_core` beside `dlbs`, too."""
+    program = tmp_path / "python" / "pytorch_benchmarks"
+    program.mkdir(parents=True)
+    (program / "x.py").write_text("1\n")
+    monkeypatch.setenv("DLBS_ROOT", str(tmp_path))
+    ending = {
+        "exp.code.files": {"dlbs:pytorch_benchmarks": digest_of(program)},
+        "exp.code.directory": str(tmp_path),
+        "exp.software.interpreter": "python",
+    }
+    assert Current().change(ending, tmp_path / "x.log") == ""
+    (program / "x.py").write_text("2\n")
+    assert Current().change(ending, tmp_path / "x.log") == "pytorch_benchmarks changed"
